@@ -1,0 +1,171 @@
+"""Data sets of whole clips on disk, all in HumanML3D-272's folder layout: where they lie and how they are read.
+
+    FOLDER/motion_data/ID.npy (T, 272) not normalised   FOLDER/texts/ID.txt   FOLDER/split/{train,val,test}.txt
+"""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from dataset.captions import Caption, read_captions
+from motion.representation_272 import DIM
+from utils.distributed import rank
+
+SHOWN = 10    # names that a report gives for each reason
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a data set lies below its root."""
+    root: str                     # the default root
+    folders: tuple[str, ...]      # with motion_data, texts and split; the first that has an id keeps it
+    statistics: str               # holds Mean.npy and Std.npy
+    command: str                  # makes or fetches the data set
+
+
+FETCH = "huggingface-cli download --repo-type dataset lxxiao/272-dim-{name} --local-dir {folder}"
+LAYOUTS = {
+    "t2m_272": Layout("humanml3d_272", (".",), "mean_std",
+                      FETCH.format(name="HumanML3D", folder="humanml3d_272")),
+    # BABEL has no test split: its val stands in. Where both sets are used, BABEL's statistics are.
+    "t2m_babel_272": Layout(".", ("humanml3d_272", "babel_272"), "babel_272/t2m_babel_mean_std",
+                            FETCH.format(name="BABEL", folder="babel_272")),
+    "mocap_272": Layout("data/mocap_272", (".",), "mean_std",
+                        "python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 "
+                        "--out data/mocap_272"),
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A whole motion and what was said about it."""
+    id: str
+    motion: np.ndarray            # (T, 272) float32, not normalised
+    captions: list[Caption]
+
+
+def layout_of(dataname: str) -> Layout:
+    """raises ValueError for a name that is not one of LAYOUTS"""
+    if dataname not in LAYOUTS:
+        raise ValueError(f"found the data set {dataname!r}, expected one of {', '.join(LAYOUTS)}: check --dataname")
+    return LAYOUTS[dataname]
+
+
+def dataset_root(dataname: str, data_root: str | Path | None = None) -> Path:
+    """The folder of a data set: `data_root` if given, else the published name in the working directory.
+
+    It contains motion_data/; for t2m_babel_272 it is the parent of humanml3d_272, babel_272 and babel_272_stream.
+    raises   ValueError for an unknown name, FileNotFoundError if nothing is there
+    """
+    layout = layout_of(dataname)
+    root = Path(data_root or layout.root)
+    for folder in layout.folders:
+        if not (root / folder / "motion_data").is_dir():
+            raise FileNotFoundError(f"found no {root / folder / 'motion_data'}, expected the data set {dataname}. "
+                                    f"Get it: {layout.command}, or give its folder with --data-root")
+    return root
+
+
+def load_clips(dataname: str, data_root: str | Path | None = None, split: str = "train") -> list[Clip]:
+    """Read all clips of a split into memory, in the order of its lists; print what was left out and why.
+
+    raises   ValueError for an unknown data set, FileNotFoundError if it is not there or has no good clip
+    """
+    layout, root = layout_of(dataname), dataset_root(dataname, data_root)
+    clips, listed, problems = {}, 0, defaultdict(list)
+    for folder in layout.folders:
+        ids = split_ids(root / folder, split, layout.command)
+        listed += len(ids)
+        for name in ids:
+            clip_id = name if name not in clips else f"{folder}-{name}"
+            clip = read_clip(root / folder, name, clip_id, problems)
+            if clip is not None:
+                clips[clip_id] = clip
+    if rank() == 0:
+        print(f"{dataname} {split}: {len(clips)} of {listed} clips" + report(problems), flush=True)
+    if not clips:
+        raise FileNotFoundError(f"0 of {listed} clips of {dataname} {split} in {root} are good{report(problems)}. "
+                                f"Get it anew: {layout.command}")
+    return list(clips.values())
+
+
+def load_statistics(dataname: str, data_root: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Read a data set's mean and std, (272,) float32 each.
+
+    raises   FileNotFoundError; ValueError for a wrong shape or values that cannot normalise
+    """
+    folder = dataset_root(dataname, data_root) / layout_of(dataname).statistics
+    found = []
+    for name in ("Mean.npy", "Std.npy"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"found no {folder / name}, expected the statistics of {dataname}. "
+                                    f"Get them: {layout_of(dataname).command}")
+        values = np.load(folder / name, allow_pickle=False)
+        if values.shape != (DIM,) or not np.isfinite(values).all() or (name == "Std.npy" and values.min() <= 0):
+            raise ValueError(f"found values of shape {values.shape} in {folder / name}, expected {DIM} finite numbers, "
+                             f"above 0 for Std. Get them anew: {layout_of(dataname).command}")
+        found.append(values.astype(np.float32))
+    return found[0], found[1]
+
+
+def load_groups(dataname: str, data_root: str | Path | None = None) -> dict[str, str]:
+    """Clip id -> what kind of motion it is, to draw the kinds in balance; empty if the data set does not say.
+
+    raises   FileNotFoundError if the data set is not there
+    """
+    path = dataset_root(dataname, data_root) / "groups.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def split_ids(folder: Path, split: str, command: str) -> list[str]:
+    """The ids of a split; val's for test where there is no test.
+
+    raises   FileNotFoundError that tells `command`
+    """
+    path = folder / "split" / f"{split}.txt"
+    if split == "test" and not path.is_file():
+        path = folder / "split" / "val.txt"
+    if not path.is_file():
+        raise FileNotFoundError(f"found no {path}, expected a list of clips. Get it: {command}")
+    return path.read_text(encoding="utf-8").split()
+
+
+def read_clip(folder: Path, name: str, clip_id: str, problems: dict[str, list[str]]) -> Clip | None:
+    """Read one clip, or None; what is wrong goes into `problems`: reason -> names."""
+    motion_path, text_path = folder / "motion_data" / f"{name}.npy", folder / "texts" / f"{name}.txt"
+    for path, kind in ((motion_path, "motion"), (text_path, "text")):
+        if not path.is_file():
+            problems[f"{kind} missing"].append(clip_id)
+            return None
+    lines: list[str] = []
+    try:
+        motion = np.load(motion_path, allow_pickle=False)
+        captions = read_captions(text_path, lines)
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        problems["unreadable"].append(f"{clip_id} ({error})")
+        return None
+    if lines:
+        problems["caption left out"].append(f"{clip_id} ({'; '.join(lines)})")
+    if not isinstance(motion, np.ndarray) or motion.ndim != 2 or motion.shape[1] != DIM or not len(motion):
+        shape = motion.shape if isinstance(motion, np.ndarray) else "an archive"
+        problems[f"shape other than (T, {DIM})"].append(f"{clip_id} {shape}")
+    elif motion.dtype.kind != "f" or not np.isfinite(motion).all():
+        problems["NaN, infinity or no numbers"].append(clip_id)
+    elif not captions:
+        problems["no caption"].append(clip_id)
+    else:
+        return Clip(clip_id, motion.astype(np.float32, copy=False), captions)
+    return None
+
+
+def report(problems: dict[str, list[str]]) -> str:
+    """What was left out: a line for each reason with its count and names; "" if nothing was."""
+    lines = []
+    for reason, names in problems.items():
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        lines.append(f"\n  {len(names)} {reason}: {', '.join(names[:SHOWN])}{more}")
+    return "".join(lines)

@@ -1,0 +1,106 @@
+"""Encoded clips on disk: what the AR models train on, made by get_latent.py.
+
+A latent folder holds ID.npy (L, C) for every clip, the end latent last; index.json with the clips' splits, captions and
+groups and with what later scripts need to know of the TAE; embeddings.safetensors with one vector per caption.
+Training therefore runs neither the TAE nor the text encoder.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from utils.checkpoint import read_json
+
+LATENTS_PER_SECOND = 30 / 4
+SHORTENED = 1 / 3    # share of the draws that lose their first or last latent
+NO_TEXT = 0          # the caption "" has index 0
+
+
+class LatentClips:
+    """The clips of one split, each with its captions' embeddings.
+
+    folder   the latent folder
+    context  clips of more latents, the end latent included, are left out and counted
+    raises   FileNotFoundError or ValueError naming what is missing and the command that makes it
+    """
+
+    def __init__(self, folder: Path | str, split: str, context: int, text_drop: float = 0.0):
+        folder = Path(folder)
+        remedy = f"Make it: python get_latent.py --resume-pth TAE_CHECKPOINT --latent-dir {folder}"
+        if not (folder / "index.json").is_file():
+            raise FileNotFoundError(f"there is no index.json in {folder}. {remedy}")
+        self.index = read_json(folder / "index.json")
+        self.embeddings = load_file(folder / "embeddings.safetensors")["embeddings"].float()   # (captions, D)
+        self.text_drop = text_drop
+        self.scale = self.index["latent_scale"]
+        self.latents: list[np.ndarray] = []
+        self.captions: list[list[tuple[int, int, int]]] = []       # (caption, first latent, last latent or 0)
+        groups, left_out = [], Counter()
+        for name, entry in self.index["clips"].items():
+            if entry["split"] != split:
+                continue
+            latents = read_latents(folder / f"{name}.npy", len(self.index["end_latent"]), remedy)
+            if len(latents) > context:
+                left_out[f"longer than {context} latents"] += 1
+                continue
+            captions = [cut for cut in map(latent_cut, entry["captions"]) if usable(cut, len(latents))]
+            left_out["captions whose start and end tags hold no latent"] += len(entry["captions"]) - len(captions)
+            if captions:
+                self.latents.append(latents / self.scale)
+                self.captions.append(captions)
+                groups.append(entry["group"])
+        if not self.latents:
+            raise ValueError(f"{folder} has no usable clips of split {split!r} ({dict(+left_out)}). {remedy}")
+        print(f"{len(self.latents)} {split} clips from {folder}; left out: {dict(+left_out) or 'none'}")
+        count = Counter(groups)
+        self.weights = np.array([count[group] ** -0.5 for group in groups])    # rare groups count more, not equally
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def sample(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """Latents (L, C) in the AR model's units under one of the clip's captions, and that caption's number."""
+        captions = self.captions[index]
+        caption, first, last = captions[rng.integers(len(captions))]
+        latents = self.latents[index][first:last] if last else self.latents[index]
+        shorten, which, drop_text = rng.random(3)
+        if shorten < SHORTENED and len(latents) > 1:
+            latents = latents[1:] if which < 0.5 else latents[:-1]
+        return latents, NO_TEXT if drop_text < self.text_drop else caption
+
+    def collate(self, samples: Sequence[tuple[np.ndarray, int]]) -> dict[str, Tensor]:
+        """-> latents (B, L, C) padded with zeros, lengths (B,), text (B, D)"""
+        latents = [torch.from_numpy(latents) for latents, _ in samples]
+        return dict(latents=torch.nn.utils.rnn.pad_sequence(latents, batch_first=True),
+                    lengths=torch.tensor([len(row) for row in latents]),
+                    text=self.embeddings[[caption for _, caption in samples]])
+
+
+def read_latents(path: Path, channels: int, remedy: str) -> np.ndarray:
+    """One clip's latents (L, C), float32, the end latent last."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing though index.json lists it. {remedy}")
+    try:
+        latents = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is damaged ({error}). {remedy}") from error
+    if latents.ndim != 2 or latents.shape[1] != channels or len(latents) < 2 or not np.isfinite(latents).all():
+        raise ValueError(f"{path} holds {latents.shape} numbers, expected finite (L, {channels}), L > 1. {remedy}")
+    return latents.astype(np.float32)
+
+
+def latent_cut(caption: tuple[int, float, float]) -> tuple[int, int, int]:
+    """(caption, start, end in seconds; end 0 is the whole clip) -> (caption, first latent, last latent or 0)."""
+    number, start, end = caption
+    return number, int(start * LATENTS_PER_SECOND), int(end * LATENTS_PER_SECOND)
+
+
+def usable(cut: tuple[int, int, int], length: int) -> bool:
+    """Whether a cut of `length` latents, the end latent among them, leaves at least one of motion."""
+    _, first, last = cut
+    return (first < min(last, length - 1)) if last else first == 0

@@ -1,0 +1,65 @@
+"""Make a data set from motion capture.
+
+    python -m dataset.prepare bandai-namco --source bandai_namco.tar.xz --out data/bandai_namco_272
+    python -m dataset.prepare cmu --source cmu.tar.xz --out data/cmu_272
+    python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 --out data/mocap_272
+    python -m dataset.prepare amass --source AMASS --texts texts --out data/amass_272
+    python -m dataset.prepare bvh-folder --source my_captures --skeleton-map my_skeleton.json --out data/mine_272
+"""
+
+import argparse
+from pathlib import Path
+
+from dataset.prepare import amass, bandai_namco, bvh_folder, cmu
+from dataset.prepare.folder import merge, prepare, unpacked
+from utils.errors import run
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m dataset.prepare", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for name, help in (("bandai-namco", "Bandai-Namco-Research-Motiondataset 1 and 2"),
+                       ("cmu", "CMU Graphics Lab Motion Capture Database"), ("amass", "AMASS, SMPL-H or SMPL-X npz"),
+                       ("bvh-folder", "BVH files of one skeleton"), ("merge", "join prepared data sets")):
+        kind = kinds.add_parser(name, help=help, allow_abbrev=False)
+        many = name == "merge"
+        kind.add_argument("--source", type=Path, required=True, nargs="+" if many else None,
+                          help="prepared folders" if many else "an archive (.tar, .tar.xz, .zip) or a folder")
+        kind.add_argument("--out", type=Path, required=True, help="the data set's folder; an earlier one is replaced")
+        if not many:
+            kind.add_argument("--workers", type=int, default=None, help="processes (default: one for each core)")
+        if name == "cmu":
+            kind.add_argument("--descriptions", type=Path, help="a csv with the columns trial, description, subject "
+                              "(default: cmu_descriptions.csv beside the source)")
+            kind.add_argument("--captions", type=Path, help="HumanML3D's captions of these trials "
+                              "(default: humanml3d_for_cmu.json beside the source, if it is there)")
+        if name == "amass":
+            kind.add_argument("--texts", type=Path, help="a folder of captions NAME.txt "
+                              "(default: captions from the names of the folders)")
+        if name == "bvh-folder":
+            kind.add_argument("--skeleton-map", default="smpl", help="a map's name, or the path of its JSON file")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.kind == "merge":
+        return merge(arguments.source, arguments.out)
+    with unpacked(arguments.source) as source:
+        match arguments.kind:
+            case "bandai-namco":
+                found = bandai_namco.trials(source)
+            case "cmu":
+                beside = arguments.source.parent
+                found = cmu.trials(source, arguments.descriptions or beside / "cmu_descriptions.csv",
+                                   cmu.read_humanml3d(arguments.captions, beside / "humanml3d_for_cmu.json"))
+            case "amass":
+                found = amass.trials(source, arguments.texts)
+            case "bvh-folder":
+                found = bvh_folder.trials(source, arguments.skeleton_map)
+        prepare(*found, arguments.out, arguments.workers)
+
+
+if __name__ == "__main__":
+    run(main)

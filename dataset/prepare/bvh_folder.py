@@ -1,0 +1,29 @@
+"""A folder of your own BVH files, all of one skeleton, each with its captions `ID.txt` beside it."""
+
+from pathlib import Path
+
+from dataset.prepare.folder import Trial, described_by, split_by_strata
+from motion.retarget import load_skeleton_map
+
+
+def trials(source: Path, skeleton_map: str) -> tuple[list[Trial], list[str]]:
+    """List the BVH files below `source`, split by file.
+
+    skeleton_map   the name of a map that ships, or the path of a JSON file
+    The captions are HumanML3D's lines or plain sentences; without them, the file's name.
+    raises         what `motion.retarget.load_skeleton_map` raises
+    """
+    load_skeleton_map(skeleton_map)
+    files = {"_".join(path.relative_to(source).with_suffix("").parts).replace(" ", "_"): path
+             for path in sorted(source.rglob("*")) if path.suffix.lower() == ".bvh"}
+    splits = split_by_strata(dict.fromkeys(files, "file"), val=0.04, test=0.06)
+    found, skipped = [], []
+    for clip_id, path in files.items():
+        words = path.stem.replace("_", " ").replace("-", " ").strip()
+        try:
+            captions = described_by(path.with_suffix(".txt"), words)
+        except ValueError as error:
+            skipped.append(f"{path.name}: {error}")
+            continue
+        found.append(Trial(clip_id, path, skeleton_map, splits[clip_id], words, captions))
+    return found, skipped

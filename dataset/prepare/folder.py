@@ -1,0 +1,303 @@
+"""What every source shares: from a list of trials to a data set in HumanML3D-272's folder layout.
+
+    motion_data/ID.npy (T, 272) float32   texts/ID.txt   split/{train,val,test}.txt   mean_std/{Mean,Std}.npy
+    groups.json {ID: label}, for balanced sampling   skipped.txt, what was left out and why
+
+A trial is a capture file; it becomes one clip, or overlapping windows if it is long, and clips of its own for
+parts that somebody described. Each clip comes with its mirror image, ID "M" + its own. Frames are at 30 fps.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dataset.captions import Caption, format_caption, read_captions, swap_left_right
+from dataset.prepare.grammar import draws
+from motion.formats import read_capture
+from motion.representation_272 import FPS, mirror_pose, pose_to_motion272, statistics
+from motion.retarget import load_skeleton_map, retarget
+from utils.checkpoint import write_json
+
+SPLITS = ("train", "val", "test")
+SHORTEST = 40    # frames of a clip; the trainers read no shorter ones
+LONGEST = 300    # frames of a clip; with the end latent just within the AR model's context
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A described part of a trial, seconds from its start."""
+    id: str
+    start: float
+    end: float
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One capture file and all that becomes of it."""
+    id: str
+    path: Path
+    skeleton_map: str
+    split: str
+    group: str
+    captions: Callable[[str], list[str | Caption]]    # clip id -> sentences about any clip of the trial
+    shortest: int = 60                     # frames of a window, if the trial is too long for one clip
+    segments: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A clip that was written: all about it but its motion."""
+    id: str
+    split: str
+    group: str
+    lines: tuple[str, ...]
+
+
+@contextmanager
+def unpacked(source: str | Path) -> Iterator[Path]:
+    """Yield `source` as a folder: itself, or what an archive (.tar, .tar.xz, .tar.gz, .zip) holds, for the time being.
+
+    raises   FileNotFoundError, ValueError for a file that is no archive
+    """
+    source = Path(source)
+    if source.is_dir():
+        yield source
+        return
+    if not source.is_file():
+        raise FileNotFoundError(f"found nothing at {source}, expected an archive or a folder of captures")
+    with tempfile.TemporaryDirectory() as temporary:
+        print(f"unpacking {source}", flush=True)
+        try:
+            if zipfile.is_zipfile(source):
+                with zipfile.ZipFile(source) as archive:
+                    archive.extractall(temporary)
+            else:
+                with tarfile.open(source) as archive:
+                    archive.extractall(temporary, filter="data")
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+            raise ValueError(f"{source} cannot be unpacked ({error}): expected a whole .tar, .tar.xz or .zip") from None
+        yield Path(temporary)
+
+
+def split_by_strata(strata: dict[str, str], val: float, test: float) -> dict[str, str]:
+    """Give each id a split, so that every stratum (id -> its label) is divided alike.
+
+    The order within a stratum is that of the ids' hashes; one of fewer than 4 ids stays in train.
+    """
+    members = defaultdict(list)
+    for name, stratum in strata.items():
+        members[stratum].append(name)
+    splits = dict.fromkeys(strata, "train")
+    for names in members.values():
+        if len(names) < 4:
+            continue
+        names = sorted(names, key=lambda name: sha256(name.encode()).digest())
+        tests, vals = (max(1, round(share * len(names))) if share else 0 for share in (test, val))
+        splits |= dict.fromkeys(names[:tests], "test") | dict.fromkeys(names[tests:tests + vals], "val")
+    return splits
+
+
+def windows(frames: int, key: str, shortest: int) -> list[tuple[int, int]]:
+    """Cut a long trial into clips of `shortest` to LONGEST frames that overlap by half; `key` draws the lengths."""
+    if frames <= LONGEST:
+        return [(0, frames)]
+    random_, start, found = draws(key), 0, []
+    while True:
+        length = random_.randint(shortest, LONGEST)
+        if start + length >= frames:
+            return [*found, (min(start, frames - shortest), frames)]
+        found.append((start, start + length))
+        start += length // 2
+
+
+def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
+    """Write the motion of all clips of a trial. Returns them, and what was left out and why."""
+    try:
+        rotations, joints = retarget(read_capture(trial.path), load_skeleton_map(trial.skeleton_map))
+    except (ValueError, OSError) as error:
+        return [], [f"{trial.path.name}: {error}"]
+    frames, entries, skipped = len(joints), [], []
+    if frames < SHORTEST:
+        return [], [f"{trial.path.name}: found {frames} frames at {FPS} fps, expected at least {SHORTEST}"]
+    cuts = [(trial.id if frames <= LONGEST else f"{trial.id}_{start:05d}", start, end, None)
+            for start, end in windows(frames, trial.id, trial.shortest)]
+    for segment in trial.segments:
+        start, end = round(segment.start * FPS), min(round(segment.end * FPS), frames)
+        if end - start < SHORTEST:
+            skipped.append(f"{trial.path.name}, {segment.id}: found {max(end - start, 0)} frames at {FPS} fps, "
+                           f"expected at least {SHORTEST}")
+        else:
+            cuts.append((segment.id, start, min(end, start + LONGEST), segment.captions))
+    for clip_id, start, end, captions in cuts:
+        pose = rotations[start:end], joints[start:end]
+        for name, (turned, placed) in ((clip_id, pose), (f"M{clip_id}", mirror_pose(*pose))):
+            np.save(out / "motion_data" / f"{name}.npy", pose_to_motion272(turned, placed).astype(np.float32))
+            lines = [_line(caption, mirrored=name != clip_id) for caption in captions or trial.captions(name)]
+            group = swap_left_right(trial.group) if name != clip_id else trial.group
+            entries.append(Entry(name, trial.split, group, tuple(lines)))
+    return entries, skipped
+
+
+def _line(caption: str | Caption, mirrored: bool) -> str:
+    caption = Caption(caption) if isinstance(caption, str) else caption
+    text = swap_left_right(caption.text) if mirrored else caption.text
+    return format_caption(text, caption.start, caption.end)
+
+
+def prepare(trials: list[Trial], skipped: list[str], out: str | Path, workers: int | None = None) -> None:
+    """Convert all trials, in parallel and in order, and write the data set. The same trials give the same bytes.
+
+    skipped   what the listing of the source left out already
+    workers   processes, by default one for each core; 0: none but this one
+    raises    ValueError if no trial is good, or `out` holds something else than an earlier data set
+    """
+    if not trials:
+        raise ValueError("found 0 captures in the source, expected the files of this data set: see its page in docs, "
+                         "or another of bandai-namco, cmu, amass, bvh-folder" + _listed(skipped))
+    repeated = [name for name, count in Counter(trial.id for trial in trials).items() if count > 1]
+    if repeated:
+        raise ValueError(f"found {len(repeated)} names twice, the first is {repeated[0]}: expected each file once")
+    with _building(out) as folder:
+        (folder / "motion_data").mkdir()
+        entries, skipped = [], list(skipped)
+        for clips, problems in tqdm(_converted(trials, folder, workers), total=len(trials), desc="trials",
+                                    mininterval=1):
+            entries += clips
+            skipped += problems
+        if not entries:
+            raise ValueError(f"0 of {len(trials)} captures could be converted" + _listed(skipped))
+        _finish(folder, entries, skipped)
+    _report(out, entries, skipped)
+
+
+def merge(sources: list[str | Path], out: str | Path) -> None:
+    """Join prepared data sets into one, with statistics of the whole.
+
+    raises   FileNotFoundError for a folder that was not prepared, ValueError if two hold a clip of the same id
+    """
+    entries, skipped, homes = [], [], {}
+    for source in map(Path, sources):
+        if not (source / "skipped.txt").is_file():
+            raise FileNotFoundError(f"found no skipped.txt in {source}, expected a prepared data set. "
+                                    f"Make it: python -m dataset.prepare bandai-namco --source ARCHIVE --out {source}")
+        groups = json.loads((source / "groups.json").read_text())
+        for split in SPLITS:
+            for name in (source / "split" / f"{split}.txt").read_text().split():
+                if name in homes:
+                    raise ValueError(f"found the clip {name} in both {homes[name]} and {source}, expected each id once")
+                homes[name] = source
+                lines = (source / "texts" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+                entries.append(Entry(name, split, groups[name], tuple(lines)))
+        skipped += (source / "skipped.txt").read_text(encoding="utf-8").splitlines()
+    with _building(out) as folder:
+        (folder / "motion_data").mkdir()
+        for name, source in tqdm(homes.items(), desc="clips", mininterval=1):
+            shutil.copyfile(source / "motion_data" / f"{name}.npy", folder / "motion_data" / f"{name}.npy")
+        _finish(folder, entries, skipped)
+    _report(out, entries, skipped)
+
+
+def described_by(path: Path, fallback: str) -> Callable[[str], list[str | Caption]]:
+    """Captions from a text file of HumanML3D lines or of plain sentences; without the file, one `fallback`.
+
+    raises   ValueError for a file without captions, or with a broken line
+    """
+    if not path.is_file():
+        return _Always((fallback,))
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    captions = read_captions(path) if any("#" in line for line in lines) else lines
+    if not captions:
+        raise ValueError(f"{path.name}: found 0 captions, expected a line for each")
+    return _Always(tuple(captions))
+
+
+@dataclass(frozen=True)
+class _Always:
+    """The same captions for every clip: a function that other processes can receive."""
+    captions: tuple[str | Caption, ...]
+
+    def __call__(self, clip_id: str) -> list[str | Caption]:
+        return list(self.captions)
+
+
+def _converted(trials: list[Trial], folder: Path, workers: int | None) -> Iterator[tuple[list[Entry], list[str]]]:
+    """`convert` of each trial, in the order of the trials."""
+    if workers == 0:
+        yield from (convert(trial, folder) for trial in trials)
+        return
+    # One thread each: the processes already fill the machine.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap(_convert_one, [(trial, folder) for trial in trials], chunksize=4)
+
+
+def _convert_one(task: tuple[Trial, Path]) -> tuple[list[Entry], list[str]]:
+    return convert(*task)
+
+
+def _finish(folder: Path, entries: list[Entry], skipped: list[str]) -> None:
+    """Write all but the motion, which is there."""
+    entries = sorted(entries, key=lambda entry: entry.id)
+    for name in ("texts", "split", "mean_std"):
+        (folder / name).mkdir()
+    for entry in entries:
+        _write(folder / "texts" / f"{entry.id}.txt", entry.lines)
+    for split in SPLITS:
+        _write(folder / "split" / f"{split}.txt", [entry.id for entry in entries if entry.split == split])
+    if not any(entry.split == "train" for entry in entries):
+        raise ValueError("found 0 clips in train, expected at least 1: give the source more captures")
+    mean, std = statistics(np.load(folder / "motion_data" / f"{entry.id}.npy", allow_pickle=False)
+                           for entry in entries if entry.split == "train")
+    np.save(folder / "mean_std" / "Mean.npy", mean)
+    np.save(folder / "mean_std" / "Std.npy", std)
+    write_json(folder / "groups.json", {entry.id: entry.group for entry in entries})
+    _write(folder / "skipped.txt", skipped)
+
+
+def _write(path: Path, lines: list[str] | tuple[str, ...]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def _building(out: str | Path) -> Iterator[Path]:
+    """A temporary folder that takes the name `out` when all went well.
+
+    An earlier data set there (it holds skipped.txt) is replaced; anything else is left alone.
+    raises   ValueError if `out` holds anything else
+    """
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and ((out / "skipped.txt").is_file() or not any(out.iterdir()))):
+        raise ValueError(f"found {out} with other things than a data set made here, expected a new folder: "
+                         "choose another --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        folder = Path(temporary) / out.name
+        folder.mkdir()
+        yield folder
+        if out.exists():
+            out.rename(Path(temporary) / "replaced")
+        folder.rename(out)
+
+
+def _report(out: str | Path, entries: list[Entry], skipped: list[str]) -> None:
+    count = Counter(entry.split for entry in entries)
+    print(f"{len(entries)} clips in {out}: " + ", ".join(f"{count[split]} {split}" for split in SPLITS))
+    print(f"{len(skipped)} left out" + _listed(skipped))
+
+
+def _listed(skipped: list[str]) -> str:
+    return "".join(f"\n  {line}" for line in skipped)

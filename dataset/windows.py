@@ -1,0 +1,39 @@
+"""Random windows of motion: what the TAE trains on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataset.clips import Clip
+
+
+class MotionWindows:
+    """One random window of every clip that is long enough.
+
+    clips      whole clips, not normalised; shorter ones are left out and counted
+    mean, std  (272,) that normalise them
+    """
+
+    def __init__(self, clips: Sequence[Clip], mean: np.ndarray, std: np.ndarray, frames: int = 64):
+        self.motions = [clip.motion for clip in clips if len(clip.motion) >= frames]
+        self.mean, self.std, self.frames = mean, std, frames
+        if not self.motions:
+            raise ValueError(f"none of {len(clips)} clips has {frames} frames: give a smaller --window-size")
+        print(f"{len(self.motions)} clips to draw windows of {frames} frames from; "
+              f"{len(clips) - len(self.motions)} left out, being shorter")
+
+    def __len__(self) -> int:
+        return len(self.motions)
+
+    def sample(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """A window (frames, 272), normalised."""
+        motion = self.motions[index]
+        first = rng.integers(len(motion) - self.frames + 1)
+        return (motion[first:first + self.frames] - self.mean) / self.std
+
+    @staticmethod
+    def collate(windows: list[np.ndarray]) -> Tensor:
+        """-> (B, frames, 272) float32"""
+        return torch.from_numpy(np.stack(windows)).float()

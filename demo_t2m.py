@@ -1,0 +1,152 @@
+"""Sentences in, motions out.
+
+python demo_t2m.py --text "a person walks in a circle" --text "a person waves both hands" --format npy,bvh,mp4
+"""
+
+import time
+
+START = time.perf_counter()  # before the slow imports: they are part of what a user waits for
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dataset.clips import load_statistics
+from models.checkpoints import load_ar, load_tae
+from models.pipeline import MotionStreamer
+from models.text_encoder import TextEncoder
+from motion.formats.bvh import write_bvh
+from motion.formats.npz import write_amass
+from motion.render import render_video
+from motion.representation_272 import FPS, motion272_to_pose, motion272_to_positions
+from motion.skeleton import forward_kinematics
+from options import opt, parse
+from utils.checkpoint import write_whole
+from utils.errors import run
+
+SHIPPED = Path(__file__).parent / "weights" / "mocap_small"
+ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "mp4": ".mp4"}
+BATCH = 32    # motions generated at once
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Generate motion from sentences and write it to files named after them."""
+
+    text: tuple[str, ...] = opt((), "what the character does; several sentences give several motions")
+    text_file: Path | None = opt(None, "more sentences, one per line")
+    count: int = opt(1, "motions per sentence, with the seeds seed, seed + 1, ...")
+    seed: int = opt(0, "of the noise; the same seed gives the same motion")
+    length: int | None = opt(None, "frames, 30 a second; None: the model ends by itself")
+    guidance: float | None = opt(None, "weight of the text; None: what is stored with the model")
+    temperature: float | None = opt(None, "factor of the step noise; None: what is stored with the model")
+    out: Path = opt(Path("demo_output"), "folder of the files")
+    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, mp4")
+    mode: str = opt("pos", "joints from positions, or from rotations through forward kinematics",
+                    choices=("pos", "rot"))
+    resume_pth: Path = opt(SHIPPED / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
+    resume_trans: Path = opt(SHIPPED / "ar", "AR model: a checkpoint folder, or the authors' file")
+    text_encoder: str | None = opt(None, "sentence-transformers name or folder; None: the AR model's own")
+    data_root: str | None = opt(None, "folder of t2m_272; the authors' TAE needs its statistics")
+    device: str = opt("auto", "where to generate", choices=("auto", "cuda", "mps", "cpu"))
+
+
+def main():
+    config = parse({"default": Demo()})
+    sentences, formats = read_sentences(config), read_formats(config.format)
+    make_folder(config.out)
+    model = load_model(config)
+    model.generate(sentences[0], config.seed, length=1)
+    print(f"the first frame after {time.perf_counter() - START:.1f} s")
+
+    texts = [text for text in sentences for _ in range(config.count)]
+    seeds = [config.seed + number for _ in sentences for number in range(config.count)]
+    names = file_names(texts)
+    for part in (slice(first, first + BATCH) for first in range(0, len(texts), BATCH)):
+        motions = model.generate_batch(texts[part], seeds[part], config.length, config.guidance, config.temperature)
+        for text, name, motion in zip(texts[part], names[part], motions):
+            print(f"{text}: {len(motion) / FPS:.1f} s")
+            for path in write(config.out / name, motion, text, formats, config.mode):
+                print(f"  {path}")
+    print(f"the whole after {time.perf_counter() - START:.1f} s")
+
+
+def read_sentences(config: Demo) -> list[str]:
+    """Those of --text and --text-file; ValueError or FileNotFoundError if there is nothing to generate."""
+    sentences = list(config.text)
+    if config.text_file:
+        if not config.text_file.is_file():
+            raise FileNotFoundError(f"There is no file {config.text_file}; --text-file expects one sentence per line.")
+        lines = config.text_file.read_text(encoding="utf-8").splitlines()
+        sentences += [line.strip() for line in lines if line.strip()]
+    if not sentences or not all(sentence.strip() for sentence in sentences):
+        raise ValueError("The prompt is empty; say what the character does, e.g. --text 'a person walks'.")
+    if config.count < 1:
+        raise ValueError(f"--count is {config.count}; expected 1 or more motions per sentence.")
+    return sentences
+
+
+def read_formats(names: str) -> list[str]:
+    """"npy,bvh" -> ["npy", "bvh"]; ValueError for one that cannot be written."""
+    formats = names.split(",")
+    for name in formats:
+        if name not in ENDINGS:
+            raise ValueError(f"--format has {name!r}; expected some of {','.join(ENDINGS)}, with commas between.")
+    return formats
+
+
+def make_folder(folder: Path) -> None:
+    """Make sure that files can be written, before the work and not after it; ValueError if not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {folder} cannot be made ({error.strerror}); give another folder.") from None
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"--out {folder} cannot be written to; give another folder.")
+
+
+def load_model(config: Demo) -> MotionStreamer:
+    """TAE, AR model and text encoder, each from our checkpoint folder or from the authors' file."""
+    tae, mean, std = load_tae(config.resume_pth)
+    if mean is None:
+        mean, std = map(torch.from_numpy, load_statistics("t2m_272", config.data_root))
+    ar, sampling, encoder = load_ar(config.resume_trans)
+    return MotionStreamer(tae, ar, TextEncoder(config.text_encoder or encoder), mean, std, sampling, config.device)
+
+
+def file_names(texts: list[str]) -> list[str]:
+    """A safe name for every sentence, no two alike: a-person-walks, a-person-walks-2, ..."""
+    names = []
+    for text in texts:
+        stem = re.sub(r"\W+", "-", text.lower())[:60].strip("-_") or "motion"
+        candidates = [stem, *(f"{stem}-{number}" for number in range(2, len(texts) + 2))]
+        names.append(next(name for name in candidates if name not in names))
+    return names
+
+
+def write(stem: Path, motion: np.ndarray, text: str, formats: list[str], mode: str) -> list[Path]:
+    """Write a motion (T, 272) as stem.npy, stem.bvh, ..., each whole or not at all; returns the paths."""
+    rotations, pelvis = motion272_to_pose(motion)
+    joints = motion272_to_positions(motion) if mode == "pos" else forward_kinematics(rotations, pelvis)
+    writers = {
+        "npy": lambda path: save_array(path, motion), "joints": lambda path: save_array(path, joints),
+        "npz": lambda path: write_amass(path, rotations, pelvis), "bvh": lambda path: write_bvh(path, rotations, pelvis),
+        "mp4": lambda path: render_video(path, joints, text),
+    }
+    paths = [stem.with_name(stem.name + ENDINGS[name]) for name in formats]
+    for name, path in zip(formats, paths):
+        writers[name](path)
+    return paths
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    with write_whole(path) as temporary:
+        np.save(temporary, values)
+
+
+if __name__ == "__main__":
+    run(main)

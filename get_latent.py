@@ -1,0 +1,121 @@
+"""Encode a data set once for the AR models: latents of every clip, embeddings of every caption.
+
+python get_latent.py --resume-pth output/tae_small/best --latent-dir data/latents --dataname mocap_272
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from dataset.clips import Clip, load_clips, load_groups, load_statistics
+from models.causal_tae import FRAMES_PER_LATENT, MOTION_DIM, CausalTAE, sample_latents
+from models.checkpoints import fingerprint, load_tae
+from models.text_encoder import DEFAULT_TEXT_ENCODER, TextEncoder
+from options import opt, parse
+from utils.checkpoint import write_json, write_whole
+from utils.distributed import pick_device
+from utils.errors import run
+
+SHORTEST = 40    # frames
+
+
+@dataclass(frozen=True)
+class GetLatent:
+    """Encode a data set for train_t2m.py."""
+
+    tae: str = opt("output/causal_tae/last", "TAE: a checkpoint folder, or the authors' net_last.pth",
+                   flag="resume-pth")
+    latent_dir: str = opt("t2m_latents", "where to write")
+    dataname: str = opt("t2m_272", "data set", choices=("t2m_272", "t2m_babel_272", "mocap_272"))
+    data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
+    text_encoder: str = opt(DEFAULT_TEXT_ENCODER, "sentence-transformers name or folder")
+    batch_size: int = opt(32, "clips encoded at once")
+    seed: int = opt(123, "of the latents' noise")
+    device: str = opt("auto", "where to encode", choices=("auto", "cuda", "mps", "cpu"))
+
+
+@torch.no_grad()
+def encode(tae: CausalTAE, motions: list[Tensor], noises: list[Tensor]) -> list[Tensor]:
+    """Normalised motions (T_i, 272), noise (T_i/4, C) -> latents (T_i/4, C). Causal, so padding changes nothing."""
+    device = next(tae.parameters()).device
+    padded = torch.nn.utils.rnn.pad_sequence(motions, batch_first=True).to(device)
+    mean, logvar = (moments.cpu() for moments in tae.encode(padded))
+    return [sample_latents(mean[row, :len(noise)], logvar[row, :len(noise)], noise)
+            for row, noise in enumerate(noises)]
+
+
+def noise_of(clip: Clip, length: int, channels: int, seed: int) -> Tensor:
+    """Standard normal (length, channels) that depends on seed and clip alone, not on order or batch."""
+    digest = hashlib.sha256(f"{seed} {clip.id}".encode()).digest()
+    return torch.randn(length, channels, generator=torch.Generator().manual_seed(int.from_bytes(digest[:7])))
+
+
+def encode_clips(tae: CausalTAE, clips: list[Clip], mean: Tensor, std: Tensor, end: Tensor, config: GetLatent,
+                 nearest: float, sums: Tensor) -> float:
+    """Write ID.npy for each clip; add to `sums` (count, sum, sum of squares); return the smallest distance to `end`."""
+    clips = sorted(clips, key=lambda clip: len(clip.motion))
+    for first in tqdm(range(0, len(clips), config.batch_size), unit="batch"):
+        batch = clips[first:first + config.batch_size]
+        lengths = [len(clip.motion) // FRAMES_PER_LATENT for clip in batch]
+        motions = [(torch.from_numpy(clip.motion[:length * FRAMES_PER_LATENT]) - mean) / std
+                   for clip, length in zip(batch, lengths)]
+        noises = [noise_of(clip, length, len(end), config.seed) for clip, length in zip(batch, lengths)]
+        for clip, latents in zip(batch, encode(tae, motions, noises)):
+            nearest = min(nearest, float((latents - end).norm(dim=-1).min()))
+            sums += torch.stack([torch.tensor(latents.numel()), latents.sum(), (latents ** 2).sum()])
+            with write_whole(Path(config.latent_dir) / f"{clip.id}.npy") as path:
+                np.save(path, torch.cat([latents, end[None]]).numpy())
+    return nearest
+
+
+def main():
+    config = parse({"default": GetLatent()})
+    data = config.dataname, config.data_root
+    folder, device = Path(config.latent_dir), pick_device(config.device)
+    tae, mean, std = load_tae(config.tae)
+    if mean is None:
+        mean, std = map(torch.from_numpy, load_statistics(*data))
+    tae.to(device)
+    end = encode(tae, [torch.zeros(FRAMES_PER_LATENT, MOTION_DIM)], [torch.zeros(1, tae.config.latent_dim)])[0][0]
+
+    clips: dict[str, list[Clip]] = {}
+    for split in ("train", "val"):
+        found = load_clips(*data, split)
+        clips[split] = [clip for clip in found if len(clip.motion) >= SHORTEST]
+        print(f"{split}: {len(clips[split])} clips to encode; "
+              f"{len(found) - len(clips[split])} left out, being shorter than {SHORTEST} frames")
+    nearest, sums = float("inf"), torch.zeros(3, dtype=torch.float64)
+    for split in clips:
+        nearest = encode_clips(tae, clips[split], mean, std, end, config, nearest, sums)
+
+    every = [clip for found in clips.values() for clip in found]
+    number = {"": 0}                                       # the empty text comes first: guidance needs it
+    for clip in every:
+        for caption in clip.captions:
+            number.setdefault(caption.text, len(number))
+    print(f"embedding {len(number)} different captions with {config.text_encoder}")
+    embeddings = TextEncoder(config.text_encoder, device)(list(number), progress=True)
+    with write_whole(folder / "embeddings.safetensors") as path:
+        save_file({"embeddings": embeddings.half()}, path)
+
+    groups = load_groups(*data)
+    count, total, squares = sums.tolist()
+    write_json(folder / "index.json", dict(
+        dataname=config.dataname, tae=fingerprint(tae), text_encoder=config.text_encoder, end_latent=end.tolist(),
+        latent_scale=float(np.sqrt(squares / count - (total / count) ** 2)),
+        stop_threshold=nearest / 2,                        # half-way to the nearest latent of real motion
+        clips={clip.id: dict(split=split, group=groups.get(clip.id, ""),
+                             captions=[(number[caption.text], caption.start, caption.end)
+                                       for caption in clip.captions])
+               for split, found in clips.items() for clip in found}))
+    print(f"{len(every)} clips encoded into {folder}; the nearest real latent lies {nearest:.3f} from the end latent")
+
+
+if __name__ == "__main__":
+    run(main)

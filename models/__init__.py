@@ -1,0 +1,1 @@
+"""The networks. Nothing here names a device or reads a data set."""

@@ -1,0 +1,127 @@
+"""The causal temporal autoencoder (TAE): four frames of motion <-> one latent (MotionStreamer, section 3.2).
+
+B clips, T frames, L = T/4 latents, C latent channels, W hidden channels. Every convolution looks left only, so
+latent l depends on frames < 4(l+1) and frame t on latents <= t/4: both halves can run as a stream.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from options.models import TAE
+
+MOTION_DIM = 272
+FRAMES_PER_LATENT = 4
+DILATIONS = (9, 3, 1)
+
+
+class CausalConv1d(nn.Conv1d):
+    """A convolution padded on the left only, with (kernel - 1) * dilation + 1 - stride frames."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1):
+        super().__init__(inputs, outputs, kernel, stride=stride, dilation=dilation)
+        self.context = (kernel - 1) * dilation + 1 - stride
+
+    def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:
+        """x (B, inputs, T) -> (B, outputs, T / stride). `cache` keeps the left context between calls of a stream."""
+        past = cache.get(self) if cache else None
+        if past is None:
+            past = x.new_zeros(*x.shape[:2], self.context)
+        x = torch.cat([past, x], dim=-1)
+        if cache is not None:
+            cache[self] = x[..., x.shape[-1] - self.context:]
+        return super().forward(x)
+
+
+class CausalSequential(nn.Sequential):
+    """nn.Sequential that hands the cache to the layers that keep context."""
+
+    def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:
+        for layer in self:
+            keeps_context = isinstance(layer, (CausalConv1d, CausalSequential, ResidualBlock))
+            x = layer(x, cache) if keeps_context else layer(x)
+        return x
+
+
+class ResidualBlock(nn.Module):
+    """x + conv1(relu(conv3(relu(x)))), the inner convolution dilated."""
+
+    def __init__(self, width: int, dilation: int):
+        super().__init__()
+        self.conv1 = CausalConv1d(width, width, 3, dilation=dilation)
+        self.conv2 = CausalConv1d(width, width, 1)
+
+    def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(F.relu(x), cache)))
+
+
+def residual_stack(width: int) -> CausalSequential:
+    return CausalSequential(*(ResidualBlock(width, dilation) for dilation in DILATIONS))
+
+
+class CausalTAE(nn.Module):
+    def __init__(self, config: TAE):
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.encoder = CausalSequential(
+            CausalConv1d(MOTION_DIM, width, 3), nn.ReLU(),
+            *(CausalSequential(CausalConv1d(width, width, 4, stride=2), residual_stack(width)) for _ in range(2)),
+            CausalConv1d(width, width, 3),
+        )
+        self.to_moments = nn.Linear(width, 2 * config.latent_dim)
+        self.from_latent = nn.Linear(config.latent_dim, width)
+        self.decoder = CausalSequential(
+            CausalConv1d(width, width, 3), nn.ReLU(),
+            *(CausalSequential(residual_stack(width), nn.Upsample(scale_factor=2), CausalConv1d(width, width, 3))
+              for _ in range(2)),
+            CausalConv1d(width, width, 3), nn.ReLU(),
+            CausalConv1d(width, MOTION_DIM, 3),
+        )
+
+    def encode(self, motion: Tensor) -> tuple[Tensor, Tensor]:
+        """motion (B, T, 272), normalised, T a multiple of 4 -> mean, logvar, each (B, T/4, C)."""
+        if motion.shape[-1] != MOTION_DIM or motion.shape[1] % FRAMES_PER_LATENT:
+            raise ValueError(f"motion has shape {tuple(motion.shape)}; expected (B, T, {MOTION_DIM}) with T a multiple "
+                             f"of {FRAMES_PER_LATENT}: cut the clip to whole latents")
+        x = self.encoder(motion.mT).mT                                    # (B, L, W)
+        mean, logvar = self.to_moments(x).chunk(2, dim=-1)                # (B, L, C) each
+        return mean, logvar.clamp(-30, 20)
+
+    def decode(self, latents: Tensor, cache: dict | None = None) -> Tensor:
+        """latents (B, L, C) -> motion (B, 4L, 272), normalised.
+
+        With a `cache` (an empty dict at the start of a stream) the calls continue one another: however the latents
+        are cut into calls, the frames are those of one whole decode.
+        """
+        if latents.shape[-1] != self.config.latent_dim:
+            raise ValueError(f"latents have {latents.shape[-1]} channels; this TAE decodes {self.config.latent_dim}: "
+                             "use the TAE that encoded them")
+        return self.decoder(self.from_latent(latents).mT, cache).mT
+
+    def forward(self, motion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """motion (B, T, 272) -> rebuilt (B, T, 272) from one sample of the latents, mean and logvar (B, L, C)."""
+        mean, logvar = self.encode(motion)
+        return self.decode(sample_latents(mean, logvar)), mean, logvar
+
+
+def sample_latents(mean: Tensor, logvar: Tensor, noise: Tensor | None = None) -> Tensor:
+    """mean + exp(logvar / 2) * noise, the noise standard normal unless given."""
+    return mean + (logvar / 2).exp() * (torch.randn_like(mean) if noise is None else noise)
+
+
+def sigma_nll(rebuilt: Tensor, motion: Tensor) -> Tensor:
+    """Gaussian negative log-likelihood with the batch's own optimal sigma, summed (sigma-VAE, arXiv 2006.13202).
+
+    log sigma = softclip(log(MSE) / 2, -6);  sum of ((x - y) / sigma)^2 / 2 + log sigma + log(2 pi) / 2
+    """
+    log_sigma = ((rebuilt - motion) ** 2).mean().log() / 2
+    log_sigma = -6 + F.softplus(log_sigma + 6)
+    return (((motion - rebuilt) / log_sigma.exp()) ** 2 / 2 + log_sigma + math.log(2 * math.pi) / 2).sum()
+
+
+def gaussian_kl(mean: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mean, exp(logvar)) || N(0, 1)): sum over latents and channels, mean over the batch."""
+    return (-0.5 * (1 + logvar - mean ** 2 - logvar.exp())).sum(dim=(1, 2)).mean()

@@ -1,0 +1,113 @@
+"""The diffusion head: an MLP with adaptive layer norm that denoises one latent under one condition (MAR's head).
+
+R rows, C latent channels, D condition width, W head width, S diffusion steps.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.diffusion import Diffusion
+
+TIME_CHANNELS = 256
+
+
+class TimeEmbedding(nn.Module):
+    """Diffusion step -> (.., W): 256 sinusoids (cosines first, max period 10000), then linear, SiLU, linear."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(TIME_CHANNELS, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: Tensor) -> Tensor:
+        half = TIME_CHANNELS // 2
+        frequency = torch.exp(-math.log(10000) * torch.arange(half, device=t.device) / half)
+        angle = t[..., None].float() * frequency
+        return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1))
+
+
+class ResidualBlock(nn.Module):
+    """x + gate * mlp(norm(x) * (1 + scale) + shift); shift, scale and gate come from `modulation`."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.modulation = nn.Linear(width, 3 * width)
+
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        shift, scale, gate = modulation.chunk(3, dim=-1)
+        return x + gate * self.mlp(self.norm(x) * (1 + scale) + shift)
+
+
+class DiffusionHead(nn.Module):
+    def __init__(self, latent_dim: int, condition_dim: int, width: int, depth: int):
+        super().__init__()
+        self.diffusion = Diffusion()
+        self.time_embed = TimeEmbedding(width)
+        self.condition_embed = nn.Linear(condition_dim, width)
+        self.input = nn.Linear(latent_dim, width)
+        self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
+        self.final_modulation = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, latent_dim)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Xavier weights and zero biases; the head starts as zero and its blocks as identities."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for layer in (self.time_embed.mlp[0], self.time_embed.mlp[2]):
+            nn.init.normal_(layer.weight, std=0.02)
+        for layer in (*(block.modulation for block in self.blocks), self.final_modulation, self.output):
+            nn.init.zeros_(layer.weight)
+
+    def modulations(self, t: Tensor, condition: Tensor) -> list[Tensor]:
+        """Everything that depends on step and condition but not on x: (.., 3W) a block, (.., 2W) the last."""
+        y = F.silu(self.time_embed(t) + self.condition_embed(condition))
+        return [layer(y) for layer in (*(block.modulation for block in self.blocks), self.final_modulation)]
+
+    def denoise(self, x: Tensor, modulations: list[Tensor]) -> Tensor:
+        x = self.input(x)                                                 # (R, W)
+        for block, modulation in zip(self.blocks, modulations):
+            x = block(x, modulation)                                      # (R, W)
+        shift, scale = modulations[-1].chunk(2, dim=-1)
+        return self.output(F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift)
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """The noise (R, C) in latents x (R, C) at steps t (R,) under conditions (R, D)."""
+        return self.denoise(x, self.modulations(t, condition))
+
+    def loss(self, latents: Tensor, condition: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Per row: the mean squared error of the predicted noise (R,), and the x_0 (R, C) it implies."""
+        x = self.diffusion.add_noise(latents, t, noise)
+        predicted = self(x, t, condition)
+        return ((predicted - noise) ** 2).mean(dim=-1), self.diffusion.predict_start(x, t, predicted)
+
+    @torch.no_grad()
+    def sample(self, condition: Tensor, empty: Tensor | None = None, guidance: float = 1.0, temperature: float = 1.0,
+               start_noise: Tensor | None = None, step_noise: Tensor | None = None) -> Tensor:
+        """Draw latents (B, C) under conditions (B, D).
+
+        empty        (B, D) the conditions of the empty text: noise = empty + guidance * (text - empty)
+        start_noise  (B, C), step_noise (50, B, C), index 0 used at t = 49; drawn when not given. Both guidance rows
+                     see the same noise.
+        """
+        rows, steps = condition.shape[0], self.diffusion.steps
+        shape = (rows, self.input.in_features)
+        start_noise = condition.new_empty(shape).normal_() if start_noise is None else start_noise
+        step_noise = condition.new_empty(steps, *shape).normal_() if step_noise is None else step_noise
+        both = condition if empty is None else torch.cat([condition, empty])
+        modulations = self.modulations(torch.arange(steps, device=both.device)[:, None], both)   # (S, B or 2B, ..)
+
+        def denoise(x: Tensor, t: int) -> Tensor:
+            at_t = [modulation[t] for modulation in modulations]
+            if empty is None:
+                return self.denoise(x, at_t)
+            with_text, without = self.denoise(torch.cat([x, x]), at_t).chunk(2)
+            return without + guidance * (with_text - without)
+
+        return self.diffusion.sample(denoise, start_noise, step_noise, temperature)

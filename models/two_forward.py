@@ -1,0 +1,61 @@
+"""Training with two forwards (section 3.4): the model learns to go on from latents that it predicted itself.
+
+B clips, L latents (padded), C latent channels, D width; rows are the (clip, latent) pairs, flattened.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from models.diffusion import STEPS
+from models.streamer import StreamingTransformer
+
+REPEATS = 4
+
+
+def replaced_share(step: int, total_steps: int) -> float:
+    """Share of the latents replaced by predictions: 1 - (1 + cos(pi step / total)) / 2, from 0 to 1."""
+    return 1 - (1 + math.cos(math.pi * step / total_steps)) / 2
+
+
+def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tensor, text: Tensor, step: int,
+                     total_steps: int, context_lengths: Tensor | None = None,
+                     draws: dict[str, Tensor] | None = None) -> Tensor:
+    """Diffusion loss of the true latents under conditions that partly come from predicted ones.
+
+    latents (B, L, C) of `lengths` (B,) valid latents each; text (B, text_dim). The first forward conditions on the
+    true latents; one diffusion draw a latent gives predicted x_0, without gradient. In the second forward they replace
+    a random subset of positions (the same in every clip). Each valid row counts REPEATS times, with its own step and
+    noise. `context_lengths` (B,): the leading latents that are only context (the stream's A), never replaced and
+    without loss. `draws` fixes every random choice: t_first, noise_first (B*L rows), replaced_positions, t_second,
+    noise_second (the valid rows, tiled).
+    """
+    count, channels = latents.shape[1:]
+    device, draws = latents.device, draws or {}
+    position = torch.arange(count, device=device)
+    first = torch.zeros_like(lengths) if context_lengths is None else context_lengths
+    scored = (position >= first[:, None]) & (position < lengths[:, None])                 # (B, L)
+
+    chosen = draws.get("replaced_positions")
+    if chosen is None:
+        chosen = torch.randperm(count, device=device)[:int(count * replaced_share(step, total_steps))]
+    replaced = scored & torch.zeros_like(position, dtype=torch.bool).index_fill(0, chosen, True)
+
+    def draw(name: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Diffusion steps and noise of the given rows of the recorded draws, or fresh ones."""
+        if f"t_{name}" in draws:
+            return draws[f"t_{name}"][rows], draws[f"noise_{name}"][rows]
+        return torch.randint(STEPS, rows.shape, device=device), torch.randn(*rows.shape, channels, device=device)
+
+    mixed = latents
+    if replaced.any():                                     # only the rows that will be used are predicted
+        with torch.no_grad():
+            conditions = model(latents[:, :-1], text)[replaced]                           # (rows, D)
+            t, noise = draw("first", replaced.flatten().nonzero()[:, 0])
+            predicted = model.head.loss(latents[replaced], conditions, t, noise)[1]
+        mixed = latents.masked_scatter(replaced[..., None], predicted.to(latents.dtype))
+
+    conditions = model(mixed[:, :-1], text)[scored].repeat(REPEATS, 1)                    # (rows, D)
+    t, noise = draw("second", torch.arange(len(conditions), device=device))
+    return model.head.loss(latents[scored].repeat(REPEATS, 1), conditions, t, noise)[0].mean()

@@ -1,0 +1,1 @@
+"""Bodies and their motion as numbers: rotations, the skeleton, the 272 channels, capture files, pictures."""

@@ -1,0 +1,30 @@
+"""Capture files: BVH, ASF/AMC and AMASS-style npz, read to one `Capture`; BVH and npz written."""
+
+from pathlib import Path
+
+from motion.formats.asf_amc import read_amc
+from motion.formats.bvh import read_bvh, write_bvh
+from motion.formats.capture import Capture
+from motion.formats.npz import read_amass, write_amass
+
+__all__ = ["Capture", "read_capture", "read_amc", "read_amass", "read_bvh", "write_amass", "write_bvh"]
+
+
+def read_capture(path: str | Path, skeleton: str | Path | None = None) -> Capture:
+    """Read a motion capture file; its suffix says how.
+
+    path      .bvh, .amc or .npz
+    skeleton  the .asf of an .amc; by default the only .asf beside it, or the one its name begins with
+    raises    FileNotFoundError; ValueError for an unknown suffix or a broken file
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected a .bvh, .amc or .npz capture.")
+    match path.suffix.lower():
+        case ".bvh":
+            return read_bvh(path)
+        case ".amc":
+            return read_amc(path, skeleton)
+        case ".npz":
+            return read_amass(path)
+    raise ValueError(f"{path}: found the suffix {path.suffix!r}, expected .bvh, .amc or .npz.")

@@ -1,0 +1,133 @@
+"""ASF/AMC (Acclaim skeleton and motion) files, as the CMU database has them.
+
+Letters: T frames, J joints. A bone carries the name of the joint at its beginning, so `lfemur` is the left hip.
+A bone's values turn it about axes of its own, C M C^-1 seen from the root's axes; so with all values zero every
+global rotation here is the identity and the body stands in its rest pose.
+Source: the CMU database's ASF/AMC description, mocap.cs.cmu.edu.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from motion.formats.capture import Capture, chain
+
+
+def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float = 120.0) -> Capture:
+    """Read an AMC with its ASF.
+
+    skeleton  the .asf; by default the only one beside the .amc, or the one its name begins with (35_01: 35.asf)
+    fps       AMC files do not say theirs; CMU's are 120
+    returns   positions in the ASF's unit (CMU: times 0.056444 are metres)
+    raises    FileNotFoundError if there is no ASF; ValueError that names the file, what was found and expected
+    """
+    path = Path(path)
+    skeleton = Path(skeleton) if skeleton else _find_skeleton(path)
+    names, parents, offsets, axes, channels, degrees = _read_asf(skeleton)
+    values = _read_values(path, dict(zip(names, channels)), skeleton)
+
+    rotations = np.broadcast_to(np.eye(3), (len(values[names[0]]), len(names), 3, 3)).copy()
+    places = np.repeat(np.array(offsets)[None], len(rotations), axis=0)  # (T, J, 3)
+    for joint, (name, axis, kinds) in enumerate(zip(names, axes, channels)):
+        turns = [column for column, kind in enumerate(kinds) if kind[0] == "r"]
+        if turns:
+            order = "".join(kinds[column][1] for column in turns)  # lower case: about fixed axes, the first first
+            turned = Rotation.from_euler(order, values[name][:, turns], degrees=degrees)
+            rotations[:, joint] = (axis * turned * axis.inv()).as_matrix()
+        for column, kind in enumerate(kinds):
+            if kind[0] == "t":
+                places[:, joint, "xyz".index(kind[1])] += values[name][:, column]
+    return chain(path, names, parents, rotations, places, fps)
+
+
+def _find_skeleton(path: Path) -> Path:
+    beside = sorted(path.parent.glob("*.asf"))
+    named = [asf for asf in beside if asf.stem == path.stem.split("_")[0]]
+    found = named or beside
+    if len(found) != 1:
+        raise FileNotFoundError(f"{path}: found {len(found)} .asf files beside it, expected one: say which with "
+                                "`skeleton`.")
+    return found[0]
+
+
+def _read_asf(path: Path) -> tuple[list[str], list[int], list[np.ndarray], list[Rotation], list[list[str]], bool]:
+    """Names, parents, offsets, axes, channels ("rx", "tz", ...) of every joint; whether angles are degrees."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected the .asf skeleton of an .amc.")
+    text = re.sub(r"#.*", "", path.read_text(encoding="latin-1"))
+    parts = re.split(r"^\s*:(\w+)", text, flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2]))
+    try:
+        degrees = not re.search(r"angle\s+rad", sections.get("units", ""))
+        root = _fields(sections["root"])
+        bones = [_fields(body) for body in re.findall(r"\bbegin\b(.*?)\bend\b", sections["bonedata"], re.DOTALL)]
+        names, parents = ["root"], [-1]
+        offsets = [_numbers(root.get("position", ["0", "0", "0"]))]
+        axes = [_axis([*root.get("orientation", ["0", "0", "0"]), *root["axis"]], degrees)]
+        channels = [[kind.lower() for kind in root["order"]]]
+        bones = {bone["name"][0]: bone for bone in bones}
+        for line in sections["hierarchy"].splitlines():
+            parent, *children = line.split() or [""]
+            for name in children:
+                bone, above = bones[name], bones.get(parent)
+                names.append(name)
+                parents.append(names.index(parent))
+                offsets.append(_numbers(above["direction"]) * float(above["length"][0]) if above else np.zeros(3))
+                axes.append(_axis(bone["axis"], degrees))
+                channels.append([kind.lower() for kind in bone.get("dof", [])])
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"{path}: found a skeleton without a readable {error}, expected an ASF with :root, :bonedata "
+                         "and :hierarchy.") from None
+    strange = {kind for kinds in channels[1:] for kind in kinds} - {"rx", "ry", "rz"}
+    strange |= set(channels[0]) - {"rx", "ry", "rz", "tx", "ty", "tz"}
+    if strange:
+        raise ValueError(f"{path}: found the degrees of freedom {sorted(strange)}, expected rotations rx, ry, rz "
+                         "(and tx, ty, tz of the root).")
+    return names, parents, offsets, axes, channels, degrees
+
+
+def _fields(text: str) -> dict[str, list[str]]:
+    """First word of a line -> the other words."""
+    return {words[0].lower(): words[1:] for line in text.splitlines() if (words := line.split())}
+
+
+def _numbers(words: list[str]) -> np.ndarray:
+    x, y, z = map(float, words)
+    return np.array([x, y, z])
+
+
+def _axis(words: list[str], degrees: bool) -> Rotation:
+    """["180", "-30", "-90", "XYZ"] -> the rotation C of a bone's own axes."""
+    return Rotation.from_euler(words[3].lower(), _numbers(words[:3]), degrees=degrees)
+
+
+def _read_values(path: Path, channels: dict[str, list[str]], skeleton: Path) -> dict[str, np.ndarray]:
+    """Joint -> (T, its channels)."""
+    text = path.read_text(encoding="latin-1")
+    start = re.search(r"^\s*\d+\s*$", text, flags=re.MULTILINE)
+    if not start:
+        raise ValueError(f"{path}: found no frames, expected an AMC: a line with the frame's number, then a line for "
+                         "each joint.")
+    body = text[start.start():]
+    named = re.findall(r"^\s*([A-Za-z_]\S*)", body, flags=re.MULTILINE)
+    order = list(dict.fromkeys(named))
+    moving = [name for name, kinds in channels.items() if kinds]
+    if sorted(order) != sorted(moving):
+        wrong = sorted(set(order) ^ set(moving))
+        raise ValueError(f"{path}: found other joints than in {skeleton.name}: {', '.join(wrong)}; expected its own "
+                         "skeleton.")
+    # Without line breaks and names each frame is one row: its number and all values.
+    rows = re.sub(r"\s+[A-Za-z_]\S*", " ", body).splitlines()
+    width = 1 + sum(len(channels[name]) for name in order)
+    try:
+        values = np.loadtxt([row for row in rows if row.strip()], ndmin=2, comments=None)
+    except ValueError as error:
+        raise ValueError(f"{path}: found frames that are not {width} numbers each ({error}). Is the file "
+                         "whole?") from None
+    if values.shape[1] != width or named != order * len(values):
+        raise ValueError(f"{path}: found {len(values)} frames of {values.shape[1]} numbers and {len(named)} joint "
+                         f"lines, expected {width} numbers in {len(order)} joint lines for each. Is the file whole?")
+    ends = np.cumsum([1, *(len(channels[name]) for name in order)])
+    return {name: values[:, start:end] for name, start, end in zip(order, ends, ends[1:])}

@@ -1,0 +1,36 @@
+"""What every reader returns: a captured motion on its own skeleton."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Capture:
+    """T frames of J joints as a capture file holds them; parents come before their children."""
+    names: tuple[str, ...]  # J
+    parents: tuple[int, ...]  # J, -1 for a root
+    rotations: np.ndarray  # (T, J, 3, 3) float64, global: they turn the joint's frame into the world's
+    positions: np.ndarray  # (T, J, 3) float64, global, in the file's unit of length
+    fps: float
+
+
+def chain(path: Path, names: list[str], parents: list[int], rotations: np.ndarray, offsets: np.ndarray,
+          fps: float) -> Capture:
+    """Put local rotations (T, J, 3, 3) and offsets from the parent (T, J, 3) together to a Capture.
+
+    raises   ValueError, naming `path`, for a clip without frames or with values that are not finite
+    """
+    if not len(rotations):
+        raise ValueError(f"{path}: found 0 frames, expected at least 1.")
+    broken = ~(np.isfinite(rotations).all((1, 2, 3)) & np.isfinite(offsets).all((1, 2)))
+    if broken.any():
+        raise ValueError(f"{path}: found NaN or infinity in {broken.sum()} of {len(broken)} frames, the first is "
+                         f"frame {broken.argmax()}; expected finite numbers.")
+    rotations, positions = rotations.copy(), offsets.copy()
+    for joint, parent in enumerate(parents):
+        if parent >= 0:
+            positions[:, joint] = positions[:, parent] + (rotations[:, parent] @ offsets[:, joint, :, None])[..., 0]
+            rotations[:, joint] = rotations[:, parent] @ rotations[:, joint]
+    return Capture(tuple(names), tuple(parents), rotations, positions, fps)

@@ -1,0 +1,41 @@
+"""What the networks are. Stored in every checkpoint; only training scripts take these as flags."""
+
+from dataclasses import dataclass
+
+from options import opt
+
+
+@dataclass(frozen=True)
+class TAE:
+    """The causal temporal autoencoder. The defaults are the published 76.2 M network."""
+
+    latent_dim: int = opt(16, "channels of one latent")
+    width: int = opt(1024, "channels of every hidden layer")
+
+
+@dataclass(frozen=True)
+class AR:
+    """The AR transformer and its diffusion head. The defaults are the published 86 M + 156 M network."""
+
+    latent_dim: int = opt(16, "channels of one latent")
+    text_dim: int = opt(768, "channels of a sentence embedding")
+    width: int = opt(768, "channels of the transformer")
+    layers: int = opt(12, "transformer blocks")
+    heads: int = opt(12, "attention heads")
+    context: int = opt(78, "positions the transformer sees: the text and context-1 latents")
+    head_width: int = opt(1792, "channels of the diffusion head")
+    head_depth: int = opt(9, "residual blocks of the diffusion head")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How latents are drawn and when a motion ends. Stored with the AR model; the defaults fit the authors' weights."""
+
+    guidance: float = opt(4.0, "weight of the text against the empty text")
+    temperature: float = opt(1.0, "factor of the diffusion's step noise")
+    latent_scale: float = opt(1.0, "latents of the TAE are those of the AR model times this")
+    stop_threshold: float = opt(0.1, "distance to the end latent, in the TAE's units, below which a motion ends")
+    end_latent: tuple[float, ...] = opt(
+        (-0.03545712, -0.11705846, -0.05517992, 0.00844862, 0.04809663, 0.00272764, 0.18799046, -0.02028011,
+         0.01018141, 0.03007844, -0.03314216, -0.03098543, 0.02590478, 0.00261714, 0.01297793, -0.10481539),
+        "the encoding of four all-zero normalised frames")

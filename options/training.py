@@ -1,0 +1,35 @@
+"""What every training script has in common."""
+
+from dataclasses import dataclass
+
+from options import opt
+
+
+@dataclass(frozen=True)
+class Training:
+    """Data, run folder, schedule and devices of one training run. The published flags keep their names."""
+
+    dataname: str = opt("t2m_272", "data set", choices=("t2m_272", "t2m_babel_272", "mocap_272"))
+    data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
+    out_dir: str = opt("output", "folder of all runs")
+    exp_name: str = opt("run", "this run's folder in out_dir; repeating the command resumes it")
+
+    total_iter: int = opt(100_000, "steps in all")
+    batch_size: int = opt(128, "samples per step, over all ranks together")
+    balance: bool = opt(False, "draw rare groups of motion as often as common ones")
+    lr: float = opt(2e-4, "learning rate after the warm-up")
+    warmup: int = opt(1000, "steps of linear warm-up", flag="warm-up-iter")
+    schedule: str = opt("constant", "learning rate after the warm-up", choices=("constant", "cosine"))
+    lr_scheduler: tuple[int, ...] = opt((), "steps at which the learning rate is multiplied by gamma")
+    gamma: float = opt(0.05, "factor of the learning rate at each step of lr_scheduler")
+    betas: tuple[float, ...] = opt((0.9, 0.99), "AdamW's decay rates of the first and second moment")
+    weight_decay: float = opt(0.0, "AdamW's weight decay")
+    clip: float = opt(0.0, "largest gradient norm; 0: any")
+    seed: int = opt(123, "of weights, samples and noise")
+
+    eval_iter: int = opt(5000, "steps between evaluations")
+    save_iter: int = opt(5000, "steps between checkpoints")
+    print_iter: int = opt(100, "steps between logged averages")
+    workers: int = opt(0, "data loading processes per rank; 0: none beside the training process")
+    device: str = opt("auto", "where to train", choices=("auto", "cuda", "mps", "cpu"))
+    precision: str = opt("float32", "number format of the forward pass", choices=("float32", "bfloat16"))

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# bash scripts/quickstart.sh "a sentence": from nothing to demo_output/ with the motion as .npy, .bvh and .mp4.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash scripts/setup.sh
+exec .venv/bin/python demo_t2m.py --text "${1:-an old person walks forward and turns left}" --format npy,bvh,mp4

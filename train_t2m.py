@@ -1,0 +1,107 @@
+"""Train the AR model for text to motion, with two forwards (MotionStreamer, section 3.4).
+
+python train_t2m.py --preset small --latent-dir data/latents
+torchrun --nproc-per-node 8 train_t2m.py --latent-dir humanml3d_272/t2m_latents
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from dataset.latents import LatentClips
+from models.checkpoints import ar_checkpoint, fingerprint, load_ar, load_tae
+from models.streamer import StreamingTransformer
+from models.two_forward import two_forward_loss
+from options import opt, parse, to_json
+from options.models import AR, Sampling
+from options.training import Training
+from utils.distributed import distributed
+from utils.engine import fit, seed_step, to_device
+from utils.errors import run
+
+
+@dataclass(frozen=True)
+class TrainT2M:
+    """Train the AR model for text to motion. The defaults are the published ones."""
+
+    model: AR = AR()
+    training: Training = Training(
+        exp_name="t2m", total_iter=100_000, batch_size=256, lr=1e-4, warmup=10_000, schedule="cosine",
+        betas=(0.9, 0.999), weight_decay=1e-6, eval_iter=10_000, save_iter=10_000)
+    start: str | None = opt(None, "AR model to start from: a checkpoint folder, or the authors' file",
+                            flag="resume-trans")
+    tae: str | None = opt(None, "TAE that must have made the latents", flag="resume-pth")
+    latent_dir: str = opt("t2m_latents", "latent folder that get_latent.py made")
+    text_drop: float = opt(0.1, "share of the samples whose text is dropped, for guidance")
+
+
+SMALL = AR(text_dim=384, width=256, layers=6, heads=4, head_width=512, head_depth=4)
+TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1)
+
+PRESETS = {
+    "full": TrainT2M(),                                                                # 86 M + 156 M
+    "small": TrainT2M(SMALL, Training(                                                 # 11.6 M; ships for mocap_272
+        dataname="mocap_272", exp_name="t2m_small", total_iter=10_000, batch_size=32, lr=5e-4, warmup=500,
+        schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, balance=True, eval_iter=1000,
+        save_iter=500, precision="bfloat16")),
+    "tiny": TrainT2M(TINY, Training(
+        dataname="mocap_272", exp_name="t2m_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, schedule="cosine",
+        eval_iter=10, save_iter=10, print_iter=5)),
+}
+
+
+class T2MObjective(nn.Module):
+    """What DDP wraps: both forwards and the diffusion loss."""
+
+    def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, total_steps: int):
+        super().__init__()
+        self.model, self.sampling, self.text_encoder = model, sampling, text_encoder
+        self.total_steps = total_steps
+
+    def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """batch: latents (B, L, C), lengths (B,), text (B, D), as LatentClips collates them."""
+        return dict(loss=two_forward_loss(self.model, **batch, step=step, total_steps=self.total_steps))
+
+    def checkpoint(self):
+        return ar_checkpoint(self.model, self.sampling, self.text_encoder)
+
+
+def main():
+    config = parse(PRESETS)
+    with distributed(config.training.device) as device:
+        train = LatentClips(config.latent_dir, "train", config.model.context, config.text_drop)
+        val = LatentClips(config.latent_dir, "val", config.model.context)
+        index = train.index
+        if train.embeddings.shape[1] != config.model.text_dim:
+            raise ValueError(f"the captions in {config.latent_dir} were embedded by {index['text_encoder']} in "
+                             f"{train.embeddings.shape[1]} channels, the model reads {config.model.text_dim}: "
+                             f"give --text-dim {train.embeddings.shape[1]}, or make the latents anew")
+        if config.tae and fingerprint(load_tae(config.tae)[0]) != index["tae"]:
+            raise ValueError(f"{config.latent_dir} was not encoded by {config.tae}: run get_latent.py --resume-pth "
+                             f"{config.tae} --latent-dir {config.latent_dir}")
+        sampling = Sampling(latent_scale=index["latent_scale"], stop_threshold=index["stop_threshold"],
+                            end_latent=tuple(index["end_latent"]))
+        seed_step(config.training.seed)
+        model = load_ar(config.start)[0] if config.start else StreamingTransformer(config.model)
+        objective = T2MObjective(model, sampling, index["text_encoder"], config.training.total_iter).to(device)
+        batches = list(fixed_batches(val, config.training.batch_size, config.training.seed))
+
+        def evaluate(step: int) -> dict[str, float]:
+            """Diffusion loss on true prefixes (nothing replaced), the same draws every time."""
+            seed_step(config.training.seed)
+            return {"loss": sum(float(objective(to_device(batch, device), step=0)["loss"]) for batch in batches)
+                    / len(batches)}
+
+        fit(objective, train, config.training, to_json(config), evaluate, best="loss")
+
+
+def fixed_batches(clips: LatentClips, size: int, seed: int):
+    """Every clip once, in batches, with the same captions every time."""
+    rng = np.random.default_rng(seed)
+    for first in range(0, len(clips), size):
+        yield clips.collate([clips.sample(index, rng) for index in range(first, min(first + size, len(clips)))])
+
+
+if __name__ == "__main__":
+    run(main)

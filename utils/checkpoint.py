@@ -1,0 +1,181 @@
+"""Checkpoints on disk: read and written whole or not at all. Knows files, no network.
+
+A checkpoint is a folder:   model.safetensors  config.json  [training.pt: what only resuming needs]
+A run is a folder of them:  config.json  step-00001000/  step-00002000/  last -> step-...  best -> step-...
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+@contextmanager
+def write_whole(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the name `path`, on failure it is removed.
+
+    So `path` is always absent, the old file or the whole new one, also after a power cut. The temporary name
+    keeps the suffix, for writers that look at it (`np.save`, video writers). Parent folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, values: Any) -> None:
+    """Write `values` whole, as indented JSON."""
+    with write_whole(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], config: dict[str, Any],
+                    training_state: dict[str, Any] | None = None) -> None:
+    """Write a checkpoint folder under a temporary name, then rename it; an older one is replaced.
+
+    tensors          name -> tensor of any floating type; read back as float32
+    config           what rebuilds the model, as JSON
+    training_state   tensors and plain values, for `load_training_state`
+    """
+    folder = Path(os.path.abspath(folder))
+    temporary, replaced = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
+    for leftover in (temporary, replaced):  # of a process that was killed while it saved
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                  temporary / "model.safetensors")
+        _sync(temporary / "model.safetensors")
+        if training_state is not None:
+            torch.save(training_state, temporary / "training.pt")
+            _sync(temporary / "training.pt")
+        write_json(temporary / "config.json", config)
+        if folder.exists():
+            folder.rename(replaced)
+        temporary.rename(folder)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint folder: its tensors (on the CPU, floating ones as float32) and its config.
+
+    Raises FileNotFoundError if a file is missing, ValueError if one is damaged.
+    """
+    folder = Path(folder)
+    weights = _existing(folder, "model.safetensors")
+    config = read_json(_existing(folder, "config.json"))
+    try:
+        tensors = load_file(weights)
+    except SafetensorError as error:
+        raise ValueError(f"{weights} is damaged or no safetensors file ({error}); use another.") from error
+    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, config
+
+
+def load_training_state(folder: str | Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` was given as `training_state`. Errors as in `load_checkpoint`."""
+    return load_torch(_existing(Path(folder), "training.pt"))
+
+
+def load_torch(path: str | Path) -> Any:
+    """Read a file of `torch.save` onto the CPU; code in it is refused, not run.
+
+    Raises FileNotFoundError if there is none, ValueError if it is damaged or holds more than plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; expected one that torch.save wrote.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes fail in every way that unpickling can
+        raise ValueError(f"{path} is damaged or holds more than tensors and plain values "
+                         f"({type(error).__name__}); use another checkpoint.") from error
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON object. Raises ValueError if the file is anything else."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # both decoders' errors are ValueErrors
+        raise ValueError(f"{path} is not JSON ({error}); restore it or use another checkpoint.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds a {type(values).__name__}, expected a JSON object.")
+    return values
+
+
+def steps(run: str | Path) -> list[Path]:
+    """The checkpoints of a run, newest first."""
+    return sorted((path for path in Path(run).glob("step-*") if path.is_dir()), reverse=True)
+
+
+def newest_whole(run: str | Path) -> tuple[Path | None, dict[str, Any], list[str]]:
+    """Find a run's newest checkpoint that reads: its folder, its training state, what is wrong with newer.
+
+    A run without checkpoints gives (None, {}, []). Raises ValueError if all of them are damaged.
+    """
+    damaged = []
+    for folder in steps(run):
+        try:
+            load_checkpoint(folder)
+            return folder, load_training_state(folder), damaged
+        except (ValueError, FileNotFoundError) as error:
+            damaged.append(str(error))
+    if damaged:
+        raise ValueError(f"No checkpoint in {run} is whole: {' '.join(damaged)} "
+                         f"Remove the folder to train anew.")
+    return None, {}, []
+
+
+def step_folder(run: str | Path, step: int) -> Path:
+    """Where the checkpoint of one step lies."""
+    return Path(run) / f"step-{step:08d}"
+
+
+def point(link: str | Path, target: Path) -> None:
+    """Make `link` a symbolic link to its sibling `target`, replacing an older one in one move."""
+    link = Path(link)
+    temporary = link.with_name(f".{link.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target.name, target_is_directory=True)
+    os.replace(temporary, link)
+
+
+def prune(run: str | Path, keep: int = 2) -> None:
+    """Remove all checkpoints of a run but the newest `keep` and the best."""
+    best = (Path(run) / "best").resolve()
+    for old in steps(run)[keep:]:
+        if old.resolve() != best:
+            shutil.rmtree(old)
+
+
+def _existing(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {name} in {folder}; expected a checkpoint folder, "
+                                f"for example OUT_DIR/EXP_NAME/last of a training run.")
+    return path
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

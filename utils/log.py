@@ -1,0 +1,90 @@
+"""What people look at while a run trains: a progress bar or plain lines, and TensorBoard, of rank 0 only."""
+
+import resource
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from utils.distributed import mean_over_ranks, rank
+
+
+class Log:
+    """Averages what a run reports, over steps and ranks, and shows it."""
+
+    def __init__(self, folder: Path, first_step: int, total_steps: int, samples_per_step: int,
+                 device: torch.device) -> None:
+        speaks = rank() == 0
+        # What a killed run logged after its last checkpoint comes again; TensorBoard drops the first.
+        self.writer = SummaryWriter(str(folder), purge_step=first_step) if speaks else None
+        self.bar = tqdm(total=total_steps, initial=first_step - 1, dynamic_ncols=True,
+                        disable=None if speaks else True)  # None: disabled where there is no terminal
+        self.lines = speaks and not sys.stderr.isatty()
+        self.total, self.samples_per_step, self.device = total_steps, samples_per_step, device
+        self._restart()
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        """Count one step's scalars into the running averages."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().float()
+        self.steps += 1
+        self.bar.update()
+
+    def show_averages(self, step: int, lr: float) -> None:
+        """Show the averages since the last call, with rate and memory. Every rank calls it."""
+        losses = {name: float(total) / self.steps for name, total in self.sums.items()}
+        losses = mean_over_ranks(losses, self.device)
+        rate = self.steps * self.samples_per_step / (time.perf_counter() - self.since)
+        self.bar.set_postfix(loss=f"{losses['loss']:.4g}", samples_per_s=f"{rate:.0f}")
+        if self.lines:
+            self.say(f"step {step}/{self.total}  {_words(losses)}  lr {lr:.3g}  {rate:.0f} samples/s")
+        self._write(step, {f"train/{name}": value for name, value in losses.items()})
+        self._write(step, {"run/lr": lr, "run/samples_per_second": rate,
+                           "run/peak_memory_gb": _peak_memory(self.device)})
+        self._restart()
+
+    def show_metrics(self, step: int, metrics: dict[str, float]) -> None:
+        """Show the results of an evaluation."""
+        self.say(f"step {step}: {_words(metrics)}")
+        self._write(step, {f"val/{name}": value for name, value in metrics.items()})
+
+    def say(self, text: str) -> None:
+        """Print a line without breaking the bar."""
+        if self.writer:
+            self.bar.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def flush(self) -> None:
+        """Bring everything so far to disk, so that a checkpoint never knows more steps than TensorBoard."""
+        if self.writer:
+            self.writer.flush()
+
+    def close(self) -> None:
+        """End bar and TensorBoard file."""
+        self.bar.close()
+        if self.writer:
+            self.writer.close()
+
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        if self.writer:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
+
+    def _restart(self) -> None:
+        self.sums, self.steps, self.since = {}, 0, time.perf_counter()
+
+
+def _words(values: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def _peak_memory(device: torch.device) -> float:
+    """In gigabytes: the accelerator's where it counts, else the process's own."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes on macOS, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
