@@ -67,7 +67,8 @@ def main():
     seeds = [config.seed + number for _ in sentences for number in range(config.count)]
     names = file_names(texts)
     for part in (slice(first, first + BATCH) for first in range(0, len(texts), BATCH)):
-        motions = model.generate_batch(texts[part], seeds[part], config.length, config.guidance, config.temperature)
+        motions = model.generate_batch(texts[part], seeds[part], config.length, config.guidance,
+                                       config.temperature)
         for text, name, motion in zip(texts[part], names[part], motions):
             print(f"{text}: {len(motion) / FPS:.1f} s")
             for path in write(config.out / name, motion, text, formats, config.mode):
@@ -80,7 +81,7 @@ def read_sentences(config: Demo) -> list[str]:
     sentences = list(config.text)
     if config.text_file:
         if not config.text_file.is_file():
-            raise FileNotFoundError(f"There is no file {config.text_file}; --text-file expects one sentence per line.")
+            raise FileNotFoundError(f"There is no file {config.text_file}; expected one sentence per line.")
         lines = config.text_file.read_text(encoding="utf-8").splitlines()
         sentences += [line.strip() for line in lines if line.strip()]
     if not sentences or not all(sentence.strip() for sentence in sentences):
@@ -95,7 +96,7 @@ def read_formats(names: str) -> list[str]:
     formats = names.split(",")
     for name in formats:
         if name not in ENDINGS:
-            raise ValueError(f"--format has {name!r}; expected some of {','.join(ENDINGS)}, with commas between.")
+            raise ValueError(f"--format has {name!r}; expected some of {','.join(ENDINGS)}.")
     return formats
 
 
@@ -115,14 +116,15 @@ def load_model(config: Demo) -> MotionStreamer:
     if mean is None:
         mean, std = map(torch.from_numpy, load_statistics("t2m_272", config.data_root))
     ar, sampling, encoder = load_ar(config.resume_trans)
-    return MotionStreamer(tae, ar, TextEncoder(config.text_encoder or encoder), mean, std, sampling, config.device)
+    text_encoder = TextEncoder(config.text_encoder or encoder)
+    return MotionStreamer(tae, ar, text_encoder, mean, std, sampling, config.device)
 
 
 def file_names(texts: list[str]) -> list[str]:
     """A safe name for every sentence, no two alike: a-person-walks, a-person-walks-2, ..."""
     names = []
     for text in texts:
-        stem = re.sub(r"\W+", "-", text.lower())[:60].strip("-_") or "motion"
+        stem = re.sub(r"\W+", "-", text.lower())[:50].strip("-_") or "motion"
         candidates = [stem, *(f"{stem}-{number}" for number in range(2, len(texts) + 2))]
         names.append(next(name for name in candidates if name not in names))
     return names
@@ -133,8 +135,10 @@ def write(stem: Path, motion: np.ndarray, text: str, formats: list[str], mode: s
     rotations, pelvis = motion272_to_pose(motion)
     joints = motion272_to_positions(motion) if mode == "pos" else forward_kinematics(rotations, pelvis)
     writers = {
-        "npy": lambda path: save_array(path, motion), "joints": lambda path: save_array(path, joints),
-        "npz": lambda path: write_amass(path, rotations, pelvis), "bvh": lambda path: write_bvh(path, rotations, pelvis),
+        "npy": lambda path: save_array(path, motion),
+        "joints": lambda path: save_array(path, joints),
+        "npz": lambda path: write_amass(path, rotations, pelvis),
+        "bvh": lambda path: write_bvh(path, rotations, pelvis),
         "mp4": lambda path: render_video(path, joints, text),
     }
     paths = [stem.with_name(stem.name + ENDINGS[name]) for name in formats]

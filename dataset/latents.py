@@ -20,6 +20,8 @@ LATENTS_PER_SECOND = 30 / 4
 SHORTENED = 1 / 3    # share of the draws that lose their first or last latent
 NO_TEXT = 0          # the caption "" has index 0
 
+Cut = tuple[int, int, int | None]    # (caption, first latent, the latent after the last), None: to the clip's end
+
 
 class LatentClips:
     """The clips of one split, each with its captions' embeddings.
@@ -39,7 +41,7 @@ class LatentClips:
         self.text_drop = text_drop
         self.scale = self.index["latent_scale"]
         self.latents: list[np.ndarray] = []
-        self.captions: list[list[tuple[int, int, int]]] = []       # (caption, first latent, last latent or 0)
+        self.captions: list[list[Cut]] = []
         groups, left_out = [], Counter()
         for name, entry in self.index["clips"].items():
             if entry["split"] != split:
@@ -67,7 +69,7 @@ class LatentClips:
         """Latents (L, C) in the AR model's units under one of the clip's captions, and that caption's number."""
         captions = self.captions[index]
         caption, first, last = captions[rng.integers(len(captions))]
-        latents = self.latents[index][first:last] if last else self.latents[index]
+        latents = self.latents[index][first:last]
         shorten, which, drop_text = rng.random(3)
         if shorten < SHORTENED and len(latents) > 1:
             latents = latents[1:] if which < 0.5 else latents[:-1]
@@ -94,13 +96,13 @@ def read_latents(path: Path, channels: int, remedy: str) -> np.ndarray:
     return latents.astype(np.float32)
 
 
-def latent_cut(caption: tuple[int, float, float]) -> tuple[int, int, int]:
-    """(caption, start, end in seconds; end 0 is the whole clip) -> (caption, first latent, last latent or 0)."""
+def latent_cut(caption: tuple[int, float, float]) -> Cut:
+    """(caption, start, end in seconds; end 0 is the whole clip) -> the latents it speaks of."""
     number, start, end = caption
-    return number, int(start * LATENTS_PER_SECOND), int(end * LATENTS_PER_SECOND)
+    return number, int(start * LATENTS_PER_SECOND), int(end * LATENTS_PER_SECOND) if end else None
 
 
-def usable(cut: tuple[int, int, int], length: int) -> bool:
+def usable(cut: Cut, length: int) -> bool:
     """Whether a cut of `length` latents, the end latent among them, leaves at least one of motion."""
     _, first, last = cut
-    return (first < min(last, length - 1)) if last else first == 0
+    return last is None or first < min(last, length - 1)

@@ -31,13 +31,12 @@ class TextEncoder:
         except (OSError, ValueError) as error:
             raise ValueError(f"the text encoder {name!r} could not be loaded ({str(error).splitlines()[0]}): "
                              f"give --text-encoder a sentence-transformers name, a folder, or {MINILM}") from error
-        self.dim = self.model.get_sentence_embedding_dimension()
+        self.dim = self.model.get_embedding_dimension()
 
     def __call__(self, sentences: Sequence[str], progress: bool = False) -> Tensor:
         """sentences (N) -> embeddings (N, dim), float32 on the CPU. "" is the empty text of guidance."""
-        with torch.inference_mode():
-            return self.model.encode(list(sentences), batch_size=128, convert_to_tensor=True,
-                                     show_progress_bar=progress).float().cpu().clone()
+        found = self.model.encode(list(sentences), batch_size=128, convert_to_tensor=True, show_progress_bar=progress)
+        return found.float().cpu().clone()    # a clone, since tensors made in inference mode cannot be trained on
 
 
 def packaged_minilm() -> Path | None:

@@ -46,10 +46,11 @@ def demo(monkeypatch, *flags: str) -> None:
 
 
 def test_every_format_shows_the_same_motion(model, tmp_path, monkeypatch, capsys):
-    demo(monkeypatch, *model, "--text", "a person waves", "--text", "Turn, left!", "--length", "10", "--mode", "rot",
-         "--out", str(tmp_path), "--format", "npy,joints,npz,bvh,mp4")
+    demo(monkeypatch, *model, "--text", "a person waves", "--text", "Turn, left!", "--length", "10",
+         "--mode", "rot", "--out", str(tmp_path), "--format", "npy,joints,npz,bvh,mp4")
     printed = capsys.readouterr().out
-    names = [stem + ending for stem in ("a-person-waves", "turn-left") for ending in demo_t2m.ENDINGS.values()]
+    stems = ("a-person-waves", "turn-left")
+    names = [stem + ending for stem in stems for ending in demo_t2m.ENDINGS.values()]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     assert all(str(tmp_path / name) in printed for name in names) and "first frame after" in printed
 
@@ -63,23 +64,23 @@ def test_every_format_shows_the_same_motion(model, tmp_path, monkeypatch, capsys
         np.testing.assert_allclose(capture.positions[:, pelvis], joints[:, 0], atol=1e-4)
 
 
-def test_positions_are_the_default_and_seeds_count_up(model, tmp_path, monkeypatch, capsys):
+def test_positions_are_the_default_and_seeds_count_up(model, tmp_path, monkeypatch):
     common = [*model, "--text", "jump", "--length", "5", "--out", str(tmp_path), "--format", "npy,joints"]
     demo(monkeypatch, *common, "--count", "2", "--seed", "7")
     first, second = (np.load(tmp_path / name) for name in ("jump.npy", "jump-2.npy"))
     assert np.abs(first - second).max() > 1e-4
-    np.testing.assert_allclose(np.load(tmp_path / "jump_joints.npy"), motion272_to_positions(first), atol=1e-6)
+    joints = np.load(tmp_path / "jump_joints.npy")
+    np.testing.assert_allclose(joints, motion272_to_positions(first), atol=1e-6)
     demo(monkeypatch, *common, "--seed", "8")
     np.testing.assert_allclose(np.load(tmp_path / "jump.npy"), second, atol=1e-4)
-    capsys.readouterr()
 
 
-def test_text_file(model, tmp_path, monkeypatch, capsys):
+def test_text_file(model, tmp_path, monkeypatch):
     (tmp_path / "prompts.txt").write_text("a person läuft\n\n  walk  \n", encoding="utf-8")
-    demo(monkeypatch, *model, "--text_file", str(tmp_path / "prompts.txt"), "--length", "4", "--format", "npy",
-         "--out", str(tmp_path / "deep" / "out"))
-    assert sorted(path.name for path in (tmp_path / "deep" / "out").iterdir()) == ["a-person-läuft.npy", "walk.npy"]
-    capsys.readouterr()
+    out = tmp_path / "deep" / "out"
+    demo(monkeypatch, *model, "--text_file", str(tmp_path / "prompts.txt"), "--length", "4",
+         "--format", "npy", "--out", str(out))
+    assert sorted(path.name for path in out.iterdir()) == ["a-person-läuft.npy", "walk.npy"]
 
 
 @pytest.mark.parametrize("flags, reason", [

@@ -17,6 +17,15 @@ from dataset.prepare.grammar import Style, sentences
 
 NAME = re.compile(r"dataset-([12])_([a-z-]+)_([a-z-]+)_(\d+)")
 LOW, MIDDLE = ("feminine", "elderly"), ("normal",)     # how high set 2's hands rise; the others go overhead
+# Set 2's turns whose motion is not their name's: the heading says so. None: another turn follows; left out.
+CORRECTED = {"dataset-2_walk-turn-left_masculine_006": "walk-turn-right",
+             "dataset-2_walk-turn-left_masculine_007": "walk-turn-right",
+             "dataset-2_walk-turn-right_masculine_007": "walk-turn-left",
+             "dataset-2_walk-turn-right_normal_004": "walk-turn-left",
+             "dataset-2_walk-turn-right_normal_032": "walk-turn-left",
+             "dataset-2_walk-turn-right_masculine_006": None, "dataset-2_walk-turn-right_normal_033": None,
+             "dataset-2_walk-turn-left_normal_031": None, "dataset-2_walk-turn-left_normal_032": None,
+             "dataset-2_walk-turn-left_normal_033": None}
 SLOW = ("elderly", "old", "exhausted", "tired", "sad", "not-confident")
 
 RUNS = ["{run} forward", "{run}", "{run} ahead", "{jog} forward", "{jog}", "{run} straight ahead",
@@ -330,23 +339,25 @@ def captions(content: str, style: str, clip_id: str) -> list[str]:
 
 def trials(source: Path) -> tuple[list[Trial], list[str]]:
     """List the files of both sets below `source`, each with its split, and what is no file of theirs."""
-    names, skipped = {}, []
+    labels, skipped = {}, []
     for path in sorted(source.rglob("*.bvh")):
         match = NAME.fullmatch(path.stem)
         if match is None:
             skipped.append(f"{path.name}: found another name than dataset-N_content_style_id.bvh")
-        else:
-            names[path] = match.groups()
-    strata = {path.stem: f"{number} {content} {style if number == '2' else ''}"
-              for path, (number, content, style, _) in names.items()}
-    splits = split_by_strata(strata, val=0.04, test=0.06)
-    found = []
-    for path, (_, content, style, _) in names.items():
+            continue
+        number, content, style, _ = match.groups()
+        content = CORRECTED.get(path.stem, content)
         try:
+            if content is None:
+                raise ValueError("the heading turns on after the turn of its name")
             content_phrases(content, style)
         except ValueError as error:
             skipped.append(f"{path.name}: {error}")
             continue
-        found.append(Trial(path.stem, path, "bandai_namco", splits[path.stem], content.removesuffix("-short"),
-                           partial(captions, content, style), shortest=150))
-    return found, skipped
+        labels[path] = number, content, style
+    # Set 1 has one file of most contents and styles: there the styles share a stratum.
+    splits = split_by_strata({path.stem: f"{number} {content} {style if number == '2' else ''}"
+                              for path, (number, content, style) in labels.items()}, val=0.04, test=0.06)
+    return [Trial(path.stem, path, "bandai_namco", splits[path.stem], content.removesuffix("-short"),
+                  partial(captions, content, style), shortest=150)
+            for path, (_, content, style) in labels.items()], skipped

@@ -222,7 +222,10 @@ FAMILIES = [   # what a description may hold, in this order, for those that have
     (r"dance.*(curl|lean|bend)", "dance", BENDS), (r"dance", "dance", BALLET),
 ]
 # Measured on the motion: not what the description makes one think.
-OVERRIDES: dict[str, tuple[str, list[str]]] = {}
+TO_AND_FRO = ("walk-around", ["{walk} to and fro", "{walk}, {turn} around and {walk} back", "{pace} back and forth",
+                             "{walk} forward, then {turn} around", "{pace} the floor", "{walk} there and back",
+                             "{walk} a few steps, {turn} around and {come} back"])
+OVERRIDES = {"26_01": TO_AND_FRO, "27_01": TO_AND_FRO, "29_01": TO_AND_FRO}
 
 
 def phrases_of(trial: str, description: str) -> tuple[str, list[str]]:

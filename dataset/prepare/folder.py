@@ -33,6 +33,7 @@ from utils.checkpoint import write_json
 
 SPLITS = ("train", "val", "test")
 SHORTEST = 40    # frames of a clip; the trainers read no shorter ones
+FASTEST = 0.4    # metres a pelvis may move in a frame (12 m/s); more is a fault of the capture
 LONGEST = 300    # frames of a clip; with the end latent just within the AR model's context
 
 
@@ -133,6 +134,10 @@ def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
     frames, entries, skipped = len(joints), [], []
     if frames < SHORTEST:
         return [], [f"{trial.path.name}: found {frames} frames at {FPS} fps, expected at least {SHORTEST}"]
+    step = np.linalg.norm(np.diff(joints[:, 0], axis=0), axis=-1)
+    if step.max() > FASTEST:
+        return [], [f"{trial.path.name}: found a leap of {step.max():.2f} m from frame {step.argmax()} to the next at "
+                    f"{FPS} fps, expected at most {FASTEST} m"]
     cuts = [(trial.id if frames <= LONGEST else f"{trial.id}_{start:05d}", start, end, None)
             for start, end in windows(frames, trial.id, trial.shortest)]
     for segment in trial.segments:

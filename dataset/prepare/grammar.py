@@ -17,6 +17,7 @@ IRREGULAR = {"be": ("is", "being"), "have": ("has", "having"), "do": ("does", "d
 SUBJECTS = ["a person"] * 8 + ["someone"] * 3 + ["the person"] * 3 + ["a man"] * 2 + ["the man"] + [
     "somebody", "a figure", "the figure", "a character", "the character", "a human", "an individual",
     "this person", "he", "they", "they", "a guy", "the subject", "the actor"]
+MEN = {"a man": "a woman", "the man": "the woman", "he": "she", "a guy": "a lady"}
 REQUESTS = ["make the character {base}", "make a person {base}", "let the figure {base}", "have someone {base}",
             "show me a person who {third}", "show someone {gerund}", "i want to see a person {gerund}",
             "the character should {base}", "a motion of a person {gerund}", "a person can be seen {gerund}",
@@ -33,6 +34,10 @@ class Style:
     walks: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
     pronoun: str = "he"
+
+    @property
+    def pronoun_of_limbs(self) -> str:
+        return {"he": "his", "she": "her"}[self.pronoun]
 
 
 def draws(key: str) -> random.Random:
@@ -62,37 +67,34 @@ def inflect(phrase: str, form: str, owner: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: conjugate(match[1], form), phrase).replace("@", owner)
 
 
-def sentence(random_: random.Random, phrases: list[str], style: Style | None, gait: bool) -> str:
-    """One sentence of a random form; `gait` says that the motion travels, so that words about steps fit."""
-    phrase = random_.choice(phrases)
-    subject, tail, lead, pronoun = random_.choice(SUBJECTS), "", "", "he"
-    if style is not None:
-        pronoun = style.pronoun
-        if pronoun != "he" and subject in ("a man", "the man", "he", "a guy"):
-            subject = {"he": "she"}.get(subject, subject.replace("man", "woman").replace("guy", "woman"))
+def sentence(random_: random.Random, phrases: list[str], style: Style | None, styled: bool, gait: bool) -> str:
+    """One sentence of a random form.
+
+    styled   whether it says the style; an unsaid one still keeps a woman from being called a man
+    gait     whether the motion travels, so that words about steps fit
+    """
+    phrase, subject, lead, tail = random_.choice(phrases), random_.choice(SUBJECTS), "", ""
+    if style is not None and style.pronoun == "she" and subject in MEN:
+        subject = MEN[subject] if styled else "a person"
+    personal = False    # then the sentence needs its subject: a command cannot say who obeys it
+    if styled:
         tails = style.tails + (style.gait_tails if gait else ())
         where = random_.random()
         if where < 0.42:
-            subject = random_.choice(style.subjects)
+            subject, personal = random_.choice(style.subjects), True
         elif where < 0.52:
-            lead = random_.choice(style.leads) + " "
-        else:
+            lead, personal = random_.choice(style.leads) + " ", True
+        if where < 0.1 or where >= 0.52:
             tail = " " + random_.choice(tails)
-        if where < 0.42 and random_.random() < 0.25:
-            tail = " " + random_.choice(tails)
-    owner = random_.choice(["the", "the", "their", {"he": "his", "she": "her"}[pronoun]])
-    if subject in ("he", "she"):
-        owner = {"he": "his", "she": "her"}[subject]
+    owner = random_.choice(["the", "the", "their", style.pronoun_of_limbs if style else "his"])
+    if subject in ("he", "she", "they"):
+        owner = {"he": "his", "she": "her", "they": "their"}[subject]
     form = random_.random()
-    named = style is not None and subject in style.subjects     # a command cannot say who obeys it
     if subject == "they":
-        owner = random_.choice(["their", "the"])
         text = f"they {inflect(phrase, 'base', owner)}"
-    elif named or form < 0.46:
+    elif form < 0.46 or (personal and form < 0.75):
         text = f"{subject} {inflect(phrase, 'third', owner)}"
-        if random_.random() < 0.2:
-            text = f"{subject} is {inflect(phrase, 'gerund', owner)}"
-    elif form < 0.56:
+    elif form < 0.56 or personal:
         text = f"{subject} is {inflect(phrase, 'gerund', owner)}"
     elif form < 0.72:
         text = inflect(phrase, "base", random_.choice(["the", "your"]))
@@ -113,7 +115,7 @@ def sentences(key: str, phrases: list[str], style: Style | None = None, styled: 
     """
     random_, found = draws(key), {}
     for _ in range(20 * count):
-        text = sentence(random_, phrases, style if random_.random() < styled else None, gait)
+        text = sentence(random_, phrases, style, style is not None and random_.random() < styled, gait)
         found.setdefault(text.rstrip("."), text)
         if len(found) == count:
             break

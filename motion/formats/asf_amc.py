@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from motion.formats.capture import Capture, chain
+from motion.formats.capture import Capture, chain, check_frames
 
 
 def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float = 120.0) -> Capture:
@@ -25,8 +25,8 @@ def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float = 
     """
     path = Path(path)
     skeleton = Path(skeleton) if skeleton else _find_skeleton(path)
-    names, parents, offsets, axes, channels, degrees = _read_asf(skeleton)
-    values = _read_values(path, dict(zip(names, channels)), skeleton)
+    names, parents, offsets, axes, channels = _read_asf(skeleton)
+    values, degrees = _read_values(path, dict(zip(names, channels)), skeleton)
 
     rotations = np.broadcast_to(np.eye(3), (len(values[names[0]]), len(names), 3, 3)).copy()
     places = np.repeat(np.array(offsets)[None], len(rotations), axis=0)  # (T, J, 3)
@@ -39,7 +39,7 @@ def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float = 
         for column, kind in enumerate(kinds):
             if kind[0] == "t":
                 places[:, joint, "xyz".index(kind[1])] += values[name][:, column]
-    return chain(path, names, parents, rotations, places, fps)
+    return chain(names, parents, rotations, places, fps)
 
 
 def _find_skeleton(path: Path) -> Path:
@@ -52,8 +52,8 @@ def _find_skeleton(path: Path) -> Path:
     return found[0]
 
 
-def _read_asf(path: Path) -> tuple[list[str], list[int], list[np.ndarray], list[Rotation], list[list[str]], bool]:
-    """Names, parents, offsets, axes, channels ("rx", "tz", ...) of every joint; whether angles are degrees."""
+def _read_asf(path: Path) -> tuple[list[str], list[int], list[np.ndarray], list[Rotation], list[list[str]]]:
+    """Names, parents, offsets, axes and channels ("rx", "tz", ...) of every joint."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected the .asf skeleton of an .amc.")
     text = re.sub(r"#.*", "", path.read_text(encoding="latin-1"))
@@ -85,7 +85,7 @@ def _read_asf(path: Path) -> tuple[list[str], list[int], list[np.ndarray], list[
     if strange:
         raise ValueError(f"{path}: found the degrees of freedom {sorted(strange)}, expected rotations rx, ry, rz "
                          "(and tx, ty, tz of the root).")
-    return names, parents, offsets, axes, channels, degrees
+    return names, parents, offsets, axes, channels
 
 
 def _fields(text: str) -> dict[str, list[str]]:
@@ -103,13 +103,14 @@ def _axis(words: list[str], degrees: bool) -> Rotation:
     return Rotation.from_euler(words[3].lower(), _numbers(words[:3]), degrees=degrees)
 
 
-def _read_values(path: Path, channels: dict[str, list[str]], skeleton: Path) -> dict[str, np.ndarray]:
-    """Joint -> (T, its channels)."""
+def _read_values(path: Path, channels: dict[str, list[str]], skeleton: Path) -> tuple[dict, bool]:
+    """{joint: (T, its channels)}, and whether their angles are degrees."""
     text = path.read_text(encoding="latin-1")
     start = re.search(r"^\s*\d+\s*$", text, flags=re.MULTILINE)
     if not start:
         raise ValueError(f"{path}: found no frames, expected an AMC: a line with the frame's number, then a line for "
                          "each joint.")
+    degrees = ":RADIANS" not in text[:start.start()].upper()
     body = text[start.start():]
     named = re.findall(r"^\s*([A-Za-z_]\S*)", body, flags=re.MULTILINE)
     order = list(dict.fromkeys(named))
@@ -119,15 +120,16 @@ def _read_values(path: Path, channels: dict[str, list[str]], skeleton: Path) -> 
         raise ValueError(f"{path}: found other joints than in {skeleton.name}: {', '.join(wrong)}; expected its own "
                          "skeleton.")
     # Without line breaks and names each frame is one row: its number and all values.
-    rows = re.sub(r"\s+[A-Za-z_]\S*", " ", body).splitlines()
+    rows = re.sub(r"\n\s*[A-Za-z_]\S*", " ", body).splitlines()
     width = 1 + sum(len(channels[name]) for name in order)
     try:
         values = np.loadtxt([row for row in rows if row.strip()], ndmin=2, comments=None)
     except ValueError as error:
-        raise ValueError(f"{path}: found frames that are not {width} numbers each ({error}). Is the file "
-                         "whole?") from None
+        raise ValueError(f"{path}: found frames unlike the others ({str(error).split(';')[0]}), expected {width} "
+                         "numbers in each. Is the file whole?") from None
     if values.shape[1] != width or named != order * len(values):
         raise ValueError(f"{path}: found {len(values)} frames of {values.shape[1]} numbers and {len(named)} joint "
                          f"lines, expected {width} numbers in {len(order)} joint lines for each. Is the file whole?")
+    check_frames(path, values)
     ends = np.cumsum([1, *(len(channels[name]) for name in order)])
-    return {name: values[:, start:end] for name, start, end in zip(order, ends, ends[1:])}
+    return {name: values[:, start:end] for name, start, end in zip(order, ends, ends[1:])}, degrees

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from motion.formats.capture import Capture, chain
+from motion.formats.capture import Capture, chain, check_frames
 from motion.skeleton import JOINT_NAMES, OFFSETS, PARENTS
 from utils.checkpoint import write_whole
 
@@ -45,7 +45,7 @@ def read_bvh(path: str | Path) -> Capture:
         angles = values[:, list(columns.values())]  # (T, joints of this order, up to 3)
         turned = Rotation.from_euler(order, angles.reshape(-1, len(order)), degrees=True).as_matrix()
         rotations[:, list(columns)] = turned.reshape(len(values), -1, 3, 3)
-    return chain(path, names, parents, rotations, offsets, fps)
+    return chain(names, parents, rotations, offsets, fps)
 
 
 def _read_hierarchy(path: Path, text: str) -> tuple[list[str], list[int], list[list[float]], list[list[str]]]:
@@ -109,10 +109,12 @@ def _read_motion(path: Path, text: str, channels: int) -> tuple[np.ndarray, floa
     try:
         values = np.loadtxt(lines, ndmin=2, comments=None) if lines else np.zeros((0, channels))
     except ValueError as error:
-        raise ValueError(f"{path}: found frames that are not {channels} numbers each ({error}).") from None
+        raise ValueError(f"{path}: found frames unlike the others ({str(error).split(';')[0]}), expected {channels} "
+                         "numbers in each. Is the file whole?") from None
     if values.shape != (frames, channels):
         raise ValueError(f"{path}: found {len(values)} frames of {values.shape[1]} numbers, expected {frames} frames "
                          f"of {channels} as its header says. Is the file whole?")
+    check_frames(path, values)
     return values, round(1 / frame_time, 2)  # files round the frame time: 0.0333333 is 30 fps
 
 

@@ -16,18 +16,18 @@ class Capture:
     fps: float
 
 
-def chain(path: Path, names: list[str], parents: list[int], rotations: np.ndarray, offsets: np.ndarray,
-          fps: float) -> Capture:
-    """Put local rotations (T, J, 3, 3) and offsets from the parent (T, J, 3) together to a Capture.
-
-    raises   ValueError, naming `path`, for a clip without frames or with values that are not finite
-    """
-    if not len(rotations):
+def check_frames(path: Path, values: np.ndarray) -> None:
+    """Raise a ValueError that names `path` if the values (T, C) have no frames or one of them is not finite."""
+    if not len(values):
         raise ValueError(f"{path}: found 0 frames, expected at least 1.")
-    broken = ~(np.isfinite(rotations).all((1, 2, 3)) & np.isfinite(offsets).all((1, 2)))
+    broken = ~np.isfinite(values).all(axis=1)
     if broken.any():
-        raise ValueError(f"{path}: found NaN or infinity in {broken.sum()} of {len(broken)} frames, the first is "
-                         f"frame {broken.argmax()}; expected finite numbers.")
+        raise ValueError(f"{path}: found NaN or infinity in {broken.sum()} of {len(values)} frames, first in frame "
+                         f"{broken.argmax()}; expected finite numbers.")
+
+
+def chain(names: list[str], parents: list[int], rotations: np.ndarray, offsets: np.ndarray, fps: float) -> Capture:
+    """Put local rotations (T, J, 3, 3) and offsets from the parent (T, J, 3) together to a Capture."""
     rotations, positions = rotations.copy(), offsets.copy()
     for joint, parent in enumerate(parents):
         if parent >= 0:

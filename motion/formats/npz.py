@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from motion.formats.capture import Capture, chain
+from motion.formats.capture import Capture, chain, check_frames
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES, OFFSETS, PARENTS
 from utils.checkpoint import write_whole
@@ -37,11 +37,12 @@ def read_amass(path: str | Path) -> Capture:
     if poses.ndim != 2 or poses.shape[1] < 66 or trans.shape != (len(poses), 3) or not fps > 0:
         raise ValueError(f"{path}: found poses {poses.shape}, trans {trans.shape} and {fps} fps, expected (T, 66 or "
                          "more), (T, 3) and a positive rate.")
+    check_frames(path, np.concatenate([poses, trans], axis=1))
     rotations = axis_angle_to_matrix(poses[:, :66].reshape(-1, 22, 3))
     offsets = np.repeat(OFFSETS[None], len(poses), axis=0)
     offsets[:, 0] = (trans + OFFSETS[0]) @ Y_UP.T
     rotations[:, 0] = Y_UP @ rotations[:, 0]
-    return chain(path, JOINT_NAMES, PARENTS, rotations, offsets, fps)
+    return chain(JOINT_NAMES, PARENTS, rotations, offsets, fps)
 
 
 def write_amass(path: str | Path, rotations: np.ndarray, pelvis: np.ndarray, fps: float = 30) -> None:

@@ -1,0 +1,49 @@
+"""What several test files share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+torch.set_num_threads(1)    # the networks here are too small to be worth sharing between cores
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Every test draws the same numbers, alone or among others."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def golden_file():
+    """name -> (numbers, weights) of one file computed with the published code; skips where there is none."""
+    if "MOTION_GOLDEN" not in os.environ:
+        pytest.skip("MOTION_GOLDEN does not name the folder of golden numbers")
+
+    def load(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        with np.load(Path(os.environ["MOTION_GOLDEN"]) / f"{name}.npz") as file:
+            numbers = {key: torch.from_numpy(np.asarray(file[key])) for key in file if file[key].dtype.kind != "U"}
+        weights = {key: numbers.pop(key) for key in list(numbers) if key.startswith("w/")}
+        return numbers, {key.removeprefix("w/"): value for key, value in weights.items()}
+
+    return load
+
+
+def assert_relative(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
+    """The largest error is at most `tolerance` of the largest expected value."""
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()), check_dtype=False)
+
+
+def randomised(model: nn.Module, deviation: float = 0.2) -> nn.Module:
+    """`model` with random weights everywhere, always the same: as built, heads and gates are zero and hide mistakes."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=deviation, generator=generator)
+    return model.eval()
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

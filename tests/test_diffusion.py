@@ -1,0 +1,166 @@
+"""The schedule's laws, the diffusion head, and the authors' numbers."""
+
+import math
+
+import pytest
+import torch
+
+from conftest import assert_relative, randomised
+from models.diffusion import STEPS, Diffusion
+from models.head import DiffusionHead, TimeEmbedding
+from models.published import load_published_ar
+
+
+def tiny_head() -> DiffusionHead:
+    return randomised(DiffusionHead(latent_dim=4, condition_dim=6, width=16, depth=2))
+
+
+def test_schedule_is_the_cosine():
+    """alpha_bar at the end of step t is cos^2, but for the last step, whose beta is capped at 0.999."""
+    kept = [math.cos((t / STEPS + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(STEPS + 1)]
+    expected = torch.tensor([value / kept[0] for value in kept[1:]])
+    expected[-1] = expected[-2] * 0.001
+    diffusion = Diffusion()
+    torch.testing.assert_close(diffusion.signal, expected.sqrt())
+    torch.testing.assert_close(diffusion.noise, (1 - expected).sqrt())
+
+
+def test_posterior_leads_from_step_to_step():
+    """If x_t has the distribution of step t, the posterior's draw has that of step t - 1."""
+    d = Diffusion()
+    signal_before, noise_before = torch.cat([torch.ones(1), d.signal[:-1]]), torch.cat([torch.zeros(1), d.noise[:-1]])
+    torch.testing.assert_close(d.mean_from_start + d.mean_from_x * d.signal, signal_before)
+    variance = (d.mean_from_x * d.noise) ** 2 + d.deviation ** 2
+    torch.testing.assert_close(variance, noise_before ** 2, rtol=1e-5, atol=1e-6)
+    assert d.deviation[0] == 0
+
+
+def test_predict_start_undoes_add_noise():
+    diffusion, start, noise, t = Diffusion(), *torch.randn(2, STEPS, 4), torch.arange(STEPS)
+    noisy = diffusion.add_noise(start, t, noise)
+    assert (noisy[-1] - noise[-1]).abs().max() < 0.01 and (noisy[0] - start[0]).abs().max() < 0.2
+    torch.testing.assert_close(diffusion.predict_start(noisy, t, noise), start, rtol=0, atol=1e-3)
+    torch.testing.assert_close(diffusion.predict_start(noisy[7], 7, noise[7]), start[7])
+
+
+def test_sampling_with_perfect_knowledge_arrives():
+    """If the noise is known exactly, whatever is drawn on the way, x_0 comes out."""
+    diffusion, truth, start, steps = Diffusion(), torch.randn(3, 4), torch.randn(3, 4), torch.randn(STEPS, 3, 4)
+    found = diffusion.sample(lambda x, t: (x - diffusion.signal[t] * truth) / diffusion.noise[t], start, steps)
+    torch.testing.assert_close(found, truth, rtol=0, atol=1e-5)
+
+
+def test_temperature_multiplies_the_step_noise():
+    diffusion, start, steps = Diffusion(), torch.randn(3, 4), torch.randn(STEPS, 3, 4)
+
+    def denoise(x, t):
+        return x * 0.9
+
+    torch.testing.assert_close(diffusion.sample(denoise, start, steps, 0.5), diffusion.sample(denoise, start, steps / 2))
+    assert (diffusion.sample(denoise, start, steps, 0.5) - diffusion.sample(denoise, start, steps)).abs().max() > 0.01
+    with pytest.raises(ValueError):
+        diffusion.sample(denoise, start, steps[1:])
+
+
+def test_time_embedding():
+    """256 sinusoids before the MLP: cosines first, periods from 2 pi to 10000 * 2 pi."""
+    embed, seen = TimeEmbedding(8), []
+    embed.mlp[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    embed(torch.tensor([0, 3]))
+    at_0, at_3 = seen[0]
+    assert at_0[:128].eq(1).all() and at_0[128:].eq(0).all()
+    expected = [math.cos(3), math.sin(3), math.cos(3 * 10000 ** (-100 / 128)), math.sin(3 * 10000 ** (-100 / 128))]
+    torch.testing.assert_close(at_3[[0, 128, 100, 228]], torch.tensor(expected))
+
+
+def test_new_head_predicts_zero_and_learns():
+    head = DiffusionHead(4, 6, 16, 2)
+    rows = torch.randn(5, 4), torch.tensor([0, 10, 20, 30, 49]), torch.randn(5, 6)
+    assert not head(*rows).any()
+    loss = head.loss(rows[0], rows[2], rows[1], torch.randn(5, 4))[0].mean()
+    loss.backward()
+    assert head.output.weight.grad.any()
+
+
+def test_head_loss():
+    """The mean squared error of the noise, and the x_0 that the predicted noise implies."""
+    head, latents, noise = tiny_head(), *torch.randn(2, 5, 4)
+    condition, t = torch.randn(5, 6), torch.tensor([0, 10, 20, 30, 40])
+    loss, start = head.loss(latents, condition, t, noise)
+    for row in range(5):
+        signal, sigma = head.diffusion.signal[t[row]], head.diffusion.noise[t[row]]
+        noisy = signal * latents[row] + sigma * noise[row]
+        predicted = head(noisy[None], t[row:row + 1], condition[row:row + 1])[0]
+        torch.testing.assert_close(loss[row], ((predicted - noise[row]) ** 2).mean())
+        torch.testing.assert_close(start[row], (noisy - sigma * predicted) / signal, rtol=1e-4, atol=1e-4)
+
+
+def noise_of(rows: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return dict(start_noise=torch.randn(rows, 4), step_noise=torch.randn(STEPS, rows, 4))
+
+
+def test_sampling_equals_a_plain_loop():
+    """Guided, with everything computed anew at each step from the formulae of the paper."""
+    head, condition, empty, draws = tiny_head(), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
+    alpha_bar = torch.cat([torch.ones(1), head.diffusion.signal ** 2]).double()
+    x = draws["start_noise"]
+    with torch.no_grad():
+        for t in reversed(range(STEPS)):
+            at = torch.full((3,), t)
+            noise = head(x, at, empty) + 3 * (head(x, at, condition) - head(x, at, empty))
+            now, before = alpha_bar[t + 1], alpha_bar[t]
+            beta = 1 - now / before
+            mean = (x - beta / (1 - now).sqrt() * noise) / (1 - beta).sqrt()
+            x = mean + 0.8 * (beta * (1 - before) / (1 - now)).sqrt() * draws["step_noise"][STEPS - 1 - t]
+    found = head.sample(condition, empty, guidance=3.0, temperature=0.8, **draws)
+    assert_relative(found, x, 1e-4)
+
+
+def test_guidance():
+    """1 is the text alone, 0 the empty text alone; text and empty text see the same noise."""
+    head, text, empty, draws = tiny_head(), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
+    with_text, without = head.sample(text, **draws), head.sample(empty, **draws)
+    assert_relative(head.sample(text, empty, guidance=1.0, **draws), with_text, 1e-4)
+    assert_relative(head.sample(text, empty, guidance=0.0, **draws), without, 1e-4)
+    assert_relative(head.sample(text, text, guidance=4.0, **draws), with_text, 1e-4)
+    assert (with_text - without).abs().max() > 0.01 * with_text.abs().max()
+
+
+def test_noise_is_drawn_when_not_given():
+    head, condition = tiny_head(), torch.randn(3, 6)
+    first, second = head.sample(condition), head.sample(condition)
+    assert not torch.equal(first, second)
+    torch.manual_seed(5)
+    first = head.sample(condition)
+    torch.manual_seed(5)
+    assert torch.equal(head.sample(condition), first)
+
+
+def test_golden_schedule(golden_file):
+    numbers, diffusion = golden_file("ar_transformer")[0], Diffusion()
+    assert_relative(diffusion.signal ** 2, numbers["train_alphas_cumprod"], 1e-6)
+    kept = numbers["train_alphas_cumprod"] / torch.cat([torch.ones(1), numbers["train_alphas_cumprod"][:-1]])
+    assert_relative(1 - kept, numbers["gen_betas"], 1e-6)    # sampling walks the schedule of training, every step
+    assert torch.equal(numbers["gen_timestep_map"], torch.arange(STEPS))
+
+
+def test_golden_head(golden_file):
+    numbers, weights = golden_file("ar_transformer")
+    head = load_published_ar({"trans": weights}, heads=4).head
+    condition, t = numbers["head_c"], numbers["head_t"]
+    assert_relative(head(numbers["head_x"], t, condition), numbers["head_eps"])
+    loss, start = head.loss(numbers["loss_x0"], condition, t, numbers["loss_noise"])
+    assert_relative(loss, numbers["loss_per_row"])
+    assert_relative(start, numbers["pred_xstart"])
+
+
+def test_golden_sampling(golden_file):
+    numbers, weights = golden_file("ar_transformer")
+    head = load_published_ar({"trans": weights}, heads=4).head
+    start = numbers["sample_start"]
+    found = head.sample(numbers["sample_c"], start_noise=start, step_noise=numbers["sample_noise"])
+    assert_relative(found, numbers["sample_out"], 1e-4)
+    found = head.sample(*numbers["cfg_c"].chunk(2), float(numbers["cfg_scale"]), float(numbers["cfg_temperature"]),
+                        start, numbers["cfg_noise"][:, :3])
+    assert_relative(found, numbers["cfg_out"][:3], 1e-4)

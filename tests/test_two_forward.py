@@ -1,0 +1,129 @@
+"""The two-forward loss against a plain reference, its laws, and the authors' numbers."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from conftest import assert_relative
+from models.diffusion import STEPS
+from models.published import load_published_ar
+from models.two_forward import REPEATS, replaced_share, two_forward_loss
+from test_streamer import tiny_ar
+
+LENGTHS = torch.tensor([9, 5, 7])
+CONTEXTS = torch.tensor([3, 1, 2])
+
+
+def batch() -> dict[str, Tensor]:
+    return dict(latents=torch.randn(3, 9, 4), lengths=LENGTHS, text=torch.randn(3, 6))
+
+
+def draws(rows: int, positions: list[int]) -> dict[str, Tensor]:
+    """Every random choice of one step: `rows` are scored, `positions` replaced."""
+    return dict(replaced_positions=torch.tensor(positions, dtype=torch.long),
+                t_first=torch.randint(STEPS, (27,)), noise_first=torch.randn(27, 4),
+                t_second=torch.randint(STEPS, (REPEATS * rows,)), noise_second=torch.randn(REPEATS * rows, 4))
+
+
+def reference(model, latents, text, first, draws) -> Tensor:
+    """Clip by clip without padding, every latent with its own loss; the predicted latents are constants."""
+    losses = []
+    for clip, length in enumerate(LENGTHS):
+        true, mixed = latents[clip, :length], latents[clip, :length].clone()
+        conditions = model(true[None], text[clip][None])[0]
+        for position in draws["replaced_positions"].tolist():
+            if first[clip] <= position < length:
+                row = 9 * clip + position
+                t, noise = draws["t_first"][row][None], draws["noise_first"][row][None]
+                noisy = model.head.diffusion.add_noise(true[position][None], t, noise)
+                predicted = model.head(noisy, t, conditions[position][None])
+                mixed[position] = model.head.diffusion.predict_start(noisy, t, predicted)[0].detach()
+        conditions = model(mixed[None], text[clip][None])[0]
+        losses += [(true[position], conditions[position]) for position in range(first[clip], length)]
+    true, conditions = (torch.stack(rows) for rows in zip(*losses))
+    total = 0
+    for t, noise in zip(draws["t_second"].split(len(true)), draws["noise_second"].split(len(true))):
+        predicted = model.head(model.head.diffusion.add_noise(true, t, noise), t, conditions)
+        total = total + ((predicted - noise) ** 2).mean(dim=-1).sum()
+    return total / (REPEATS * len(true))
+
+
+@pytest.mark.parametrize("contexts", [None, CONTEXTS])
+@pytest.mark.parametrize("positions", [[], [1, 4, 8], list(range(9))])
+def test_loss_and_gradient_equal_a_plain_reference(contexts, positions):
+    """So the gradient passes through the second forward only."""
+    model, data = tiny_ar(), batch()
+    first = torch.zeros(3, dtype=torch.long) if contexts is None else contexts
+    choices = draws(int((LENGTHS - first).sum()), positions)
+    found = two_forward_loss(model, **data, step=1, total_steps=2, context_lengths=contexts, draws=choices)
+    expected = reference(model, data["latents"], data["text"], first, choices)
+    torch.testing.assert_close(found, expected)
+    names, weights = zip(*model.named_parameters())
+    for name, *pair in zip(names, torch.autograd.grad(found, weights), torch.autograd.grad(expected, weights)):
+        assert_relative(*pair, 1e-4)
+
+
+def test_replaced_share():
+    """Nothing at the start, everything at the end, half in the middle, and always rising."""
+    shares = [replaced_share(step, 100) for step in range(101)]
+    assert shares[0] == 0 and shares[100] == 1 and shares[50] == pytest.approx(0.5)
+    assert shares[25] == pytest.approx(0.1464466)    # 1 - (1 + cos 45 degrees) / 2
+    assert all(earlier < later for earlier, later in zip(shares, shares[1:]))
+
+
+@pytest.mark.parametrize("step, replaced", [(0, 0), (50, 4), (100, 9)])
+def test_the_share_sets_how_many_positions_are_replaced(step, replaced):
+    """The first forward predicts just these latents, in every clip that reaches them."""
+    model, data, rows = tiny_ar(), batch() | dict(lengths=torch.full((3,), 9)), []
+    original = model.head.loss
+
+    def counting(latents, *others):
+        rows.append(len(latents))
+        return original(latents, *others)
+
+    model.head.loss = counting
+    two_forward_loss(model, **data, step=step, total_steps=100)
+    assert rows == [3 * replaced] * (replaced > 0) + [REPEATS * 27]
+
+
+def test_padding_never_matters():
+    """Neither what stands in it nor how much of it there is."""
+    model, data, losses = tiny_ar(), batch(), []
+    padded = torch.arange(9) >= LENGTHS[:, None]
+    zeros, noise = (torch.where(padded[..., None], filler, data["latents"]) for filler in (0.0, 100.0))
+    longer = torch.cat([zeros, torch.full((3, 2, 4), -100.0)], dim=1)
+    for latents in (zeros, noise, longer):
+        torch.manual_seed(0)
+        losses.append(two_forward_loss(model, latents, LENGTHS, data["text"], 1, 2,
+                                       draws=dict(replaced_positions=torch.tensor([1, 4, 5, 8]))))
+    torch.testing.assert_close(losses[1], losses[0])
+    torch.testing.assert_close(losses[2], losses[0])
+
+
+def test_context_is_seen_but_not_scored():
+    model, data = tiny_ar(), batch()
+    choices = draws(15, [0, 1, 2, 5])
+    changed = data | dict(latents=data["latents"].clone())
+    changed["latents"][:, 0] += 1
+    before, after = (two_forward_loss(model, **each, step=1, total_steps=2, context_lengths=CONTEXTS, draws=choices)
+                     for each in (data, changed))
+    assert abs(float(before - after)) > 1e-6
+    one = dict(latents=data["latents"][:1], lengths=LENGTHS[:1], text=data["text"][:1])
+    alone = two_forward_loss(model, **one, step=0, total_steps=2, context_lengths=torch.tensor([8]))
+    assert torch.isfinite(alone)
+
+
+@pytest.mark.parametrize("kind", ["t2m", "stream"])
+def test_golden(golden_file, kind):
+    model = load_published_ar({"trans": golden_file("ar_transformer")[1]}, heads=4)
+    numbers = golden_file("two_forward")[0]
+    recorded = {key.removeprefix(f"{kind}_"): value for key, value in numbers.items() if key.startswith(f"{kind}_")}
+    step, total = int(numbers["step"]), int(numbers["total_steps"])
+    loss = two_forward_loss(model, numbers["latents"], numbers["lengths"], numbers["text"], step, total,
+                            numbers["context_lengths"] if kind == "stream" else None, recorded)
+    assert_relative(loss, recorded["loss"])
+    loss.backward()
+    assert_relative(model.blocks[0].attention.qkv.weight.grad, recorded["grad_c_attn0"])
+    assert replaced_share(step, total) == pytest.approx(float(recorded["replace_fraction"]), rel=1e-5)
+    assert len(recorded["replaced_positions"]) == int(numbers["latents"].shape[1] * replaced_share(step, total))
+    assert REPEATS == int(numbers["batch_mul"])
