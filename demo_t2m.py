@@ -7,8 +7,8 @@ import time
 
 START = time.perf_counter()  # before the slow imports: they are part of what a user waits for
 
-import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,9 @@ class Demo:
 
 def main():
     config = parse({"default": Demo()})
-    sentences, formats = read_sentences(config), read_formats(config.format)
+    sentences, formats = read_sentences(config), config.format.split(",")
+    if unknown := set(formats) - set(ENDINGS):
+        raise ValueError(f"--format has {', '.join(map(repr, unknown))}: expected {','.join(ENDINGS)}.")
     make_folder(config.out)
     model = load_model(config)
     model.generate(sentences[0], config.seed, length=1)
@@ -91,23 +93,13 @@ def read_sentences(config: Demo) -> list[str]:
     return sentences
 
 
-def read_formats(names: str) -> list[str]:
-    """"npy,bvh" -> ["npy", "bvh"]; ValueError for one that cannot be written."""
-    formats = names.split(",")
-    for name in formats:
-        if name not in ENDINGS:
-            raise ValueError(f"--format has {name!r}; expected some of {','.join(ENDINGS)}.")
-    return formats
-
-
 def make_folder(folder: Path) -> None:
     """Make sure that files can be written, before the work and not after it; ValueError if not."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise ValueError(f"--out {folder} cannot be made ({error.strerror}); give another folder.") from None
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"--out {folder} cannot be written to; give another folder.")
+        raise ValueError(f"--out {folder} is not writable ({error.strerror}); give another one.") from None
 
 
 def load_model(config: Demo) -> MotionStreamer:

@@ -33,6 +33,7 @@ class TrainTAE:
         exp_name="causal_tae", total_iter=2_000_000, batch_size=128, lr=5e-5, lr_scheduler=(1_900_000,),
         eval_iter=20_000, save_iter=20_000)
     start: str | None = opt(None, "TAE to start from: a checkpoint folder, or the authors' file", flag="resume-pth")
+    freeze_encoder: bool = opt(False, "train the decoder alone, so that latents made before stay valid")
     window: int = opt(64, "frames of a training window", flag="window-size")
     root_weight: float = opt(7.0, "weight of the root's channels in the loss", flag="root-loss")
 
@@ -51,10 +52,10 @@ PRESETS = {
 class TAEObjective(nn.Module):
     """What DDP wraps: everything that needs gradients is inside this forward."""
 
-    def __init__(self, tae: CausalTAE, mean: np.ndarray, std: np.ndarray, root_weight: float):
+    def __init__(self, tae: CausalTAE, mean: Tensor, std: Tensor, root_weight: float):
         super().__init__()
         self.tae, self.root_weight = tae, root_weight
-        self.mean, self.std = torch.from_numpy(mean), torch.from_numpy(std)
+        self.mean, self.std = mean, std
 
     def forward(self, motion: Tensor, step: int) -> dict[str, Tensor]:
         """motion (B, T, 272), normalised. "loss" is minimised; all entries are logged."""
@@ -86,14 +87,18 @@ def main():
     config = parse(PRESETS)
     data = config.training.dataname, config.training.data_root
     with distributed(config.training.device) as device:
-        mean, std = load_statistics(*data)
-        windows = MotionWindows(load_clips(*data, "train"), mean, std, config.window)
-        clips = load_clips(*data, "val")
         seed_step(config.training.seed)
-        tae = load_tae(config.start)[0] if config.start else CausalTAE(config.model)
+        tae, mean, std = load_tae(config.start) if config.start else (CausalTAE(config.model), None, None)
+        if mean is None:
+            mean, std = map(torch.from_numpy, load_statistics(*data))
+        if config.freeze_encoder:
+            tae.encoder.requires_grad_(False)
+            tae.to_moments.requires_grad_(False)
+        windows = MotionWindows(load_clips(*data, "train"), mean.numpy(), std.numpy(), config.window)
+        clips = load_clips(*data, "val")
         objective = TAEObjective(tae, mean, std, config.root_weight).to(device)
         fit(objective, windows, config.training, to_json(config), best="mpjpe_mm",
-            evaluate=lambda step: {"mpjpe_mm": reconstruction_mpjpe(objective.tae, clips, mean, std)})
+            evaluate=lambda step: {"mpjpe_mm": reconstruction_mpjpe(tae, clips, mean.numpy(), std.numpy())})
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1
 PRESETS = {
     "full": TrainT2M(),                                                                # 86 M + 156 M
     "small": TrainT2M(SMALL, Training(                                                 # 11.6 M; ships for mocap_272
-        dataname="mocap_272", exp_name="t2m_small", total_iter=10_000, batch_size=32, lr=5e-4, warmup=500,
+        dataname="mocap_272", exp_name="t2m_small", total_iter=7000, batch_size=32, lr=5e-4, warmup=500,
         schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, balance=True, eval_iter=1000,
         save_iter=500, precision="bfloat16")),
     "tiny": TrainT2M(TINY, Training(
@@ -73,10 +73,6 @@ def main():
         train = LatentClips(config.latent_dir, "train", config.model.context, config.text_drop)
         val = LatentClips(config.latent_dir, "val", config.model.context)
         index = train.index
-        if train.embeddings.shape[1] != config.model.text_dim:
-            raise ValueError(f"the captions in {config.latent_dir} were embedded by {index['text_encoder']} in "
-                             f"{train.embeddings.shape[1]} channels, the model reads {config.model.text_dim}: "
-                             f"give --text-dim {train.embeddings.shape[1]}, or make the latents anew")
         if config.tae and fingerprint(load_tae(config.tae)[0]) != index["tae"]:
             raise ValueError(f"{config.latent_dir} was not encoded by {config.tae}: run get_latent.py --resume-pth "
                              f"{config.tae} --latent-dir {config.latent_dir}")
@@ -84,6 +80,12 @@ def main():
                             end_latent=tuple(index["end_latent"]))
         seed_step(config.training.seed)
         model = load_ar(config.start)[0] if config.start else StreamingTransformer(config.model)
+        made = train.embeddings.shape[1], len(index["end_latent"])
+        read = model.config.text_dim, model.config.latent_dim
+        if made != read:
+            raise ValueError(f"{config.latent_dir} holds texts of {made[0]} channels, made by "
+                             f"{index['text_encoder']}, and latents of {made[1]}; the model reads {read[0]} "
+                             f"and {read[1]}: give --text-dim {made[0]} --latent-dim {made[1]}")
         objective = T2MObjective(model, sampling, index["text_encoder"], config.training.total_iter).to(device)
         batches = list(fixed_batches(val, config.training.batch_size, config.training.seed))
 

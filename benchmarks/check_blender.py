@@ -1,7 +1,7 @@
-"""Does Blender see the motion that we mean? Writes a BVH, imports it headless, compares bone heads with our joints.
+"""Does Blender see the motion that we mean? Imports our BVH headless, compares bone heads with our joints.
 
     sudo apt-get install blender
-    python -m benchmarks.check_blender [MOTION.npy]    (T, 272), denormalised; default: a made-up walk in a circle
+    python -m benchmarks.check_blender [MOTION.npy]    (T, 272), denormalised; default: made-up, in a circle
 
 Prints the largest distance at ten frames and fails if it is over 1 mm.
 """
@@ -36,20 +36,21 @@ json.dump(heads, open(out, "w"))
 
 
 def main() -> None:
-    rotations, pelvis = motion272_to_pose(np.load(sys.argv[1]).astype(np.float64)) if sys.argv[1:] else circle()
+    motion = [np.load(path).astype(np.float64) for path in sys.argv[1:]]
+    rotations, pelvis = motion272_to_pose(motion[0]) if motion else circle()
     joints = forward_kinematics(rotations, pelvis)
     frames = np.linspace(0, len(joints) - 1, FRAMES).astype(int).tolist()
     with tempfile.TemporaryDirectory() as folder:
         bvh, script, out = (Path(folder) / name for name in ("motion.bvh", "heads.py", "heads.json"))
         write_bvh(bvh, rotations, pelvis)
         script.write_text(IN_BLENDER)
-        subprocess.run(["blender", "--background", "--factory-startup", "--python-exit-code", "1", "--python", script,
-                        "--", bvh, json.dumps(frames), out], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["blender", "--background", "--factory-startup", "--python-exit-code", "1", "--python",
+                        script, "--", bvh, json.dumps(frames), out], check=True, stdout=subprocess.DEVNULL)
         heads = json.loads(out.read_text())
     heads = np.array([[frame[name.capitalize()] for name in JOINT_NAMES] for frame in heads])
     heads = heads[..., [0, 2, 1]] * [1, 1, -1]  # Blender's z up to y up
     distance = np.linalg.norm(heads - joints[frames], axis=-1)
-    print(f"largest distance of {distance.size} bone heads at frames {frames}: {1000 * distance.max():.4f} mm")
+    print(f"{distance.size} bone heads, frames {frames}: within {1000 * distance.max():.4f} mm of our joints")
     if distance.max() > TOLERANCE:
         sys.exit(f"over {1000 * TOLERANCE:g} mm")
 

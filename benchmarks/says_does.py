@@ -1,15 +1,15 @@
 """Does what the sentence says happen? Sentences in, motions out, and plain geometry to judge them.
 
-    python -m benchmarks.says_does --weights weights/mocap_small --data-root data/mocap_272 --json says_does.json
-    python -m benchmarks.says_does --validation --guidance 1 2 3 4     choose it with other sentences than the reported
-    python -m benchmarks.says_does --calibrate --data-root data/mocap_272     how the tests judge real clips
+    python -m benchmarks.says_does --data-root data/mocap_272 --json says_does.json
+    python -m benchmarks.says_does --validation --guidance 1 2 3 4             other sentences, to choose by
+    python -m benchmarks.says_does --calibrate --data-root data/mocap_272     how real clips pass the tests
 
-Every kind of motion has two sentences: a plain one, and one that is unlike any caption of the training data. They
-were written without knowledge of those captions, before the first model was trained, as were the tests. A test knows
-nothing of the sentence; "shuffled" is the share of motions that pass the test of another kind (the mean over all
-other kinds, which is the mean over all ways to shuffle the texts among the kinds so that none stays).
+Every kind of motion has a plain sentence and one unlike any caption. Kinds, tests and sentences were fixed
+before any result was seen, the sentences without knowledge of the captions. A test sees joints, no sentence.
+The control is to shuffle the texts among the kinds so that none stays. A motion then meets the test of each
+other kind equally often, so what passes is the mean over all of them: no draw is needed.
 
-Letters: T frames, 30 per second; joints (T, 22, 3) in metres, y up, the lowest about 0. Angles in degrees.
+Letters: K kinds, T frames, 30 per second.
 """
 
 import json
@@ -17,192 +17,233 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from dataset.clips import load_clips, load_groups
+from benchmarks import geometry as does
+from dataset.captions import read_captions
+from dataset.clips import dataset_root, load_groups, split_ids
 from models.pipeline import MotionStreamer
 from models.text_encoder import TextEncoder
 from motion.representation_272 import FPS, motion272_to_positions
-from motion.skeleton import JOINT_NAMES, OFFSETS, PARENTS
 from options import opt, parse
 from utils.checkpoint import write_whole
 from utils.errors import run
 
-BATCH = 60
-OTHER = {"left": "right", "right": "left"}
+BATCH = 60           # motions drawn at once
+MOST_CLIPS = 150     # real clips of a kind that are looked at
 
 
-# What a body does
+@dataclass(frozen=True)
+class SaysDoes:
+    """Generate motions from sentences and test whether they do what the sentence says."""
 
-def joint(joints: np.ndarray, name: str) -> np.ndarray:
-    """(T, 3), where one joint is."""
-    return joints[:, JOINT_NAMES.index(name)]
-
-
-def facing(joints: np.ndarray) -> np.ndarray:
-    """Level unit vectors (T, 2), x and z, to where the hips face."""
-    across = joint(joints, "left_hip") - joint(joints, "right_hip")
-    forward = np.stack([-across[:, 2], across[:, 0]], axis=-1)
-    return forward / np.linalg.norm(forward, axis=-1, keepdims=True)
-
-
-def to_the_left(forward: np.ndarray) -> np.ndarray:
-    """Level vectors (T, 2) turned by 90 degrees to the left, counterclockwise seen from above."""
-    return np.stack([forward[:, 1], -forward[:, 0]], axis=-1)
+    weights: Path = opt(Path("weights/mocap_small"), "folder with the checkpoints tae/ and ar/")
+    seeds: int = opt(5, "motions per sentence, with the seeds 0, 1, ...")
+    guidance: tuple[float, ...] = opt((), "weights of the text to try; none: what is stored")
+    temperature: tuple[float, ...] = opt((), "factors of the noise to try; none: what is stored")
+    validation: bool = opt(False, "other sentences than the reported, by which to choose how to sample")
+    calibrate: bool = opt(False, "test the real clips of the data set instead")
+    data_root: str | None = opt(None, "folder of mocap_272, to measure how unlike its captions these are")
+    json: Path | None = opt(None, "file for all that is printed, and more")
 
 
-def along(points: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """How far points (T, 3) lie in level directions (T, 2) -> (T,)."""
-    return (points[:, [0, 2]] * directions).sum(-1)
+@dataclass(frozen=True)
+class Kind:
+    """A kind of motion that the data holds, how to ask for it and how to tell it."""
+
+    label: str
+    groups: str                             # its names in the data set's groups.json, space between
+    test: Callable[[np.ndarray], bool]      # joints (T, 22, 3)
+    sentences: tuple[str, str]              # plain; unlike any caption
+    validation: tuple[str, str]             # likewise
 
 
-def turned(joints: np.ndarray) -> float:
-    """By how much the body faces another way at the end, in degrees, positive to the left."""
-    x, z = facing(joints).T
-    heading = np.unwrap(np.arctan2(x, z))
-    return np.degrees(heading[-1] - heading[0])
+LEFT, RIGHT = dict(side="left"), dict(side="right")
+KINDS = (
+    Kind("walks forward", "walk", does.walks,
+         ("a person walks forward", "Off he strolls, straight ahead down the corridor."),
+         ("someone is walking straight ahead", "She ambles onward along the path, in no hurry.")),
+    Kind("runs", "run", does.runs,
+         ("a person runs", "Late again, so off she goes, jogging fast after the bus."),
+         ("someone is jogging", "Run for it, quick, the rain is coming!")),
+    Kind("sprints", "dash", partial(does.runs, faster_than=2.5),
+         ("a person sprints", "Like a racer at the gun he tears down the track at full speed."),
+         ("someone dashes at top speed", "Sprint as fast as your legs will carry you!")),
+    Kind("walks backwards", "walk-back", does.walks_backwards,
+         ("a person walks backwards", "Slowly she backs away from the growling dog."),
+         ("someone steps backward", "Retreat in reverse, still watching the door.")),
+    Kind("walks to the left", "walk-left", partial(does.walks_sideways, **LEFT),
+         ("a person walks sideways to the left", "Shuffle sideways, crab fashion, to your left."),
+         ("someone side-steps to the left", "He edges leftward along the wall, step after sideways step.")),
+    Kind("walks to the right", "walk-right", partial(does.walks_sideways, **RIGHT),
+         ("a person walks sideways to the right", "Making room, she steps sideways toward the right."),
+         ("someone side-steps to the right", "Edge along the wall, sideways, rightward.")),
+    Kind("turns left", "walk-turn-left", partial(does.turns, **LEFT),
+         ("a person walks and turns left", "At the corner he takes a left and keeps on walking."),
+         ("someone walks, then turns to the left", "She strolls up the street and bends off leftwards.")),
+    Kind("turns right", "walk-turn-right", partial(does.turns, **RIGHT),
+         ("a person walks and turns right", "Stroll on to the crossroads, then take the road to the right."),
+         ("someone walks, then turns to the right", "He heads down the lane and swings off rightwards.")),
+    Kind("raises the left hand", "raise-up-left-hand", partial(does.raises, **LEFT),
+         ("a person raises the left hand", "Left arm up in the air, like a pupil with a question!"),
+         ("someone lifts their left hand up", "She stretches her left arm up towards the ceiling.")),
+    Kind("raises the right hand", "raise-up-right-hand", partial(does.raises, **RIGHT),
+         ("a person raises the right hand", "To swear the oath, the witness puts up his right hand."),
+         ("someone lifts their right hand up", "Reach for the sky with your right arm.")),
+    Kind("raises both hands", "raise-up-both-hands", does.raises_both,
+         ("a person raises both hands", "Hands up, both of them, this is a robbery!"),
+         ("someone lifts both arms up", "He throws his two arms high above his head in triumph.")),
+    Kind("waves the left hand", "wave-left-hand", partial(does.waves, **LEFT),
+         ("a person waves the left hand", "Left hand going from side to side, she greets a friend."),
+         ("someone is waving with their left hand", "Say hello to the crowd, wagging your left hand.")),
+    Kind("waves the right hand", "wave-right-hand", partial(does.waves, **RIGHT),
+         ("a person waves the right hand", "He spots a pal and his right hand goes to and fro in greeting."),
+         ("someone is waving with their right hand", "Flap that right hand at the camera, hello!")),
+    Kind("waves both hands", "wave-both-hands", does.waves_both,
+         ("a person waves both hands", "To catch the pilot's eye, the castaway swings both arms to and fro."),
+         ("someone is waving with both hands", "Two hands wagging in the air, she hails the ship.")),
+    Kind("bows", "bow", does.bows,
+         ("a person bows", "The butler bends low in respect before the queen."),
+         ("someone bows politely", "Bend from the waist to thank the audience.")),
+    Kind("waves goodbye", "bye byebye", does.waves_goodbye,
+         ("a person waves goodbye", "Farewell! From the door she gestures bye-bye to her guests."),
+         ("someone says goodbye with a wave", "So long, he motions as the train leaves.")),
+    Kind("jumps", "jump jump-forward", does.jumps,
+         ("a person jumps", "Up he springs, both feet clear of the ground."),
+         ("someone jumps up", "Leap into the air, now!")),
+    Kind("punches", "punch", does.punches,
+         ("a person punches", "The boxer lets his fists fly at an unseen rival."),
+         ("someone is boxing", "Throw a couple of hard jabs.")),
+    Kind("kicks", "kick", does.kicks,
+         ("a person kicks", "Her foot lashes out, high and hard, at the attacker."),
+         ("someone does a kick", "Swing your leg up and boot him!")),
+    Kind("climbs a ladder", "climb-ladder", does.climbs,
+         ("a person climbs a ladder", "Rung by rung the painter makes his way up to the roof."),
+         ("someone is climbing up a ladder", "Up the ladder she goes to fetch the cat.")),
+    Kind("turns a cartwheel", "cartwheel", does.turns_over,
+         ("a person does a cartwheel", "The gymnast wheels over, hands on the mat, legs in the air."),
+         ("someone turns a cartwheel", "Go head over heels on your hands, like a spinning wheel.")),
+)
 
 
-def travelled(joints: np.ndarray) -> tuple[float, float]:
-    """Metres that the root moved ahead and to the left, each step measured from where the body faces then."""
-    steps, forward = np.diff(joint(joints, "pelvis"), axis=0), facing(joints)[:-1]
-    return along(steps, forward).sum(), along(steps, to_the_left(forward)).sum()
+def main() -> None:
+    config = parse({"says_does": SaysDoes()})
+    if config.seeds < 1:
+        raise ValueError(f"--seeds {config.seeds}: expected 1 or more motions per sentence")
+    if config.calibrate:
+        return calibrate(config.data_root)
+    model = MotionStreamer.from_pretrained(config.weights)
+    sentences = [kind.validation if config.validation else kind.sentences for kind in KINDS]
+    closest = closest_captions(sentences, config.data_root, model.text_encoder) if config.data_root else []
+    reports = []
+    for guidance, temperature in product(config.guidance or [model.sampling.guidance],
+                                         config.temperature or [model.sampling.temperature]):
+        settings = dict(guidance=guidance, temperature=temperature)
+        reports.append(dict(weights=str(config.weights), validation=config.validation, **settings,
+                            **check(model, sentences, config.seeds, **settings), closest_captions=closest))
+        show(reports[-1])
+    if config.json:
+        with write_whole(config.json) as temporary:
+            temporary.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
 
 
-def speed(joints: np.ndarray) -> float:
-    """Metres per second of the root over the floor in the fastest half of the motion, one piece: not starts and stops."""
-    path = np.concatenate([[0], np.linalg.norm(np.diff(joint(joints, "pelvis")[:, [0, 2]], axis=0), axis=-1).cumsum()])
-    half = max(len(joints) // 2, 1)
-    return (path[half:] - path[:-half]).max() * FPS / half
+def check(model: MotionStreamer, sentences: Sequence[tuple[str, str]], seeds: int, guidance: float,
+          temperature: float) -> dict:
+    """Generate `seeds` motions of the model's own length for both sentences of every kind, and test them."""
+    texts = [text for pair in sentences for text in pair for _ in range(seeds)]
+    numbers = [number for pair in sentences for _ in pair for number in range(seeds)]
+    motions = []
+    for first in range(0, len(texts), BATCH):
+        part = slice(first, first + BATCH)
+        motions += model.generate_batch(texts[part], numbers[part], None, guidance, temperature)
+    passes = np.array([judge(motion) for motion in motions]).reshape(len(KINDS), 2, seeds, len(KINDS))
+    seconds = np.array([len(motion) for motion in motions]).reshape(len(KINDS), -1).mean(axis=1) / FPS
+    plain, unlike = np.diagonal(passes, axis1=0, axis2=3).sum(axis=1)  # (K,) each, how many of `seeds`
+    shuffled = pass_of_others(passes.mean(axis=(1, 2)))
+    kinds = [dict(kind=kind.label, sentences=sentences[row], plain=int(plain[row]), unlike=int(unlike[row]),
+                  others=float(shuffled[row]), seconds=float(seconds[row])) for row, kind in enumerate(KINDS)]
+    return dict(seeds=seeds, all=float((plain + unlike).mean()) / (2 * seeds),
+                unlike=float(unlike.mean()) / seeds, shuffled=float(shuffled.mean()), kinds=kinds)
 
 
-def leaning(joints: np.ndarray) -> np.ndarray:
-    """Degrees (T,) by which the trunk leans forward."""
-    trunk = joint(joints, "neck") - joint(joints, "pelvis")
-    return np.degrees(np.arctan2(along(trunk, facing(joints)), trunk[:, 1]))
+def judge(motion: np.ndarray) -> np.ndarray:
+    """motion (T, 272) -> whether it passes each kind's test, (K,) bool; one that has exploded passes none."""
+    if not np.isfinite(motion).all():
+        return np.zeros(len(KINDS), dtype=bool)
+    joints = motion272_to_positions(motion.astype(np.float64))
+    return np.array([does.in_one_piece(joints) and kind.test(joints) for kind in KINDS])
 
 
-def above(joints: np.ndarray, name: str, other: str) -> np.ndarray:
-    """Whether (T,) one joint is higher than another."""
-    return joint(joints, name)[:, 1] > joint(joints, other)[:, 1]
+def pass_of_others(rates: np.ndarray) -> np.ndarray:
+    """rates (K, K), the share of a row's motions that pass a column's test -> the other rows' mean (K,)."""
+    return (rates.sum(axis=0) - rates.diagonal()) / (len(rates) - 1)
 
 
-def stays_down(joints: np.ndarray, side: str) -> bool:
-    """The hand is never above its shoulder."""
-    return not above(joints, f"{side}_wrist", f"{side}_shoulder").any()
+def closest_captions(sentences: Sequence[tuple[str, str]], data_root: str,
+                     text_encoder: TextEncoder) -> list[tuple[dict, dict]]:
+    """For both sentences of every kind the nearest training caption in the text encoder's space.
+
+    raises   ValueError if a sentence that should be unlike the captions is one of them
+    """
+    root = dataset_root("mocap_272", data_root)
+    captions = sorted({caption.text for name in split_ids(root, "train", "python -m dataset.prepare")
+                       for caption in read_captions(root / "texts" / f"{name}.txt")})
+    known = {words(caption) for caption in captions}
+    for _, unlike in sentences:
+        if words(unlike) in known:
+            raise ValueError(f"{unlike!r} is a training caption, expected a sentence unlike them: reword it")
+    embeddings = unit(text_encoder(captions, progress=True).numpy())
+    cosines = unit(text_encoder([text for pair in sentences for text in pair]).numpy()) @ embeddings.T
+    found = [dict(caption=captions[row.argmax()], cosine=float(row.max())) for row in cosines]
+    return list(zip(found[::2], found[1::2]))
 
 
-def swings(joints: np.ndarray, side: str) -> int:
-    """How often the hand, above its elbow, changes its direction sideways after moving at least 4 cm."""
-    sideways = along(joint(joints, f"{side}_wrist") - joint(joints, "spine3"), to_the_left(facing(joints)))
-    turns = direction = 0
-    furthest = None
-    for place in sideways[above(joints, f"{side}_wrist", f"{side}_elbow")]:
-        if furthest is None or (place - furthest) * direction > 0:
-            furthest = place
-        elif abs(place - furthest) > 0.04:
-            turns += direction != 0
-            direction, furthest = np.sign(place - furthest), place
-    return turns
+def words(sentence: str) -> str:
+    return " ".join(re.findall(r"\w+", sentence.lower()))
 
 
-def lowest(joints: np.ndarray) -> np.ndarray:
-    """Height (T,) of the lowest joint over the clip's floor."""
-    return joints[..., 1].min(axis=1) - joints[..., 1].min()
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def in_one_piece(joints: np.ndarray) -> bool:
-    """Nearly all bones nearly all the time (95% of both together) have their length, to 5 cm: nothing exploded."""
-    bones = np.linalg.norm(joints[:, 1:] - joints[:, PARENTS[1:]], axis=-1)
-    return np.quantile(abs(bones - np.linalg.norm(OFFSETS[1:], axis=-1)), 0.95) < 0.05
+def show(report: dict) -> None:
+    seeds = report["seeds"]
+    cosines = [[found["cosine"] for found in pair] for pair in report["closest_captions"]]
+    print(f"\n{report['weights']}, guidance {report['guidance']:g}, temperature {report['temperature']:g}, "
+          f"{'validation' if report['validation'] else 'reported'} sentences; passed:")
+    print(f"{'':24}plain unlike others  seconds" + "   cosine to the closest caption" * bool(cosines))
+    for row, kind in enumerate(report["kinds"]):
+        near = "   plain {:.2f}, unlike {:.2f}".format(*cosines[row]) if cosines else ""
+        print(f"{kind['kind']:24}{kind['plain']:3}/{seeds}{kind['unlike']:5}/{seeds}{kind['others']:7.0%}"
+              f"{kind['seconds']:9.1f}{near}")
+    print("all {all:.0%}, the unlike half {unlike:.0%}, texts shuffled {shuffled:.0%}".format(**report))
+    if cosines:
+        plain, unlike = np.mean(cosines, axis=0)
+        print(f"cosine on average: plain {plain:.2f}, unlike {unlike:.2f}; no unlike sentence is a caption")
 
 
-# The tests: joints -> bool
-
-def walks(joints: np.ndarray) -> bool:
-    return travelled(joints)[0] > 1
-
-
-def runs(joints: np.ndarray, faster_than: float = 1.8) -> bool:
-    return speed(joints) > faster_than
-
-
-def walks_backwards(joints: np.ndarray) -> bool:
-    return travelled(joints)[0] < -0.5
-
-
-def walks_sideways(joints: np.ndarray, side: str) -> bool:
-    """Over half a metre to that side while facing the same way."""
-    left = travelled(joints)[1]
-    return (left if side == "left" else -left) > 0.5 and abs(turned(joints)) < 45
-
-
-def turns(joints: np.ndarray, side: str) -> bool:
-    return (turned(joints) if side == "left" else -turned(joints)) >= 45
+def calibrate(data_root: str | None) -> None:
+    """Print how many per cent of the data set's clips of each kind pass the test of each kind."""
+    root, groups = dataset_root("mocap_272", data_root), load_groups("mocap_272", data_root)
+    passes = []
+    for kind in KINDS:
+        names = sorted(name for name, group in groups.items() if group in kind.groups.split())
+        if not names:
+            raise ValueError(f"{root}/groups.json names no {kind.groups}, expected some: prepare it again")
+        names = names[::-(-len(names) // MOST_CLIPS)]
+        passes.append([judge(np.load(root / "motion_data" / f"{name}.npy")) for name in names])
+    rates = np.array([np.mean(of_a_kind, axis=0) for of_a_kind in passes])
+    others = pass_of_others(rates)
+    print(f"per cent of the real clips of a row that pass the test of a column\n{'':24}clips  own others |"
+          + "".join(f"{column:4}" for column in range(1, len(KINDS) + 1)))
+    for row, kind in enumerate(KINDS):
+        print(f"{row + 1:2} {kind.label:21}{len(passes[row]):5}{rates[row, row]:5.0%}{others[row]:7.0%} |"
+              + "".join(f"{100 * rate:4.0f}" for rate in rates[row]))
+    print(f"on average {rates.diagonal().mean():.0%} of the own and {others.mean():.0%} of the others' clips")
 
 
-def raises(joints: np.ndarray, side: str) -> bool:
-    return above(joints, f"{side}_wrist", "head").any() and stays_down(joints, OTHER[side])
-
-
-def raises_both(joints: np.ndarray) -> bool:
-    return (above(joints, "left_wrist", "head") & above(joints, "right_wrist", "head")).any()
-
-
-def waves(joints: np.ndarray, side: str) -> bool:
-    return swings(joints, side) >= 3 and stays_down(joints, OTHER[side])
-
-
-def waves_both(joints: np.ndarray) -> bool:
-    return swings(joints, "left") >= 3 and swings(joints, "right") >= 3
-
-
-def waves_any(joints: np.ndarray) -> bool:
-    return swings(joints, "left") >= 3 or swings(joints, "right") >= 3
-
-
-def bows(joints: np.ndarray) -> bool:
-    """Leans forward by 20 degrees and straightens again, on the spot and without crouching."""
-    lean, on_the_spot = leaning(joints), abs(np.array(travelled(joints))).max() < 0.5
-    deepest = lean.argmax()
-    there, back = lean[deepest] - lean[:deepest + 1].min(), lean[deepest] - lean[deepest:].min()
-    return min(there, back) > 20 and on_the_spot and np.ptp(joint(joints, "pelvis")[:, 1]) < 0.2
-
-
-def jumps(joints: np.ndarray) -> bool:
-    """Nothing touches the floor by 10 cm, for less than a second, while the root goes up and down by 25 cm."""
-    in_the_air = lowest(joints) > 0.1
-    return 0 < in_the_air.sum() < FPS and np.ptp(joint(joints, "pelvis")[:, 1]) > 0.25
-
-
-def punches(joints: np.ndarray) -> bool:
-    """A fist goes forward from its shoulder at over 2 m/s and reaches further than 35 cm in front of it."""
-    for side in OTHER:
-        reach = along(joint(joints, f"{side}_wrist") - joint(joints, f"{side}_shoulder"), facing(joints))
-        if reach.max() > 0.35 and np.diff(reach).max() * FPS > 2:
-            return True
-    return False
-
-
-def kicks(joints: np.ndarray) -> bool:
-    """A foot, not behind the body, gets above 60 cm while the other stands."""
-    for side in OTHER:
-        foot = joint(joints, f"{side}_foot")
-        ahead = along(foot - joint(joints, "pelvis"), facing(joints)) > -0.1
-        stands = joint(joints, f"{OTHER[side]}_foot")[:, 1] < 0.15
-        if ((foot[:, 1] > 0.6) & ahead & stands).any():
-            return True
-    return False
-
-
-def climbs(joints: np.ndarray) -> bool:
-    """Nothing touches the floor by 20 cm for over half a second, and the root gets 30 cm higher."""
-    return (lowest(joints) > 0.2).sum() > FPS / 2 and np.ptp(joint(joints, "pelvis")[:, 1]) > 0.3
-
-
-def turns_over(joints: np.ndarray) -> bool:
-    """The head gets lower than the pelvis, the feet higher than it."""
-    upside_down = above(joints, "pelvis", "head")
-    return (upside_down & above(joints, "left_foot", "pelvis") & above(joints, "right_foot", "pelvis")).any()
+if __name__ == "__main__":
+    run(main)

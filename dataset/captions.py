@@ -47,7 +47,7 @@ def parse_caption(line: str) -> Caption:
 def read_captions(path: str | Path, problems: list[str] | None = None) -> list[Caption]:
     """Read all captions of a clip.
 
-    problems   a list that takes what is wrong with a line, the line is then left out; None: such a line raises
+    problems   a list that takes what is wrong with a line, which is then left out; None: such a line raises
     raises     FileNotFoundError; ValueError naming file and line
     """
     captions = []

@@ -1,6 +1,6 @@
-"""Data sets of whole clips on disk, all in HumanML3D-272's folder layout: where they lie and how they are read.
+"""Data sets of whole clips in HumanML3D-272's folder layout: where they lie and how they are read.
 
-    FOLDER/motion_data/ID.npy (T, 272) not normalised   FOLDER/texts/ID.txt   FOLDER/split/{train,val,test}.txt
+    motion_data/ID.npy (T, 272) not normalised   texts/ID.txt   split/{train,val,test}.txt
 """
 
 import json
@@ -51,22 +51,23 @@ class Clip:
 def layout_of(dataname: str) -> Layout:
     """raises ValueError for a name that is not one of LAYOUTS"""
     if dataname not in LAYOUTS:
-        raise ValueError(f"found the data set {dataname!r}, expected one of {', '.join(LAYOUTS)}: check --dataname")
+        raise ValueError(f"found the data set {dataname!r}, expected one of {', '.join(LAYOUTS)}: "
+                         "check --dataname")
     return LAYOUTS[dataname]
 
 
 def dataset_root(dataname: str, data_root: str | Path | None = None) -> Path:
     """The folder of a data set: `data_root` if given, else the published name in the working directory.
 
-    It contains motion_data/; for t2m_babel_272 it is the parent of humanml3d_272, babel_272 and babel_272_stream.
+    It contains motion_data/; for t2m_babel_272 it is the parent of humanml3d_272 and babel_272.
     raises   ValueError for an unknown name, FileNotFoundError if nothing is there
     """
     layout = layout_of(dataname)
     root = Path(data_root or layout.root)
     for folder in layout.folders:
         if not (root / folder / "motion_data").is_dir():
-            raise FileNotFoundError(f"found no {root / folder / 'motion_data'}, expected the data set {dataname}. "
-                                    f"Get it: {layout.command}, or give its folder with --data-root")
+            raise FileNotFoundError(f"found no {root / folder / 'motion_data'}, expected the data set "
+                                    f"{dataname}. Get it: {layout.command}, or point --data-root to it")
     return root
 
 
@@ -88,8 +89,8 @@ def load_clips(dataname: str, data_root: str | Path | None = None, split: str = 
     if rank() == 0:
         print(f"{dataname} {split}: {len(clips)} of {listed} clips" + report(problems), flush=True)
     if not clips:
-        raise FileNotFoundError(f"0 of {listed} clips of {dataname} {split} in {root} are good{report(problems)}. "
-                                f"Get it anew: {layout.command}")
+        raise FileNotFoundError(f"0 of {listed} clips of {dataname} {split} in {root} are good"
+                                f"{report(problems)}. Get it anew: {layout.command}")
     return list(clips.values())
 
 
@@ -105,9 +106,10 @@ def load_statistics(dataname: str, data_root: str | Path | None = None) -> tuple
             raise FileNotFoundError(f"found no {folder / name}, expected the statistics of {dataname}. "
                                     f"Get them: {layout_of(dataname).command}")
         values = np.load(folder / name, allow_pickle=False)
-        if values.shape != (DIM,) or not np.isfinite(values).all() or (name == "Std.npy" and values.min() <= 0):
-            raise ValueError(f"found values of shape {values.shape} in {folder / name}, expected {DIM} finite numbers, "
-                             f"above 0 for Std. Get them anew: {layout_of(dataname).command}")
+        good = values.shape == (DIM,) and np.isfinite(values).all()
+        if not good or (name == "Std.npy" and values.min() <= 0):
+            raise ValueError(f"found values of shape {values.shape} in {folder / name}, expected {DIM} "
+                             f"finite numbers, above 0 for Std. Get them anew: {layout_of(dataname).command}")
         found.append(values.astype(np.float32))
     return found[0], found[1]
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from utils.checkpoint import read_json
+from utils.distributed import rank
 
 LATENTS_PER_SECOND = 30 / 4
 SHORTENED = 1 / 3    # share of the draws that lose their first or last latent
@@ -58,7 +59,8 @@ class LatentClips:
                 groups.append(entry["group"])
         if not self.latents:
             raise ValueError(f"{folder} has no usable clips of split {split!r} ({dict(+left_out)}). {remedy}")
-        print(f"{len(self.latents)} {split} clips from {folder}; left out: {dict(+left_out) or 'none'}")
+        if rank() == 0:
+            print(f"{len(self.latents)} {split} clips from {folder}; left out: {dict(+left_out) or 'none'}")
         count = Counter(groups)
         self.weights = np.array([count[group] ** -0.5 for group in groups])    # rare groups count more, not equally
 

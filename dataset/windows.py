@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dataset.clips import Clip
+from utils.distributed import rank
 
 
 class MotionWindows:
@@ -21,8 +22,9 @@ class MotionWindows:
         self.mean, self.std, self.frames = mean, std, frames
         if not self.motions:
             raise ValueError(f"none of {len(clips)} clips has {frames} frames: give a smaller --window-size")
-        print(f"{len(self.motions)} clips to draw windows of {frames} frames from; "
-              f"{len(clips) - len(self.motions)} left out, being shorter")
+        if rank() == 0:
+            print(f"{len(self.motions)} clips to draw windows of {frames} frames from; "
+                  f"{len(clips) - len(self.motions)} left out, being shorter")
 
     def __len__(self) -> int:
         return len(self.motions)

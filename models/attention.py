@@ -30,8 +30,8 @@ def rope_table(first: int, count: int, dim: int, like: Tensor) -> Tensor:
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
     """Turn the consecutive pairs (0, 1), (2, 3) ... of x (B, H, L, dim) as complex numbers by their position."""
     cos, sin = rope
-    real, imaginary = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1).flatten(-2).to(x.dtype)
+    real, imaginary = x.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1).flatten(-2)
 
 
 class Attention(nn.Module):
@@ -50,15 +50,14 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rope: Tensor, cache: dict | None = None) -> Tensor:
         """x (B, L, D), rope (2, L, D/H/2) of these positions; `cache` holds keys and values of all earlier ones."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)    # (B, H, L, D/H) each
-        q = rotate(F.normalize(q, dim=-1), rope) * self.scale.to(x.dtype)
-        k = rotate(F.normalize(k, dim=-1), rope)
+        q = (rotate(F.normalize(q.float(), dim=-1), rope) * self.scale).to(v.dtype)
+        k = rotate(F.normalize(k.float(), dim=-1), rope).to(v.dtype)
         if cache is not None:
             if cache:
                 k, v = torch.cat([cache["k"], k], dim=2), torch.cat([cache["v"], v], dim=2)
             cache.update(k=k, v=v)
         new, all_ = q.shape[2], k.shape[2]
         mask = None if new in (1, all_) else torch.ones(new, all_, dtype=torch.bool, device=x.device).tril(all_ - new)
-        q, k, v = q.to(v.dtype), k.to(v.dtype), v
         x = F.scaled_dot_product_attention(q, k, v, mask, is_causal=new == all_ > 1, scale=1.0)
         return self.out(x.transpose(1, 2).flatten(-2))
 

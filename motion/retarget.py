@@ -4,13 +4,13 @@ Letters: T frames, J joints (22). A skeleton map is a JSON file:
 
     unit         metres in the file's unit of length
     skip_frames  how many frames at the beginning are a calibration pose (default 0)
-    joints       our joint -> {"source": their joint, or several names by which files know it
-                               "rest": [x, y, z]} (default [0, 0, 0]): the degrees of R = Rz Ry Rx, their joint's
-                 global rotation when the body stands as ours at rest: a T-pose that faces z+, y up, feet flat
-                 or -> {"between": [our joint, our joint]} where theirs has none: halfway between those two
+    joints       our joint -> {"source": their joint, or a list of the names by which files know it,
+                               "rest": [x, y, z]} degrees of R = Rz Ry Rx (default 0, 0, 0): their joint's
+                 global rotation when the body stands as ours at rest: T-pose, facing z+, y up, feet flat;
+                 or -> {"between": [our joint, our joint]} where they have none: halfway between those two
 
-What the two rests differ by is one constant rotation per bone; limbs, whose directions show, are then swung the
-shortest way so that at all times they point exactly where theirs do.
+What the two rests differ by is one constant rotation per bone; limbs, whose directions show, are then swung
+the shortest way, by one more, so that at all times they point exactly where theirs do.
 """
 
 import json
@@ -44,21 +44,24 @@ def load_skeleton_map(name: str | Path) -> dict:
         skeleton_map = json.loads(path.read_text(encoding="utf-8"))
         missing = set(JOINT_NAMES) ^ set(skeleton_map["joints"])
         unit = float(skeleton_map["unit"])
+        missing |= {name for name, entry in skeleton_map["joints"].items()
+                    if not {"source", "between"} & set(entry)}
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: found no readable {error}, expected a skeleton map: JSON with unit and "
                          "joints.") from None
     if missing or not unit > 0:
-        raise ValueError(f"{path}: found a unit of {unit} and joints that differ from ours in {sorted(missing)}; "
-                         f"expected a positive unit and each of {', '.join(JOINT_NAMES)}.")
+        raise ValueError(f"{path}: found a unit of {unit} and no use for the joints "
+                         f"{sorted(missing)}; expected a positive unit and a source (or between) for each of "
+                         f"{', '.join(JOINT_NAMES)}.")
     return skeleton_map
 
 
 def retarget(capture: Capture, skeleton_map: dict) -> tuple[np.ndarray, np.ndarray]:
     """Put a capture on our default body, at 30 fps.
 
-    returns  local rotations (T, 22, 3, 3) and joints (T, 22, 3), metres, y up, the lowest joint on the floor y = 0;
-             the root's path is scaled by the length of the legs
+    returns  local rotations (T, 22, 3, 3) and joints (T, 22, 3), metres, y up, the lowest joint at y = 0
     raises   ValueError if the capture lacks a joint of the map, or its legs have no length
+    The root's path is scaled by the length of the legs.
     """
     theirs, rests, between = find_joints(capture, skeleton_map)
     rotations, places = resample(capture, theirs, skeleton_map.get("skip_frames", 0))
@@ -76,7 +79,7 @@ def retarget(capture: Capture, skeleton_map: dict) -> tuple[np.ndarray, np.ndarr
     legs = places[:, KNEES + ANKLES] - places[:, HIPS + KNEES]
     length = np.linalg.norm(legs, axis=-1).sum(-1).mean()
     if not length > 0:
-        raise ValueError("The capture's legs have no length: its hips, knees and ankles are in the same place.")
+        raise ValueError("The capture's legs have no length: hips, knees and ankles are in the same place.")
     scale = np.linalg.norm(OFFSETS[KNEES + ANKLES], axis=-1).sum() / length
     # Their hips and ours are in the same place, so that equal legs reach the same floor.
     pelvis = scale * places[:, HIPS].mean(1) - rotations[:, 0] @ OFFSETS[HIPS].mean(0)
@@ -108,17 +111,18 @@ def find_joints(capture: Capture, skeleton_map: dict) -> tuple[list[int], np.nda
 
 
 def resample(capture: Capture, joints: list[int], skip: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Global rotations (T, J, 3, 3) and positions (T, J, 3) of some joints at 30 fps, without the first `skip` frames.
+    """Global rotations (T, J, 3, 3) and positions (T, J, 3) of some joints at 30 fps, from frame `skip` on.
 
     Frames that are there already are taken as they are; between frames rotations turn at a constant rate.
+    raises   ValueError if nothing is left
     """
     rotations, positions = capture.rotations[skip:, joints], capture.positions[skip:, joints]
     if not len(rotations):
         raise ValueError(f"The capture has {len(capture.rotations)} frames of which the first {skip} are a "
                          "calibration pose: nothing is left.")
     last = len(rotations) - 1
-    frames = np.arange(int(last * FPS / capture.fps + 1e-6) + 1) * capture.fps / FPS  # of theirs, with fractions
-    frames = np.round(frames, 6)
+    count = int(last * FPS / capture.fps + 1e-6) + 1
+    frames = np.round(np.arange(count) * capture.fps / FPS, 6)  # of theirs, with fractions
     before = frames.astype(int)
     after, fraction = np.minimum(before + 1, last), frames - before
     moved = slerp(rotations[before], rotations[after], fraction[:, None])
@@ -126,7 +130,7 @@ def resample(capture: Capture, joints: list[int], skip: int = 0) -> tuple[np.nda
 
 
 def slerp(start: np.ndarray, end: np.ndarray, fraction: float | np.ndarray) -> np.ndarray:
-    """Rotations (..., 3, 3) on the shortest way from start to end, at fraction (...) of it; 0 is start exactly."""
+    """Rotations (..., 3, 3) at a fraction (...) of the shortest way from start to end; 0 is start exactly."""
     fraction = np.broadcast_to(fraction, start.shape[:-2])
     result, on_the_way = start.copy(), fraction > 0
     turn = matrix_to_axis_angle(start[on_the_way].mT @ end[on_the_way])

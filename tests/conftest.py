@@ -25,7 +25,8 @@ def golden_file():
 
     def load(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         with np.load(Path(os.environ["MOTION_GOLDEN"]) / f"{name}.npz") as file:
-            numbers = {key: torch.from_numpy(np.asarray(file[key])) for key in file if file[key].dtype.kind != "U"}
+            arrays = {key: np.asarray(file[key]) for key in file}
+        numbers = {key: torch.from_numpy(array) for key, array in arrays.items() if array.dtype.kind != "U"}
         weights = {key: numbers.pop(key) for key in list(numbers) if key.startswith("w/")}
         return numbers, {key.removeprefix("w/"): value for key, value in weights.items()}
 
@@ -34,11 +35,12 @@ def golden_file():
 
 def assert_relative(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
     """The largest error is at most `tolerance` of the largest expected value."""
-    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()), check_dtype=False)
+    allowed = tolerance * float(expected.abs().max())
+    torch.testing.assert_close(found, expected, rtol=0, atol=allowed, check_dtype=False)
 
 
 def randomised(model: nn.Module, deviation: float = 0.2) -> nn.Module:
-    """`model` with random weights everywhere, always the same: as built, heads and gates are zero and hide mistakes."""
+    """`model` with random weights everywhere, always the same: as built, zero gates would hide mistakes."""
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=deviation, generator=generator)

@@ -87,7 +87,8 @@ def test_kl():
 
 def test_sample_latents():
     mean, logvar = torch.tensor([1.0, -2.0]), torch.tensor([4.0, 0.25]).log()
-    torch.testing.assert_close(sample_latents(mean, logvar, torch.tensor([1.0, 3.0])), torch.tensor([3.0, -0.5]))
+    found = sample_latents(mean, logvar, noise=torch.tensor([1.0, 3.0]))
+    torch.testing.assert_close(found, torch.tensor([3.0, -0.5]))
     drawn = sample_latents(mean.expand(20_000, 2), logvar)
     torch.testing.assert_close(drawn.std(0), torch.tensor([2.0, 0.5]), rtol=0.03, atol=0)
 
@@ -113,10 +114,11 @@ def test_published_size():
         assert parameters(CausalTAE(TAE())) / 1e6 == pytest.approx(76.2, abs=0.05)
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 263), (1, 6, 272)])
-def test_motion_of_the_wrong_shape_refuses(shape):
-    with pytest.raises(ValueError, match=rf"\({', '.join(map(str, shape))}\); expected \(B, T, 272\) with T a multiple"):
-        tiny_tae().encode(torch.zeros(shape, dtype=torch.float64))
+@pytest.mark.parametrize("frames, channels", [(8, 263), (6, 272)])
+def test_motion_of_the_wrong_shape_refuses(frames, channels):
+    said = rf"\(1, {frames}, {channels}\); expected \(B, T, 272\) with T a multiple of 4"
+    with pytest.raises(ValueError, match=said):
+        tiny_tae().encode(torch.zeros(1, frames, channels, dtype=torch.float64))
 
 
 def test_latents_of_another_tae_refuse():

@@ -28,7 +28,8 @@ def test_schedule_is_the_cosine():
 def test_posterior_leads_from_step_to_step():
     """If x_t has the distribution of step t, the posterior's draw has that of step t - 1."""
     d = Diffusion()
-    signal_before, noise_before = torch.cat([torch.ones(1), d.signal[:-1]]), torch.cat([torch.zeros(1), d.noise[:-1]])
+    signal_before = torch.cat([torch.ones(1), d.signal[:-1]])
+    noise_before = torch.cat([torch.zeros(1), d.noise[:-1]])
     torch.testing.assert_close(d.mean_from_start + d.mean_from_x * d.signal, signal_before)
     variance = (d.mean_from_x * d.noise) ** 2 + d.deviation ** 2
     torch.testing.assert_close(variance, noise_before ** 2, rtol=1e-5, atol=1e-6)
@@ -45,21 +46,25 @@ def test_predict_start_undoes_add_noise():
 
 def test_sampling_with_perfect_knowledge_arrives():
     """If the noise is known exactly, whatever is drawn on the way, x_0 comes out."""
-    diffusion, truth, start, steps = Diffusion(), torch.randn(3, 4), torch.randn(3, 4), torch.randn(STEPS, 3, 4)
-    found = diffusion.sample(lambda x, t: (x - diffusion.signal[t] * truth) / diffusion.noise[t], start, steps)
+    diffusion, truth = Diffusion(), torch.randn(3, 4)
+
+    def denoise(x, t):
+        return (x - diffusion.signal[t] * truth) / diffusion.noise[t]
+
+    found = diffusion.sample(denoise, torch.randn(3, 4), torch.randn(STEPS, 3, 4))
     torch.testing.assert_close(found, truth, rtol=0, atol=1e-5)
 
 
 def test_temperature_multiplies_the_step_noise():
-    diffusion, start, steps = Diffusion(), torch.randn(3, 4), torch.randn(STEPS, 3, 4)
+    start, steps = torch.randn(3, 4), torch.randn(STEPS, 3, 4)
 
-    def denoise(x, t):
-        return x * 0.9
+    def sample(step_noise, temperature=1.0):
+        return Diffusion().sample(lambda x, t: 0.9 * x, start, step_noise, temperature)
 
-    torch.testing.assert_close(diffusion.sample(denoise, start, steps, 0.5), diffusion.sample(denoise, start, steps / 2))
-    assert (diffusion.sample(denoise, start, steps, 0.5) - diffusion.sample(denoise, start, steps)).abs().max() > 0.01
+    torch.testing.assert_close(sample(steps, 0.5), sample(steps / 2))
+    assert (sample(steps, 0.5) - sample(steps)).abs().max() > 0.01
     with pytest.raises(ValueError):
-        diffusion.sample(denoise, start, steps[1:])
+        sample(steps[1:])
 
 
 def test_time_embedding():
@@ -69,8 +74,9 @@ def test_time_embedding():
     embed(torch.tensor([0, 3]))
     at_0, at_3 = seen[0]
     assert at_0[:128].eq(1).all() and at_0[128:].eq(0).all()
-    expected = [math.cos(3), math.sin(3), math.cos(3 * 10000 ** (-100 / 128)), math.sin(3 * 10000 ** (-100 / 128))]
-    torch.testing.assert_close(at_3[[0, 128, 100, 228]], torch.tensor(expected))
+    slow = 3 * 10000 ** (-100 / 128)
+    expected = torch.tensor([math.cos(3), math.sin(3), math.cos(slow), math.sin(slow)])
+    torch.testing.assert_close(at_3[[0, 128, 100, 228]], expected)
 
 
 def test_new_head_predicts_zero_and_learns():
@@ -141,7 +147,7 @@ def test_golden_schedule(golden_file):
     numbers, diffusion = golden_file("ar_transformer")[0], Diffusion()
     assert_relative(diffusion.signal ** 2, numbers["train_alphas_cumprod"], 1e-6)
     kept = numbers["train_alphas_cumprod"] / torch.cat([torch.ones(1), numbers["train_alphas_cumprod"][:-1]])
-    assert_relative(1 - kept, numbers["gen_betas"], 1e-6)    # sampling walks the schedule of training, every step
+    assert_relative(1 - kept, numbers["gen_betas"], 1e-6)    # sampling takes all of training's steps
     assert torch.equal(numbers["gen_timestep_map"], torch.arange(STEPS))
 
 
@@ -161,6 +167,7 @@ def test_golden_sampling(golden_file):
     start = numbers["sample_start"]
     found = head.sample(numbers["sample_c"], start_noise=start, step_noise=numbers["sample_noise"])
     assert_relative(found, numbers["sample_out"], 1e-4)
-    found = head.sample(*numbers["cfg_c"].chunk(2), float(numbers["cfg_scale"]), float(numbers["cfg_temperature"]),
-                        start, numbers["cfg_noise"][:, :3])
+    scale, temperature = float(numbers["cfg_scale"]), float(numbers["cfg_temperature"])
+    text, empty = numbers["cfg_c"].chunk(2)
+    found = head.sample(text, empty, scale, temperature, start, numbers["cfg_noise"][:, :3])
     assert_relative(found, numbers["cfg_out"][:3], 1e-4)

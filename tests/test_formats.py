@@ -1,4 +1,4 @@
-"""Capture files: hand-made ones give the numbers one can work out, what is written is read back, the broken are named."""
+"""Capture files: hand-made ones by hand, what is written is read back, and what is broken is named."""
 
 import lzma
 import os
@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from motion.formats import read_amc, read_capture, write_amass, write_bvh
 from motion.representation_272 import motion272_to_pose
-from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
+from motion.rotation import axis_angle_to_matrix
 from motion.skeleton import JOINT_NAMES, forward_kinematics, local_to_global
 
 ARM = """HIERARCHY
@@ -70,8 +70,9 @@ HAND = """:version 1.10
 WAVE = ":FULLY-SPECIFIED\n:DEGREES\n1\nroot 1 2 3 0 0 0\narm 90 0\n2\nroot 1 2 3 0 90 0\narm 0 90\n"
 
 
-def arm(path: Path, order: str = "Zrotation Yrotation Xrotation", channels: str = "3 Xrotation Yrotation Zrotation",
-        rows: str = "1 2 3 90 0 0 0 0 0", frames: int = 1, time: str = "0.0333333") -> Path:
+def arm(path: Path, order: str = "Zrotation Yrotation Xrotation",
+        channels: str = "3 Xrotation Yrotation Zrotation", rows: str = "1 2 3 90 0 0 0 0 0",
+        frames: int = 1, time: str = "0.0333333") -> Path:
     path.write_text(ARM.format(order=order, channels=channels, rows=rows, frames=frames, time=time))
     return path
 
@@ -85,16 +86,18 @@ def dance(frames: int = 12) -> tuple[np.ndarray, np.ndarray]:
 def test_bvh_angles_multiply_in_the_order_of_their_channels(tmp_path, order):
     channels = " ".join(f"{axis}rotation" for axis in order)
     capture = read_capture(arm(tmp_path / "a.bvh", order=channels, rows="1 2 3 10 20 30 0 0 0"))
-    first, second, third = (Rotation.from_euler(axis, angle, degrees=True) for axis, angle in zip(order, (10, 20, 30)))
+    first, second, third = (Rotation.from_euler(axis, angle, degrees=True)
+                            for axis, angle in zip(order, (10, 20, 30)))
     np.testing.assert_allclose(capture.rotations[0, 0], (first * second * third).as_matrix(), atol=1e-12)
 
 
 def test_bvh_by_hand(tmp_path):
-    """A quarter turn about z takes the arm, 2 above the root, to its side; position channels replace OFFSET."""
+    """A quarter turn about z takes the arm, 2 above, to the root's side; position channels replace OFFSET."""
     capture = read_capture(arm(tmp_path / "a.bvh"))
     assert (capture.names, capture.parents, capture.fps) == (("hip", "upper arm"), (-1, 0), 30)
     np.testing.assert_allclose(capture.positions[0], [[1, 2, 3], [-1, 2, 3]], atol=1e-12)
-    capture = read_capture(arm(tmp_path / "b.bvh", channels="2 Zposition Yrotation", rows="1 2 3 90 0 0 7 90"))
+    path = arm(tmp_path / "b.bvh", channels="2 Zposition Yrotation", rows="1 2 3 90 0 0 7 90")
+    capture = read_capture(path)
     np.testing.assert_allclose(capture.positions[0], [[1, 2, 3], [-1, 2, 10]], atol=1e-12)
     np.testing.assert_allclose(capture.rotations[0, 1] @ [0, 0, 1], [0, 1, 0], atol=1e-12)
 
@@ -118,7 +121,8 @@ def golden(name: str) -> Path:
 
 
 def test_published_bvh_is_the_authors(tmp_path):
-    rotations, pelvis = motion272_to_pose(np.load(golden("representation_272.npz"))["motion_272"].astype(np.float64))
+    motion = np.load(golden("representation_272.npz"))["motion_272"]
+    rotations, pelvis = motion272_to_pose(motion.astype(np.float64))
     theirs = lzma.open(golden("representation_272.bvh.xz"), "rt").read().splitlines()
     write_bvh(tmp_path / "a.bvh", rotations, pelvis, fps=60, published=True)
     ours = (tmp_path / "a.bvh").read_text().splitlines()
@@ -130,14 +134,14 @@ def test_published_bvh_is_the_authors(tmp_path):
 
 
 def test_amc_by_hand(tmp_path):
-    """The arm's axes are turned by 90 degrees about z, so its rx turns about the root's y and its rz about z."""
+    """The arm's axes are turned by 90 degrees about z: its rx turns about the root's y, its rz about z."""
     (tmp_path / "hand.asf").write_text(HAND)
     (tmp_path / "wave.amc").write_text(WAVE)
     capture = read_capture(tmp_path / "wave.amc")
     assert (capture.names, capture.parents, capture.fps) == (("root", "arm", "hand"), (-1, 0, 1), 120)
     np.testing.assert_allclose(capture.rotations[0, 1] @ [1, 0, 0], [0, 0, -1], atol=1e-12)
     np.testing.assert_allclose(capture.positions[0], [[1, 2, 3], [1, 2, 3], [1, 4, 3]], atol=1e-12)
-    np.testing.assert_allclose(capture.positions[1, 2], [1, 2, 5], atol=1e-12)  # up, by rz to -x, by the root to z
+    np.testing.assert_allclose(capture.positions[1, 2], [1, 2, 5], atol=1e-12)  # by rz to -x, by root to z
     np.testing.assert_array_equal(capture.rotations[:, 2], capture.rotations[:, 1])
     assert read_amc(tmp_path / "wave.amc", fps=60).fps == 60
 
@@ -160,7 +164,7 @@ def test_npz_round_trip(tmp_path):
 
 
 def test_npz_is_z_up(tmp_path):
-    """A body at rest lies on its back in a z-up world (SMPL is y up); `trans` is the pelvis less its place in SMPL."""
+    """A body at rest lies on its back in a z-up world; `trans` is the pelvis less its place in SMPL."""
     np.savez(tmp_path / "a.npz", poses=np.zeros((1, 156)), trans=[[0.001795, 0.223333 + 2, -0.028219 + 1]],
              mocap_frame_rate=120)
     capture = read_capture(tmp_path / "a.npz")
@@ -168,7 +172,7 @@ def test_npz_is_z_up(tmp_path):
     np.testing.assert_allclose(capture.rotations[0, 0] @ [0, 1, 0], [0, 0, -1], atol=1e-12)
     write_amass(tmp_path / "b.npz", np.eye(3)[None, None].repeat(22, 1), np.array([[0, 1.0, -2]]))
     written = np.load(tmp_path / "b.npz")
-    np.testing.assert_allclose(matrix_to_axis_angle(axis_angle_to_matrix(written["poses"][0, :3])), [np.pi / 2, 0, 0])
+    np.testing.assert_allclose(written["poses"][0, :3], [np.pi / 2, 0, 0])
     np.testing.assert_allclose(written["trans"], [[0.001795, 0.223333 + 2, -0.028219 + 1]], atol=1e-12)
 
 
@@ -180,8 +184,8 @@ def test_npz_is_z_up(tmp_path):
     (dict(rows="1 2 3 90 0 0 0 zero 0"), "expected 9 numbers in each"),
     (dict(rows="", frames=0), "found 0 frames"),
     (dict(time="0"), "found the frame time '0'"),
-    (dict(channels="4 Xrotation Yrotation Zrotation"), "found 'CHANNELS 4 Xrotation"),
-    (dict(channels="3 Xrotation Yrotation Wrotation"), "found 'CHANNELS 3 Xrotation"),
+    (dict(channels="4 Xrotation Yrotation Zrotation"), "found CHANNELS '4 Xrotation"),
+    (dict(channels="3 Xrotation Yrotation Wrotation"), "found CHANNELS '3 Xrotation"),
 ])
 def test_broken_bvh_is_named(tmp_path, change, message):
     path = arm(tmp_path / "broken.bvh", **change)
@@ -222,7 +226,7 @@ def test_broken_amc_is_named(tmp_path, asf, amc, message):
     (dict(poses=np.zeros((2, 60)), trans=np.zeros((2, 3)), mocap_framerate=30), "found poses (2, 60)"),
     (dict(poses=np.zeros((2, 66)), trans=np.zeros((3, 3)), mocap_framerate=30), "trans (3, 3)"),
     (dict(poses=np.zeros((2, 66)), trans=np.zeros((2, 3)), mocap_framerate=0), "and 0.0 fps"),
-    (dict(poses=np.full((2, 66), np.nan), trans=np.zeros((2, 3)), mocap_framerate=30), "found NaN or infinity"),
+    (dict(poses=np.full((2, 66), np.nan), trans=np.zeros((2, 3)), mocap_framerate=30), "found NaN"),
     (dict(poses=np.array([None]), trans=np.zeros((2, 3)), mocap_framerate=30), "allow_pickle"),
 ])
 def test_broken_npz_is_named(tmp_path, arrays, message):

@@ -4,7 +4,7 @@
     python -m dataset.prepare cmu --source cmu.tar.xz --out data/cmu_272
     python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 --out data/mocap_272
     python -m dataset.prepare amass --source AMASS --texts texts --out data/amass_272
-    python -m dataset.prepare bvh-folder --source my_captures --skeleton-map my_skeleton.json --out data/mine_272
+    python -m dataset.prepare bvh-folder --source captures --skeleton-map skeleton.json --out data/mine_272
 """
 
 import argparse
@@ -20,17 +20,21 @@ def parse_arguments() -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     kinds = parser.add_subparsers(dest="kind", required=True)
     for name, help in (("bandai-namco", "Bandai-Namco-Research-Motiondataset 1 and 2"),
-                       ("cmu", "CMU Graphics Lab Motion Capture Database"), ("amass", "AMASS, SMPL-H or SMPL-X npz"),
+                       ("cmu", "CMU Graphics Lab Motion Capture Database"),
+                       ("amass", "AMASS, SMPL-H or SMPL-X npz"),
                        ("bvh-folder", "BVH files of one skeleton"), ("merge", "join prepared data sets")):
         kind = kinds.add_parser(name, help=help, allow_abbrev=False)
         many = name == "merge"
         kind.add_argument("--source", type=Path, required=True, nargs="+" if many else None,
                           help="prepared folders" if many else "an archive (.tar, .tar.xz, .zip) or a folder")
-        kind.add_argument("--out", type=Path, required=True, help="the data set's folder; an earlier one is replaced")
+        kind.add_argument("--out", type=Path, required=True,
+                          help="the data set's folder; an earlier one is replaced")
         if not many:
-            kind.add_argument("--workers", type=int, default=None, help="processes (default: one for each core)")
+            kind.add_argument("--workers", type=int, default=None,
+                              help="processes (default: one for each core)")
         if name == "cmu":
-            kind.add_argument("--descriptions", type=Path, help="a csv with the columns trial, description, subject "
+            kind.add_argument("--descriptions", type=Path,
+                              help="a csv with the columns trial, description, subject "
                               "(default: cmu_descriptions.csv beside the source)")
             kind.add_argument("--captions", type=Path, help="HumanML3D's captions of these trials "
                               "(default: humanml3d_for_cmu.json beside the source, if it is there)")
@@ -38,7 +42,8 @@ def parse_arguments() -> argparse.Namespace:
             kind.add_argument("--texts", type=Path, help="a folder of captions NAME.txt "
                               "(default: captions from the names of the folders)")
         if name == "bvh-folder":
-            kind.add_argument("--skeleton-map", default="smpl", help="a map's name, or the path of its JSON file")
+            kind.add_argument("--skeleton-map", default="smpl",
+                              help="a map's name, or the path of its JSON file")
     return parser.parse_args()
 
 

@@ -13,8 +13,9 @@ def trials(source: Path, texts: Path | None) -> tuple[list[Trial], list[str]]:
     raises    FileNotFoundError if `texts` is no folder
     """
     if texts is not None and not texts.is_dir():
-        raise FileNotFoundError(f"found no folder {texts}, expected one with captions NAME.txt: check --texts")
-    files = {path.relative_to(source): path for path in sorted(source.rglob("*.npz")) if path.name != "shape.npz"}
+        raise FileNotFoundError(f"found no folder {texts}, expected one of captions NAME.txt: check --texts")
+    files = {path.relative_to(source): path for path in sorted(source.rglob("*.npz"))
+             if path.name != "shape.npz"}    # a subject's body, no motion
     subjects = {name.parent.as_posix() for name in files}
     splits = split_by_strata(dict.fromkeys(sorted(subjects), "subject"), val=0.04, test=0.06)
     found, skipped = [], []

@@ -34,6 +34,7 @@ from utils.checkpoint import write_json
 SPLITS = ("train", "val", "test")
 SHORTEST = 40    # frames of a clip; the trainers read no shorter ones
 FASTEST = 0.4    # metres a pelvis may move in a frame (12 m/s); more is a fault of the capture
+SHARPEST = 120   # degrees that a joint may turn in a frame; more is a fault of the capture
 LONGEST = 300    # frames of a clip; with the end latent just within the AR model's context
 
 
@@ -70,7 +71,7 @@ class Entry:
 
 @contextmanager
 def unpacked(source: str | Path) -> Iterator[Path]:
-    """Yield `source` as a folder: itself, or what an archive (.tar, .tar.xz, .tar.gz, .zip) holds, for the time being.
+    """Yield `source` as a folder: itself, or for the time being what the archive (.tar, .tar.xz, .zip) holds.
 
     raises   FileNotFoundError, ValueError for a file that is no archive
     """
@@ -90,7 +91,8 @@ def unpacked(source: str | Path) -> Iterator[Path]:
                 with tarfile.open(source) as archive:
                     archive.extractall(temporary, filter="data")
         except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-            raise ValueError(f"{source} cannot be unpacked ({error}): expected a whole .tar, .tar.xz or .zip") from None
+            raise ValueError(f"{source} cannot be unpacked ({error}): expected a whole .tar, .tar.xz or "
+                             ".zip") from None
         yield Path(temporary)
 
 
@@ -113,7 +115,7 @@ def split_by_strata(strata: dict[str, str], val: float, test: float) -> dict[str
 
 
 def windows(frames: int, key: str, shortest: int) -> list[tuple[int, int]]:
-    """Cut a long trial into clips of `shortest` to LONGEST frames that overlap by half; `key` draws the lengths."""
+    """Cut a long trial into clips of `shortest` to LONGEST frames that overlap by half; `key` draws them."""
     if frames <= LONGEST:
         return [(0, frames)]
     random_, start, found = draws(key), 0, []
@@ -136,25 +138,37 @@ def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
         return [], [f"{trial.path.name}: found {frames} frames at {FPS} fps, expected at least {SHORTEST}"]
     step = np.linalg.norm(np.diff(joints[:, 0], axis=0), axis=-1)
     if step.max() > FASTEST:
-        return [], [f"{trial.path.name}: found a leap of {step.max():.2f} m from frame {step.argmax()} to the next at "
+        return [], [f"{trial.path.name}: found a leap of {step.max():.2f} m after frame {step.argmax()} at "
                     f"{FPS} fps, expected at most {FASTEST} m"]
     cuts = [(trial.id if frames <= LONGEST else f"{trial.id}_{start:05d}", start, end, None)
             for start, end in windows(frames, trial.id, trial.shortest)]
     for segment in trial.segments:
         start, end = round(segment.start * FPS), min(round(segment.end * FPS), frames)
         if end - start < SHORTEST:
-            skipped.append(f"{trial.path.name}, {segment.id}: found {max(end - start, 0)} frames at {FPS} fps, "
-                           f"expected at least {SHORTEST}")
+            skipped.append(f"{trial.path.name}, {segment.id}: found {max(end - start, 0)} frames at {FPS} "
+                           f"fps, expected at least {SHORTEST}")
         else:
             cuts.append((segment.id, start, min(end, start + LONGEST), segment.captions))
+    turns = turned_between_frames(rotations)
     for clip_id, start, end, captions in cuts:
         pose = rotations[start:end], joints[start:end]
+        sharpest = turns[start:end - 1].max()
+        if sharpest > SHARPEST:
+            skipped.append(f"{trial.path.name}, {clip_id}: found a joint that turns {sharpest:.0f} degrees "
+                           f"in a frame, expected at most {SHARPEST}")
+            continue
         for name, (turned, placed) in ((clip_id, pose), (f"M{clip_id}", mirror_pose(*pose))):
             np.save(out / "motion_data" / f"{name}.npy", pose_to_motion272(turned, placed).astype(np.float32))
             lines = [_line(caption, mirrored=name != clip_id) for caption in captions or trial.captions(name)]
             group = swap_left_right(trial.group) if name != clip_id else trial.group
             entries.append(Entry(name, trial.split, group, tuple(lines)))
     return entries, skipped
+
+
+def turned_between_frames(rotations: np.ndarray) -> np.ndarray:
+    """Local rotations (T, J, 3, 3) -> degrees (T-1,) that the fastest joint turns to the next frame."""
+    cosine = (np.einsum("tjab,tjab->tj", rotations[:-1], rotations[1:]) - 1) / 2
+    return np.degrees(np.arccos(cosine.clip(-1, 1))).max(axis=-1)
 
 
 def _line(caption: str | Caption, mirrored: bool) -> str:
@@ -164,18 +178,18 @@ def _line(caption: str | Caption, mirrored: bool) -> str:
 
 
 def prepare(trials: list[Trial], skipped: list[str], out: str | Path, workers: int | None = None) -> None:
-    """Convert all trials, in parallel and in order, and write the data set. The same trials give the same bytes.
+    """Convert all trials, in parallel and in order, and write the data set: the same bytes on every run.
 
     skipped   what the listing of the source left out already
     workers   processes, by default one for each core; 0: none but this one
     raises    ValueError if no trial is good, or `out` holds something else than an earlier data set
     """
     if not trials:
-        raise ValueError("found 0 captures in the source, expected the files of this data set: see its page in docs, "
-                         "or another of bandai-namco, cmu, amass, bvh-folder" + _listed(skipped))
+        raise ValueError("found 0 captures in the source, expected the files of this data set: is it another "
+                         "of bandai-namco, cmu, amass, bvh-folder?" + _listed(skipped))
     repeated = [name for name, count in Counter(trial.id for trial in trials).items() if count > 1]
     if repeated:
-        raise ValueError(f"found {len(repeated)} names twice, the first is {repeated[0]}: expected each file once")
+        raise ValueError(f"found {len(repeated)} names twice, the first is {repeated[0]}: expected each once")
     with _building(out) as folder:
         (folder / "motion_data").mkdir()
         entries, skipped = [], list(skipped)
@@ -192,18 +206,19 @@ def prepare(trials: list[Trial], skipped: list[str], out: str | Path, workers: i
 def merge(sources: list[str | Path], out: str | Path) -> None:
     """Join prepared data sets into one, with statistics of the whole.
 
-    raises   FileNotFoundError for a folder that was not prepared, ValueError if two hold a clip of the same id
+    raises   FileNotFoundError for a folder that was not prepared, ValueError if two have an id in common
     """
     entries, skipped, homes = [], [], {}
     for source in map(Path, sources):
         if not (source / "skipped.txt").is_file():
             raise FileNotFoundError(f"found no skipped.txt in {source}, expected a prepared data set. "
-                                    f"Make it: python -m dataset.prepare bandai-namco --source ARCHIVE --out {source}")
+                                    f"Make it first: python -m dataset.prepare cmu --source … --out {source}")
         groups = json.loads((source / "groups.json").read_text())
         for split in SPLITS:
             for name in (source / "split" / f"{split}.txt").read_text().split():
                 if name in homes:
-                    raise ValueError(f"found the clip {name} in both {homes[name]} and {source}, expected each id once")
+                    raise ValueError(f"found the clip {name} in both {homes[name]} and {source}, expected "
+                                     "each id once: leave one out of --source")
                 homes[name] = source
                 lines = (source / "texts" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
                 entries.append(Entry(name, split, groups[name], tuple(lines)))
@@ -239,7 +254,8 @@ class _Always:
         return list(self.captions)
 
 
-def _converted(trials: list[Trial], folder: Path, workers: int | None) -> Iterator[tuple[list[Entry], list[str]]]:
+def _converted(trials: list[Trial], folder: Path,
+               workers: int | None) -> Iterator[tuple[list[Entry], list[str]]]:
     """`convert` of each trial, in the order of the trials."""
     if workers == 0:
         yield from (convert(trial, folder) for trial in trials)

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 DOUBLED = {"run", "jog", "step", "put", "set", "trot", "get", "strut", "spin", "hop", "sit", "let", "bob",
            "swim", "slip", "nod", "grab", "cut", "skip", "clap", "stop", "drop", "pat", "plod", "bid", "chop",
            "jab", "rap", "mop", "shuffle-step", "hit"}
-IRREGULAR = {"be": ("is", "being"), "have": ("has", "having"), "do": ("does", "doing"), "go": ("goes", "going"),
-             "see": ("sees", "seeing"), "tiptoe": ("tiptoes", "tiptoeing"), "flee": ("flees", "fleeing")}
+IRREGULAR = {"be": ("is", "being"), "have": ("has", "having"), "do": ("does", "doing"),
+             "go": ("goes", "going"), "see": ("sees", "seeing"), "tiptoe": ("tiptoes", "tiptoeing"),
+             "flee": ("flees", "fleeing")}
 SUBJECTS = ["a person"] * 8 + ["someone"] * 3 + ["the person"] * 3 + ["a man"] * 2 + ["the man"] + [
     "somebody", "a figure", "the figure", "a character", "the character", "a human", "an individual",
     "this person", "he", "they", "they", "a guy", "the subject", "the actor"]
 MEN = {"a man": "a woman", "the man": "the woman", "he": "she", "a guy": "a lady"}
-REQUESTS = ["make the character {base}", "make a person {base}", "let the figure {base}", "have someone {base}",
-            "show me a person who {third}", "show someone {gerund}", "i want to see a person {gerund}",
-            "the character should {base}", "a motion of a person {gerund}", "a person can be seen {gerund}",
-            "animate a person who {third}", "please {base}", "this is a person {gerund}"]
+REQUESTS = ["make the character {base}", "make a person {base}", "let the figure {base}",
+            "have someone {base}", "show me a person who {third}", "show someone {gerund}",
+            "i want to see a person {gerund}", "the character should {base}", "a motion of a person {gerund}",
+            "a person can be seen {gerund}", "animate a person who {third}", "please {base}",
+            "this is a person {gerund}"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def inflect(phrase: str, form: str, owner: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: conjugate(match[1], form), phrase).replace("@", owner)
 
 
-def sentence(random_: random.Random, phrases: list[str], style: Style | None, styled: bool, gait: bool) -> str:
+def sentence(random_: random.Random, phrases: list[str], style: Style | None, styled: bool,
+             gait: bool) -> str:
     """One sentence of a random form.
 
     styled   whether it says the style; an unsaid one still keeps a woman from being called a man

@@ -1,7 +1,7 @@
 """BVH (Biovision hierarchy) files: read any, write SMPL-22.
 
-Letters: T frames, J joints, C channels. Angles in the file are degrees; a joint's rotation channels multiply in
-their order, the last is applied first; position channels replace the joint's OFFSET.
+Letters: T frames, J joints, C channels. Angles in files are degrees. A joint's rotation channels multiply in
+their order: the last is applied first. Its position channels replace its OFFSET.
 """
 
 import re
@@ -22,19 +22,20 @@ def read_bvh(path: str | Path) -> Capture:
     raises   ValueError that names the file, what was found and what was expected
     """
     path = Path(path)
-    hierarchy, _, motion = path.read_text(encoding="latin-1").partition("MOTION")
+    text = path.read_text(encoding="latin-1")
+    hierarchy, *motion = re.split(r"^\s*MOTION\s*$", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)
     names, parents, offsets, channels = _read_hierarchy(path, hierarchy)
-    values, fps = _read_motion(path, motion, sum(map(len, channels)))
+    values, fps = _read_motion(path, "".join(motion), sum(map(len, channels)))
 
     offsets = np.repeat(np.array(offsets)[None], len(values), axis=0)  # (T, J, 3)
     rotations = np.broadcast_to(np.eye(3), (len(values), len(names), 3, 3)).copy()
-    columns_of_order = {}  # "ZYX": {joint: its three columns}
+    columns_of_order = {}  # "ZYX": {joint: its columns}; joints of one order are turned at once
     column = 0
     for joint, kinds in enumerate(channels):
         turns = {}
         for kind in kinds:
-            axis, what = kind[0].upper(), kind[1:].lower()
-            if what == "position":
+            axis = kind[0].upper()
+            if kind.lower().endswith("position"):
                 offsets[:, joint, "XYZ".index(axis)] = values[:, column]
             else:
                 turns[axis] = column
@@ -49,16 +50,17 @@ def read_bvh(path: str | Path) -> Capture:
 
 
 def _read_hierarchy(path: Path, text: str) -> tuple[list[str], list[int], list[list[float]], list[list[str]]]:
-    """Names, parents, offsets and channel names of every joint."""
+    """Names, parents, offsets and channels of every joint."""
     names, parents, offsets, channels = [], [], [], []
     opened = []  # the joints whose brace is open; None is an End Site
     current = None
     for line in re.sub(r"[{}]", r"\n\g<0>\n", text).splitlines():
-        word, _, rest = line.strip().partition(" ")
+        word, *rest = line.split(maxsplit=1) or [""]
+        rest = "".join(rest).strip()
         match word.upper():
-            case "ROOT" | "JOINT":
+            case "ROOT" | "JOINT" if None not in opened:
                 current = len(names)
-                names.append(rest.strip())
+                names.append(rest)
                 parents.append(opened[-1] if opened else -1)
                 offsets.append([0.0, 0.0, 0.0])
                 channels.append([])
@@ -72,20 +74,15 @@ def _read_hierarchy(path: Path, text: str) -> tuple[list[str], list[int], list[l
                 if opened[-1] is not None:
                     offsets[opened[-1]] = _offset(path, rest)
             case "CHANNELS" if opened and opened[-1] is not None:
-                count, *kinds = rest.split()
-                known = all(re.fullmatch("[XYZ](position|rotation)", kind, re.IGNORECASE) for kind in kinds)
-                if count != str(len(kinds)) or not known or len({*map(str.lower, kinds)}) < len(kinds):
-                    raise ValueError(f"{path}: found {line.strip()!r}, expected CHANNELS, their number and that many "
-                                     "different ones of Xposition ... Zrotation.")
-                channels[opened[-1]] = kinds
+                channels[opened[-1]] = _channels(path, rest)
             case "HIERARCHY" | "":
                 pass
             case _:
-                raise ValueError(f"{path}: found {line.strip()[:40]!r} in the hierarchy of a BVH, expected ROOT, "
-                                 "JOINT, End Site, OFFSET or CHANNELS.")
+                raise ValueError(f"{path}: found {line.strip()[:40]!r} in the hierarchy of a BVH, expected "
+                                 "ROOT, JOINT, End Site, OFFSET or CHANNELS.")
     if not names or opened:
-        raise ValueError(f"{path}: found {len(names)} joints and {len(opened)} braces left open before MOTION, "
-                         "expected a whole BVH hierarchy.")
+        raise ValueError(f"{path}: found {len(names)} joints and {len(opened)} braces left open before "
+                         "MOTION, expected a whole BVH hierarchy.")
     return names, parents, offsets, channels
 
 
@@ -93,27 +90,35 @@ def _offset(path: Path, text: str) -> list[float]:
     try:
         x, y, z = map(float, text.split())
     except ValueError:
-        raise ValueError(f"{path}: found OFFSET {text.strip()!r}, expected three numbers.") from None
+        raise ValueError(f"{path}: found OFFSET {text!r}, expected three numbers.") from None
     return [x, y, z]
+
+
+def _channels(path: Path, text: str) -> list[str]:
+    count, *kinds = text.split() or [""]
+    known = all(re.fullmatch("[XYZ](position|rotation)", kind, re.IGNORECASE) for kind in kinds)
+    if count != str(len(kinds)) or not known or len({kind.lower() for kind in kinds}) < len(kinds):
+        raise ValueError(f"{path}: found CHANNELS {text!r}, expected their number and that many different "
+                         "ones of Xposition, Yposition, ... Zrotation.")
+    return kinds
 
 
 def _read_motion(path: Path, text: str, channels: int) -> tuple[np.ndarray, float]:
     """Values (T, C) and frames per second."""
-    head = re.match(r"\s*Frames:\s*(\d+)\s*Frame Time:\s*(\S+)[^\S\n]*\n?", text)
+    head = re.match(r"\s*Frames:\s*(\d+)\s*Frame Time:\s*(\S+)[^\S\n]*\n?", text, re.IGNORECASE)
     if not head:
-        raise ValueError(f"{path}: found {text.strip()[:40]!r} after the hierarchy, expected MOTION, Frames: and "
-                         "Frame Time: lines.")
+        raise ValueError(f"{path}: found {text.strip()[:40]!r} after the hierarchy, expected the lines "
+                         "MOTION, Frames: and Frame Time:.")
     frames, frame_time = int(head[1]), _seconds(path, head[2])
-    lines = text[head.end():].split("\n")
-    lines = [line for line in lines if line and not line.isspace()]
+    lines = [line for line in text[head.end():].splitlines() if line.strip()]
     try:
         values = np.loadtxt(lines, ndmin=2, comments=None) if lines else np.zeros((0, channels))
     except ValueError as error:
-        raise ValueError(f"{path}: found frames unlike the others ({str(error).split(';')[0]}), expected {channels} "
-                         "numbers in each. Is the file whole?") from None
+        raise ValueError(f"{path}: found frames unlike the others ({str(error).split(';')[0]}), expected "
+                         f"{channels} numbers in each. Is the file whole?") from None
     if values.shape != (frames, channels):
-        raise ValueError(f"{path}: found {len(values)} frames of {values.shape[1]} numbers, expected {frames} frames "
-                         f"of {channels} as its header says. Is the file whole?")
+        raise ValueError(f"{path}: found {len(values)} frames of {values.shape[1]} numbers, expected "
+                         f"{frames} frames of {channels} as its header says. Is the file whole?")
     check_frames(path, values)
     return values, round(1 / frame_time, 2)  # files round the frame time: 0.0333333 is 30 fps
 
@@ -147,24 +152,28 @@ def write_bvh(path: str | Path, rotations: np.ndarray, pelvis: np.ndarray, fps: 
     """
     frames = len(pelvis)
     if rotations.shape != (frames, 22, 3, 3) or pelvis.shape != (frames, 3):
-        raise ValueError(f"A BVH of rotations {rotations.shape} and pelvis {pelvis.shape}: expected (T, 22, 3, 3) "
-                         "and (T, 3).")
+        raise ValueError(f"Found rotations {rotations.shape} and pelvis {pelvis.shape} for a BVH, expected "
+                         "(T, 22, 3, 3) and (T, 3).")
     angles = np.zeros((frames, len(WRITTEN_NAMES), 3))
     turned = Rotation.from_matrix(rotations.reshape(-1, 3, 3))
+    # At gimbal lock one of many right answers is given, which needs no warning.
     angles[:, :22] = turned.as_euler("ZYX", degrees=True, suppress_warnings=True).reshape(frames, 22, 3)
     lines, order = _hierarchy_lines(0)
     place = pelvis + OFFSETS[0] if published else pelvis
     values = np.concatenate([place, angles[:, order].reshape(frames, -1)], axis=1)
     with write_whole(path) as temporary, open(temporary, "w", encoding="ascii") as file:
-        print("HIERARCHY", *lines, "MOTION", f"Frames: {frames}", f"Frame Time: {1 / fps:f}", sep="\n", file=file)
+        print("HIERARCHY", *lines, "MOTION", f"Frames: {frames}", f"Frame Time: {1 / fps:f}", sep="\n",
+              file=file)
         np.savetxt(file, values, fmt="%.6f")
 
 
 def _hierarchy_lines(joint: int, depth: int = 0) -> tuple[list[str], list[int]]:
     """The lines of a joint and all below it, and those joints in the order of the lines."""
-    channels = "3 Zrotation Yrotation Xrotation" if joint else "6 Xposition Yposition Zposition Zrotation Yrotation Xrotation "
-    below = [_hierarchy_lines(child, depth + 1) for child, parent in enumerate(WRITTEN_PARENTS) if parent == joint]
-    inner = ["OFFSET {:f} {:f} {:f}".format(*WRITTEN_OFFSETS[joint]), "CHANNELS " + channels]
+    rotation, position = "Zrotation Yrotation Xrotation", "Xposition Yposition Zposition"
+    channels = f"3 {rotation}" if joint else f"6 {position} {rotation} "  # the published one ends in a blank
+    below = [_hierarchy_lines(child, depth + 1)
+             for child, parent in enumerate(WRITTEN_PARENTS) if parent == joint]
+    inner = ["OFFSET {:f} {:f} {:f}".format(*WRITTEN_OFFSETS[joint]), f"CHANNELS {channels}"]
     if not below:
         inner += ["End Site", "{", "\tOFFSET 0.000000 0.000000 0.000000", "}"]
     indent = "\t" * depth

@@ -17,20 +17,22 @@ class Capture:
 
 
 def check_frames(path: Path, values: np.ndarray) -> None:
-    """Raise a ValueError that names `path` if the values (T, C) have no frames or one of them is not finite."""
+    """Raise a ValueError that names `path` if the values (T, C) are no frames or are not all finite."""
     if not len(values):
         raise ValueError(f"{path}: found 0 frames, expected at least 1.")
     broken = ~np.isfinite(values).all(axis=1)
     if broken.any():
-        raise ValueError(f"{path}: found NaN or infinity in {broken.sum()} of {len(values)} frames, first in frame "
-                         f"{broken.argmax()}; expected finite numbers.")
+        raise ValueError(f"{path}: found NaN or infinity in {broken.sum()} of {len(values)} frames, first in "
+                         f"frame {broken.argmax()}; expected finite numbers.")
 
 
-def chain(names: list[str], parents: list[int], rotations: np.ndarray, offsets: np.ndarray, fps: float) -> Capture:
+def chain(names: list[str], parents: list[int], rotations: np.ndarray, offsets: np.ndarray,
+          fps: float) -> Capture:
     """Put local rotations (T, J, 3, 3) and offsets from the parent (T, J, 3) together to a Capture."""
     rotations, positions = rotations.copy(), offsets.copy()
     for joint, parent in enumerate(parents):
         if parent >= 0:
-            positions[:, joint] = positions[:, parent] + (rotations[:, parent] @ offsets[:, joint, :, None])[..., 0]
+            bone = rotations[:, parent] @ offsets[:, joint, :, None]  # (T, 3, 1)
+            positions[:, joint] = positions[:, parent] + bone[..., 0]
             rotations[:, joint] = rotations[:, parent] @ rotations[:, joint]
     return Capture(tuple(names), tuple(parents), rotations, positions, fps)

@@ -1,8 +1,9 @@
 """AMASS-style npz: SMPL pose parameters, z up.
 
-Letters: T frames. `poses` (T, 66 or more) axis-angles, the first 22 joints are SMPL-22; `trans` (T, 3) metres, the
-pelvis' position less its place in the SMPL model; `mocap_framerate` or `mocap_frame_rate`. Body shape is not used:
-every clip is on our default body.
+Letters: T frames. `poses` (T, 66 or more) are axis-angles, the first 22 joints those of SMPL-22; `trans`
+(T, 3) metres is the pelvis' position less its place in the SMPL model; the rate is `mocap_framerate` or
+`mocap_frame_rate`.
+Body shape is not used: every clip is on our default body.
 """
 
 from pathlib import Path
@@ -32,11 +33,11 @@ def read_amass(path: str | Path) -> Capture:
                 raise ValueError(f"found the arrays {', '.join(file)}")
             poses, trans, fps = file["poses"], file["trans"], float(file[rates[0]])
     except (ValueError, TypeError, BadZipFile, EOFError) as error:
-        raise ValueError(f"{path}: {error}; expected an npz with the arrays poses, trans and mocap_framerate or "
-                         "mocap_frame_rate.") from None
+        raise ValueError(f"{path}: {error}; expected an npz with the arrays poses, trans and mocap_framerate "
+                         "or mocap_frame_rate.") from None
     if poses.ndim != 2 or poses.shape[1] < 66 or trans.shape != (len(poses), 3) or not fps > 0:
-        raise ValueError(f"{path}: found poses {poses.shape}, trans {trans.shape} and {fps} fps, expected (T, 66 or "
-                         "more), (T, 3) and a positive rate.")
+        raise ValueError(f"{path}: found poses {poses.shape}, trans {trans.shape} and {fps} fps, expected "
+                         "(T, 66 or more), (T, 3) and a positive rate.")
     check_frames(path, np.concatenate([poses, trans], axis=1))
     rotations = axis_angle_to_matrix(poses[:, :66].reshape(-1, 22, 3))
     offsets = np.repeat(OFFSETS[None], len(poses), axis=0)
@@ -54,11 +55,11 @@ def write_amass(path: str | Path, rotations: np.ndarray, pelvis: np.ndarray, fps
     """
     frames = len(pelvis)
     if rotations.shape != (frames, 22, 3, 3) or pelvis.shape != (frames, 3):
-        raise ValueError(f"An npz of rotations {rotations.shape} and pelvis {pelvis.shape}: expected (T, 22, 3, 3) "
-                         "and (T, 3).")
+        raise ValueError(f"Found rotations {rotations.shape} and pelvis {pelvis.shape} for an npz, expected "
+                         "(T, 22, 3, 3) and (T, 3).")
     rotations = np.array(rotations, dtype=np.float64)
     rotations[:, 0] = Y_UP.T @ rotations[:, 0]
     poses = matrix_to_axis_angle(rotations).reshape(frames, 66)
     with write_whole(path) as temporary:
-        np.savez(temporary, poses=poses, trans=pelvis @ Y_UP - OFFSETS[0], betas=np.zeros(16), gender="neutral",
-                 mocap_framerate=float(fps))
+        np.savez(temporary, poses=poses, trans=pelvis @ Y_UP - OFFSETS[0], betas=np.zeros(16),
+                 gender="neutral", mocap_framerate=float(fps))

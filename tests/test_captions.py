@@ -1,0 +1,53 @@
+"""Captions: what is written is read, broken lines are named, mirrored words swap."""
+
+import pytest
+
+from dataset.captions import Caption, format_caption, read_captions, swap_left_right
+
+
+def test_written_captions_are_read(tmp_path):
+    path = tmp_path / "a.txt"
+    lines = [format_caption("A person's left-hand turn, twice."), "", format_caption("run", 1.5, 4.0)]
+    path.write_text("\n".join(lines))
+    assert read_captions(path) == [Caption("A person's left-hand turn, twice."), Caption("run", 1.5, 4.0)]
+
+
+def test_line_format_is_humanml3ds():
+    assert format_caption("he isn't running.", 0,
+                          2.5) == "he isn't running.#he/OTHER isn't/OTHER running/OTHER#0#2.5"
+
+
+def test_nan_means_the_whole_clip(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("walk#walk/VERB#nan#nan\n")
+    assert read_captions(path) == [Caption("walk", 0.0, 0.0)]
+
+
+@pytest.mark.parametrize("line, words", [
+    ("#walk/VERB#0.0#0.0", "empty caption"), ("walk#walk/VERB", "2 fields"),
+    ("walk#walk/VERB#x#0.0", "seconds"), ("walk#walk/VERB#3.0#2.0", "start < end")])
+def test_broken_lines_are_named_and_the_others_read(tmp_path, line, words):
+    path = tmp_path / "a.txt"
+    path.write_text(f"run#run/VERB#0.0#0.0\n{line}\n")
+    with pytest.raises(ValueError, match=f"a.txt, line 2.*{words}"):
+        read_captions(path)
+    problems = []
+    assert [caption.text for caption in read_captions(path, problems)] == ["run"]
+    assert len(problems) == 1 and words in problems[0]
+
+
+@pytest.mark.parametrize("text", ["", "  ", "a#b", "two\nlines"])
+def test_what_a_line_cannot_hold_is_refused(text):
+    with pytest.raises(ValueError, match="caption"):
+        format_caption(text)
+
+
+@pytest.mark.parametrize("text, swapped", [
+    ("raise the Left hand", "raise the Right hand"), ("LEFT, then right.", "RIGHT, then left."),
+    ("a left-hand turn leftwards", "a right-hand turn rightwards"),
+    ("upright and bright", "upright and bright"),
+    ("turn clockwise", "turn counterclockwise"), ("turn counter-clockwise", "turn clockwise"),
+    ("turn anticlockwise", "turn clockwise"), ("raise-up-left-hand", "raise-up-right-hand")])
+def test_sides_swap_as_whole_words(text, swapped):
+    assert swap_left_right(text) == swapped
+    assert swap_left_right(swap_left_right(swapped)) == swapped

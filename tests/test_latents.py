@@ -1,0 +1,168 @@
+"""Latent folders: which clips and captions are used, how they are cut, and what is wrong with bad ones."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dataset.latents import LatentClips
+from utils.checkpoint import write_json
+
+END = [0.5, 0.25]
+SCALE = 2.0
+
+
+def write_folder(folder: Path, clips: dict[str, dict]) -> Path:
+    """clips: ID -> latents (without the end latent), and what differs from a train clip with caption 1.
+
+    Latent l of a clip of n latents is (l, n); caption number c embeds to (c, c, c).
+    """
+    entries = {}
+    for name, clip in clips.items():
+        count = clip.pop("latents")
+        latents = np.stack([np.arange(count), np.full(count, count)], axis=1)
+        np.save(folder / f"{name}.npy", np.concatenate([latents, [END]]).astype(np.float32))
+        entries[name] = dict(split="train", group="", captions=[(1, 0.0, 0.0)]) | clip
+    write_json(folder / "index.json", dict(text_encoder="words", end_latent=END, latent_scale=SCALE,
+                                           stop_threshold=0.1, clips=entries))
+    embeddings = torch.arange(6).half()[:, None].repeat(1, 3)
+    save_file({"embeddings": embeddings}, folder / "embeddings.safetensors")
+    return folder
+
+
+def draws(clips: LatentClips, count: int = 600) -> list[tuple[tuple[int, ...], int]]:
+    """Many samples of the first clip, as (numbers of the latents, -1 the end latent; caption)."""
+    def number(latent: np.ndarray) -> int:
+        return -1 if np.allclose(latent * SCALE, END) else round(float(latent[0] * SCALE))
+
+    samples = [clips.sample(0, rng) for rng in map(np.random.default_rng, range(count))]
+    return [(tuple(map(number, latents)), caption) for latents, caption in samples]
+
+
+def test_a_third_of_the_draws_lose_their_first_or_last_latent(tmp_path):
+    clips = LatentClips(write_folder(tmp_path, dict(a=dict(latents=4))), "train", 78)
+    counts = Counter(latents for latents, _ in draws(clips))
+    assert set(counts) == {(0, 1, 2, 3, -1), (1, 2, 3, -1), (0, 1, 2, 3)}
+    assert counts[0, 1, 2, 3, -1] / 600 == pytest.approx(2 / 3, abs=0.06)
+    assert counts[1, 2, 3, -1] / 600 == pytest.approx(1 / 6, abs=0.05)
+
+
+def test_latents_come_in_the_ar_models_units(tmp_path):
+    clips = LatentClips(write_folder(tmp_path, dict(a=dict(latents=4))), "train", 78)
+    latents = max((clips.sample(0, np.random.default_rng(seed))[0] for seed in range(9)), key=len)
+    np.testing.assert_allclose(latents, np.array([[0, 4], [1, 4], [2, 4], [3, 4], END]) / SCALE)
+    assert latents.dtype == np.float32
+
+
+def test_tags_cut_and_every_caption_keeps_its_own_latents(tmp_path):
+    """Seconds times 7.5, rounded down; a caption's number and its latents come together."""
+    captions = [(1, 0.0, 0.0), (2, 1.0, 2.0), (3, 0.0, 0.9), (4, 1.4, 1.45), (5, 9.0, 10.0), (5, 0.0, 0.1)]
+    clips = LatentClips(write_folder(tmp_path, dict(a=dict(latents=16, captions=captions))), "train", 78)
+    whole, cut, start = tuple([*range(16), -1]), tuple(range(7, 15)), tuple(range(6))
+    expected = {(kept, caption) for caption, latents in ((1, whole), (2, cut), (3, start))
+                for kept in (latents, latents[1:], latents[:-1])}
+    assert set(draws(clips)) == expected
+
+
+def test_one_latent_is_never_dropped(tmp_path):
+    folder = write_folder(tmp_path, dict(a=dict(latents=4, captions=[(1, 0.2, 0.3)])))
+    clips = LatentClips(folder, "train", 78)
+    assert {latents for latents, _ in draws(clips)} == {(1,)}
+
+
+def test_what_is_left_out_is_counted(tmp_path, capsys):
+    """Long clips, captions whose tags hold nothing, clips without any other caption."""
+    write_folder(tmp_path, dict(
+        fits=dict(latents=9), long=dict(latents=10), longer=dict(latents=30),
+        val=dict(latents=5, split="val"), late=dict(latents=5, captions=[(1, 2.0, 3.0)]),
+        part=dict(latents=5, captions=[(1, 0.2, 0.21), (2, 0.0, 0.0)])))
+    clips = LatentClips(tmp_path, "train", context=10)
+    assert len(clips) == 2 and sorted(map(len, clips.latents)) == [6, 10]
+    printed = capsys.readouterr().out
+    assert "2 train clips" in printed and "'longer than 10 latents': 2" in printed
+    assert "'captions whose start and end tags hold no latent': 2" in printed
+
+
+def test_text_is_dropped_for_its_share(tmp_path):
+    folder = write_folder(tmp_path, dict(a=dict(latents=4)))
+    assert {caption for _, caption in draws(LatentClips(folder, "train", 78))} == {1}
+    drawn = draws(LatentClips(folder, "train", 78, text_drop=0.1), count=2000)
+    counts = Counter(caption for _, caption in drawn)
+    assert set(counts) == {0, 1} and counts[0] / 2000 == pytest.approx(0.1, abs=0.02)
+    # dropping the text says nothing about dropping a latent
+    assert {latents for latents, caption in drawn if not caption} == {latents for latents, _ in drawn}
+
+
+def test_balanced_weights(tmp_path):
+    """1 / sqrt(clips of the group): a rare group counts more a clip, and less in all."""
+    groups = dict(a="walk", b="walk", c="walk", d="walk", e="wave")
+    write_folder(tmp_path, {name: dict(latents=4, group=group) for name, group in groups.items()})
+    clips = LatentClips(tmp_path, "train", 78)
+    np.testing.assert_allclose(clips.weights, [0.5, 0.5, 0.5, 0.5, 1.0])
+
+
+def test_collate(tmp_path):
+    folder = write_folder(tmp_path, dict(a=dict(latents=4), b=dict(latents=2, captions=[(3, 0.0, 0.0)])))
+    clips = LatentClips(folder, "train", 78)
+    batch = clips.collate([(clips.latents[0], 1), (clips.latents[1], 3), (clips.latents[1][:1], 0)])
+    assert batch["latents"].shape == (3, 5, 2) and batch["latents"].dtype == torch.float32
+    assert batch["lengths"].tolist() == [5, 3, 1]
+    assert not batch["latents"][1, 3:].any() and not batch["latents"][2, 1:].any()
+    np.testing.assert_array_equal(batch["latents"][0], clips.latents[0])
+    assert batch["text"].tolist() == [[1.0] * 3, [3.0] * 3, [0.0] * 3]
+
+
+def test_a_folder_without_an_index_refuses(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no index.json in .*nowhere. Make it: python get_latent.py"):
+        LatentClips(tmp_path / "nowhere", "train", 78)
+
+
+def spoil(path: Path, how: str) -> None:
+    whole = path.read_bytes()
+    values = np.load(path)
+    if how == "cut short":
+        path.write_bytes(whole[:-8])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "html":
+        path.write_text("<html>Not found</html>")
+    elif how == "objects":
+        np.save(path, np.array([{}, []], dtype=object))
+    else:
+        others = dict(channels=values[:, :1], flat=values[0], one=values[:1], nan=values * np.nan)
+        np.save(path, others[how])
+
+
+@pytest.mark.parametrize("how, said", [
+    ("cut short", "is damaged"), ("empty", "is damaged"), ("html", "is damaged"), ("objects", "is damaged"),
+    ("channels", r"holds \(5, 1\) numbers, expected finite \(L, 2\)"), ("flat", r"holds \(2,\) numbers"),
+    ("one", r"holds \(1, 2\) numbers"), ("nan", r"holds \(5, 2\) numbers, expected finite"),
+])
+def test_damaged_latents_refuse(tmp_path, how, said):
+    write_folder(tmp_path, dict(a=dict(latents=4)))
+    spoil(tmp_path / "a.npy", how)
+    with pytest.raises(ValueError, match=rf"a.npy {said}.* Make it: python get_latent.py"):
+        LatentClips(tmp_path, "train", 78)
+
+
+def test_missing_latents_refuse(tmp_path):
+    (write_folder(tmp_path, dict(a=dict(latents=4), b=dict(latents=4))) / "b.npy").unlink()
+    with pytest.raises(FileNotFoundError, match="b.npy is missing though index.json lists it. Make it"):
+        LatentClips(tmp_path, "train", 78)
+
+
+def test_nothing_usable_refuses(tmp_path):
+    write_folder(tmp_path, dict(a=dict(latents=40)))
+    with pytest.raises(ValueError, match="no usable clips of split 'train' .*'longer than 10 latents': 1"):
+        LatentClips(tmp_path, "train", 10)
+    with pytest.raises(ValueError, match=r"no usable clips of split 'val' \({}\). Make it"):
+        LatentClips(tmp_path, "val", 78)
+
+
+def test_a_damaged_index_refuses(tmp_path):
+    (write_folder(tmp_path, dict(a=dict(latents=4))) / "index.json").write_text('{"clips": {')
+    with pytest.raises(ValueError, match="index.json is not JSON"):
+        LatentClips(tmp_path, "train", 78)

