@@ -7,6 +7,7 @@ torchrun --nproc-per-node 8 train_t2m.py --latent-dir humanml3d_272/t2m_latents
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from dataset.latents import LatentClips
@@ -34,6 +35,7 @@ class TrainT2M:
     tae: str | None = opt(None, "TAE that must have made the latents", flag="resume-pth")
     latent_dir: str = opt("t2m_latents", "latent folder that get_latent.py made")
     text_drop: float = opt(0.1, "share of the samples whose text is dropped, for guidance")
+    text_noise: float = opt(0.0, "deviation of the noise added to the embeddings, so that new wordings stay near old")
 
 
 SMALL = AR(text_dim=384, width=256, layers=6, heads=4, head_width=512, head_depth=4)
@@ -44,7 +46,7 @@ PRESETS = {
     "small": TrainT2M(SMALL, Training(                                                 # 11.6 M; ships for mocap_272
         dataname="mocap_272", exp_name="t2m_small", total_iter=7000, batch_size=32, lr=5e-4, warmup=500,
         schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, balance=True, eval_iter=1000,
-        save_iter=500, precision="bfloat16")),
+        save_iter=500, precision="bfloat16"), text_noise=0.02),
     "tiny": TrainT2M(TINY, Training(
         dataname="mocap_272", exp_name="t2m_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, schedule="cosine",
         eval_iter=10, save_iter=10, print_iter=5)),
@@ -54,14 +56,19 @@ PRESETS = {
 class T2MObjective(nn.Module):
     """What DDP wraps: both forwards and the diffusion loss."""
 
-    def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, total_steps: int):
+    def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, total_steps: int,
+                 text_noise: float = 0.0):
         super().__init__()
         self.model, self.sampling, self.text_encoder = model, sampling, text_encoder
-        self.total_steps = total_steps
+        self.total_steps, self.text_noise = total_steps, text_noise
 
     def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """batch: latents (B, L, C), lengths (B,), text (B, D), as LatentClips collates them."""
-        return dict(loss=two_forward_loss(self.model, **batch, step=step, total_steps=self.total_steps))
+        text = batch["text"]
+        if self.training:
+            text = text + self.text_noise * torch.randn_like(text)
+        return dict(loss=two_forward_loss(self.model, batch["latents"], batch["lengths"], text, step,
+                                          self.total_steps))
 
     def checkpoint(self):
         return ar_checkpoint(self.model, self.sampling, self.text_encoder)
@@ -73,6 +80,9 @@ def main():
         train = LatentClips(config.latent_dir, "train", config.model.context, config.text_drop)
         val = LatentClips(config.latent_dir, "val", config.model.context)
         index = train.index
+        if index["dataname"] != config.training.dataname:
+            raise ValueError(f"{config.latent_dir} holds latents of {index['dataname']}, not of "
+                             f"{config.training.dataname}: give --dataname {index['dataname']}")
         if config.tae and fingerprint(load_tae(config.tae)[0]) != index["tae"]:
             raise ValueError(f"{config.latent_dir} was not encoded by {config.tae}: run get_latent.py --resume-pth "
                              f"{config.tae} --latent-dir {config.latent_dir}")
@@ -86,7 +96,8 @@ def main():
             raise ValueError(f"{config.latent_dir} holds texts of {made[0]} channels, made by "
                              f"{index['text_encoder']}, and latents of {made[1]}; the model reads {read[0]} "
                              f"and {read[1]}: give --text-dim {made[0]} --latent-dim {made[1]}")
-        objective = T2MObjective(model, sampling, index["text_encoder"], config.training.total_iter).to(device)
+        objective = T2MObjective(model, sampling, index["text_encoder"], config.training.total_iter,
+                                 config.text_noise).to(device)
         batches = list(fixed_batches(val, config.training.batch_size, config.training.seed))
 
         def evaluate(step: int) -> dict[str, float]:

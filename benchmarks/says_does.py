@@ -5,7 +5,8 @@
     python -m benchmarks.says_does --calibrate --data-root data/mocap_272     how real clips pass the tests
 
 Every kind of motion has a plain sentence and one unlike any caption. Kinds, tests and sentences were fixed
-before any result was seen, the sentences without knowledge of the captions. A test sees joints, no sentence.
+before any motion was generated; who wrote the sentences had not read the captions and knew of them only which
+kind the text encoder finds nearest. A test sees joints, no sentence.
 The control is to shuffle the texts among the kinds so that none stays. A motion then meets the test of each
 other kind equally often, so what passes is the mean over all of them: no draw is needed.
 
@@ -68,7 +69,7 @@ KINDS = (
          ("someone is walking straight ahead", "She ambles onward along the path, in no hurry.")),
     Kind("runs", "run", does.runs,
          ("a person runs", "Late again, so off she goes, jogging fast after the bus."),
-         ("someone is jogging", "Run for it, quick, the rain is coming!")),
+         ("someone is jogging", "He breaks into a jog to catch up with his friends.")),
     Kind("sprints", "dash", partial(does.runs, faster_than=2.5),
          ("a person sprints", "Like a racer at the gun he tears down the track at full speed."),
          ("someone dashes at top speed", "Sprint as fast as your legs will carry you!")),
@@ -79,19 +80,19 @@ KINDS = (
          ("a person walks sideways to the left", "Shuffle sideways, crab fashion, to your left."),
          ("someone side-steps to the left", "He edges leftward along the wall, step after sideways step.")),
     Kind("walks to the right", "walk-right", partial(does.walks_sideways, **RIGHT),
-         ("a person walks sideways to the right", "Making room, she steps sideways toward the right."),
+         ("a person walks sideways to the right", "Shuffle off sideways, making room on your right."),
          ("someone side-steps to the right", "Edge along the wall, sideways, rightward.")),
     Kind("turns left", "walk-turn-left", partial(does.turns, **LEFT),
          ("a person walks and turns left", "At the corner he takes a left and keeps on walking."),
          ("someone walks, then turns to the left", "She strolls up the street and bends off leftwards.")),
     Kind("turns right", "walk-turn-right", partial(does.turns, **RIGHT),
-         ("a person walks and turns right", "Stroll on to the crossroads, then take the road to the right."),
+         ("a person walks and turns right", "He rounds the bend to the right and saunters off."),
          ("someone walks, then turns to the right", "He heads down the lane and swings off rightwards.")),
     Kind("raises the left hand", "raise-up-left-hand", partial(does.raises, **LEFT),
-         ("a person raises the left hand", "Left arm up in the air, like a pupil with a question!"),
+         ("a person raises the left hand", "Who is left-handed? Put your left hand high in the air!"),
          ("someone lifts their left hand up", "She stretches her left arm up towards the ceiling.")),
     Kind("raises the right hand", "raise-up-right-hand", partial(does.raises, **RIGHT),
-         ("a person raises the right hand", "To swear the oath, the witness puts up his right hand."),
+         ("a person raises the right hand", "Up goes his right arm to hail a taxi."),
          ("someone lifts their right hand up", "Reach for the sky with your right arm.")),
     Kind("raises both hands", "raise-up-both-hands", does.raises_both,
          ("a person raises both hands", "Hands up, both of them, this is a robbery!"),
@@ -100,17 +101,17 @@ KINDS = (
          ("a person waves the left hand", "Left hand going from side to side, she greets a friend."),
          ("someone is waving with their left hand", "Say hello to the crowd, wagging your left hand.")),
     Kind("waves the right hand", "wave-right-hand", partial(does.waves, **RIGHT),
-         ("a person waves the right hand", "He spots a pal and his right hand goes to and fro in greeting."),
+         ("a person waves the right hand", "His right hand wags hello to a pal across the square."),
          ("someone is waving with their right hand", "Flap that right hand at the camera, hello!")),
     Kind("waves both hands", "wave-both-hands", does.waves_both,
-         ("a person waves both hands", "To catch the pilot's eye, the castaway swings both arms to and fro."),
-         ("someone is waving with both hands", "Two hands wagging in the air, she hails the ship.")),
+         ("a person waves both hands", "Two hands wagging in the air, she hails the ship."),
+         ("someone is waving with both hands", "Both arms swing back and forth to hail the rescue plane.")),
     Kind("bows", "bow", does.bows,
          ("a person bows", "The butler bends low in respect before the queen."),
          ("someone bows politely", "Bend from the waist to thank the audience.")),
     Kind("waves goodbye", "bye byebye", does.waves_goodbye,
          ("a person waves goodbye", "Farewell! From the door she gestures bye-bye to her guests."),
-         ("someone says goodbye with a wave", "So long, he motions as the train leaves.")),
+         ("someone says goodbye with a wave", "See you soon, bye! He wags a hand as the train leaves.")),
     Kind("jumps", "jump jump-forward", does.jumps,
          ("a person jumps", "Up he springs, both feet clear of the ground."),
          ("someone jumps up", "Leap into the air, now!")),
@@ -118,7 +119,7 @@ KINDS = (
          ("a person punches", "The boxer lets his fists fly at an unseen rival."),
          ("someone is boxing", "Throw a couple of hard jabs.")),
     Kind("kicks", "kick", does.kicks,
-         ("a person kicks", "Her foot lashes out, high and hard, at the attacker."),
+         ("a person kicks", "Her leg flies up to boot the ball over the goal."),
          ("someone does a kick", "Swing your leg up and boot him!")),
     Kind("climbs a ladder", "climb-ladder", does.climbs,
          ("a person climbs a ladder", "Rung by rung the painter makes his way up to the roof."),

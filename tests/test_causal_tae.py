@@ -37,7 +37,7 @@ def test_encoder_is_causal(frame):
     changed[:, frame] += 1
     for before, after in zip(tae.encode(motion), tae.encode(changed)):
         torch.testing.assert_close(after[:, :frame // 4], before[:, :frame // 4])
-        assert (after - before)[:, frame // 4].abs().amin() > 1e-7
+        assert (after - before)[:, frame // 4].abs().amax(dim=-1).min() > 1e-6
 
 
 @pytest.mark.parametrize("latent", [0, 1, 6, 9])
@@ -48,7 +48,7 @@ def test_decoder_is_causal(latent):
     changed[:, latent] += 1
     before, after = tae.decode(latents), tae.decode(changed)
     torch.testing.assert_close(after[:, :4 * latent], before[:, :4 * latent])
-    assert (after - before)[:, 4 * latent:4 * latent + 4].abs().amin() > 1e-7
+    assert (after - before)[:, 4 * latent:4 * latent + 4].abs().amax(dim=-1).min() > 1e-6
 
 
 @pytest.mark.parametrize("split", [[20], [19, 1], [8, 12], [3, 1, 7, 9], [1] * 20])
