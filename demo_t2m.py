@@ -25,7 +25,9 @@ from motion.render import render_video
 from motion.representation_272 import FPS, motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options import opt, parse
+from options.training import DATASETS, DEVICES
 from utils.checkpoint import write_whole
+from utils.distributed import pick_device
 from utils.errors import run
 
 SHIPPED = Path(__file__).parent / "weights" / "mocap_small"
@@ -51,8 +53,9 @@ class Demo:
     resume_pth: Path = opt(SHIPPED / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
     resume_trans: Path = opt(SHIPPED / "ar", "AR model: a checkpoint folder, or the authors' file")
     text_encoder: str | None = opt(None, "sentence-transformers name or folder; None: the AR model's own")
-    data_root: str | None = opt(None, "folder of t2m_272; the authors' TAE needs its statistics")
-    device: str = opt("auto", "where to generate", choices=("auto", "cuda", "mps", "cpu"))
+    dataname: str = opt("t2m_272", "data set whose statistics the authors' TAE needs", choices=DATASETS)
+    data_root: str | None = opt(None, "its folder; None: the published name, here")
+    device: str = opt("auto", "where to generate", choices=DEVICES)
 
 
 def main():
@@ -104,11 +107,14 @@ def make_folder(folder: Path) -> None:
 
 def load_model(config: Demo) -> MotionStreamer:
     """TAE, AR model and text encoder, each from our checkpoint folder or from the authors' file."""
+    if (config.resume_pth == SHIPPED / "tae") != (config.resume_trans == SHIPPED / "ar"):
+        raise ValueError("Only one of --resume-pth and --resume-trans is given, but a TAE and an AR model belong "
+                         "together; give both or neither.")
     tae, mean, std = load_tae(config.resume_pth)
     if mean is None:
-        mean, std = map(torch.from_numpy, load_statistics("t2m_272", config.data_root))
+        mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
     ar, sampling, encoder = load_ar(config.resume_trans)
-    text_encoder = TextEncoder(config.text_encoder or encoder)
+    text_encoder = TextEncoder(config.text_encoder or encoder, pick_device(config.device))
     return MotionStreamer(tae, ar, text_encoder, mean, std, sampling, config.device)
 
 

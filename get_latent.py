@@ -4,6 +4,7 @@ python get_latent.py --resume-pth output/tae_small/best --latent-dir data/latent
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dataset.clips import Clip, load_clips, load_groups, load_statistics
-from models.causal_tae import FRAMES_PER_LATENT, MOTION_DIM, CausalTAE, sample_latents
+from dataset.latents import NO_TEXT
+from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, sample_latents
 from models.checkpoints import fingerprint, load_tae
 from models.text_encoder import DEFAULT_TEXT_ENCODER, TextEncoder
+from motion.representation_272 import DIM
 from options import opt, parse
+from options.training import DATASETS, DEVICES
 from utils.checkpoint import write_json, write_whole
 from utils.distributed import pick_device
 from utils.errors import run
@@ -31,13 +35,13 @@ class GetLatent:
 
     tae: str = opt("output/causal_tae/last", "TAE: a checkpoint folder, or the authors' net_last.pth",
                    flag="resume-pth")
-    latent_dir: str = opt("t2m_latents", "where to write")
-    dataname: str = opt("t2m_272", "data set", choices=("t2m_272", "t2m_babel_272", "mocap_272"))
+    latent_dir: str = opt("humanml3d_272/t2m_latents", "where to write")
+    dataname: str = opt("t2m_272", "data set", choices=DATASETS)
     data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
     text_encoder: str = opt(DEFAULT_TEXT_ENCODER, "sentence-transformers name or folder")
     batch_size: int = opt(32, "clips encoded at once")
     seed: int = opt(123, "of the latents' noise")
-    device: str = opt("auto", "where to encode", choices=("auto", "cuda", "mps", "cpu"))
+    device: str = opt("auto", "where to encode", choices=DEVICES)
 
 
 @torch.no_grad()
@@ -56,46 +60,57 @@ def noise_of(clip: Clip, length: int, channels: int, seed: int) -> Tensor:
     return torch.randn(length, channels, generator=torch.Generator().manual_seed(int.from_bytes(digest[:7])))
 
 
-def encode_clips(tae: CausalTAE, clips: list[Clip], mean: Tensor, std: Tensor, end: Tensor, config: GetLatent,
-                 nearest: float, sums: Tensor) -> float:
-    """Write ID.npy for each clip; add to `sums` (count, sum, sum of squares); return the smallest distance to `end`."""
+def encode_clips(tae: CausalTAE, clips: list[Clip], mean: Tensor, std: Tensor, batch_size: int,
+                 seed: int) -> Iterator[tuple[Clip, Tensor]]:
+    """Each clip with its latents (T/4, C), in batches of like length."""
     clips = sorted(clips, key=lambda clip: len(clip.motion))
-    for first in tqdm(range(0, len(clips), config.batch_size), unit="batch"):
-        batch = clips[first:first + config.batch_size]
+    for first in tqdm(range(0, len(clips), batch_size), unit="batch"):
+        batch = clips[first:first + batch_size]
         lengths = [len(clip.motion) // FRAMES_PER_LATENT for clip in batch]
         motions = [(torch.from_numpy(clip.motion[:length * FRAMES_PER_LATENT]) - mean) / std
                    for clip, length in zip(batch, lengths)]
-        noises = [noise_of(clip, length, len(end), config.seed) for clip, length in zip(batch, lengths)]
-        for clip, latents in zip(batch, encode(tae, motions, noises)):
-            nearest = min(nearest, float((latents - end).norm(dim=-1).min()))
-            sums += torch.stack([torch.tensor(latents.numel()), latents.sum(), (latents ** 2).sum()])
-            with write_whole(Path(config.latent_dir) / f"{clip.id}.npy") as path:
-                np.save(path, torch.cat([latents, end[None]]).numpy())
-    return nearest
+        noises = [noise_of(clip, length, tae.config.latent_dim, seed) for clip, length in zip(batch, lengths)]
+        yield from zip(batch, encode(tae, motions, noises))
+
+
+def clips_by_split(config: GetLatent) -> dict[str, list[Clip]]:
+    """The clips of train and val that are long enough; ValueError if one is in both."""
+    clips = {}
+    for split in ("train", "val"):
+        found = load_clips(config.dataname, config.data_root, split)
+        clips[split] = [clip for clip in found if len(clip.motion) >= SHORTEST]
+        print(f"{split}: {len(clips[split])} clips to encode; "
+              f"{len(found) - len(clips[split])} left out, being shorter than {SHORTEST} frames")
+    both = {clip.id for clip in clips["train"]} & {clip.id for clip in clips["val"]}
+    if both:
+        raise ValueError(f"{len(both)} clips are in train and in val, the first is {min(both)}: mend the split files")
+    return clips
 
 
 def main():
     config = parse({"default": GetLatent()})
+    if config.batch_size < 1:
+        raise ValueError(f"--batch-size is {config.batch_size}; expected 1 or more.")
     data = config.dataname, config.data_root
     folder, device = Path(config.latent_dir), pick_device(config.device)
     tae, mean, std = load_tae(config.tae)
     if mean is None:
         mean, std = map(torch.from_numpy, load_statistics(*data))
     tae.to(device)
-    end = encode(tae, [torch.zeros(FRAMES_PER_LATENT, MOTION_DIM)], [torch.zeros(1, tae.config.latent_dim)])[0][0]
+    end = encode(tae, [torch.zeros(FRAMES_PER_LATENT, DIM)], [torch.zeros(1, tae.config.latent_dim)])[0][0]   # (C,)
 
-    clips: dict[str, list[Clip]] = {}
-    for split in ("train", "val"):
-        found = load_clips(*data, split)
-        clips[split] = [clip for clip in found if len(clip.motion) >= SHORTEST]
-        print(f"{split}: {len(clips[split])} clips to encode; "
-              f"{len(found) - len(clips[split])} left out, being shorter than {SHORTEST} frames")
-    nearest, sums = float("inf"), torch.zeros(3, dtype=torch.float64)
-    for split in clips:
-        nearest = encode_clips(tae, clips[split], mean, std, end, config, nearest, sums)
+    clips = clips_by_split(config)
+    (folder / "index.json").unlink(missing_ok=True)        # what it says is no longer so; the new one comes last
+    latents: dict[str, list[Tensor]] = {split: [] for split in clips}
+    for split, found in clips.items():
+        for clip, encoded in encode_clips(tae, found, mean, std, config.batch_size, config.seed):
+            latents[split].append(encoded)
+            with write_whole(folder / f"{clip.id}.npy") as path:
+                np.save(path, torch.cat([encoded, end[None]]).numpy())
+    nearest = float((torch.cat(latents["val"]) - end).norm(dim=-1).min())
 
     every = [clip for found in clips.values() for clip in found]
-    number = {"": 0}                                       # the empty text comes first: guidance needs it
+    number = {"": NO_TEXT}                                 # the empty text comes first: guidance needs it
     for clip in every:
         for caption in clip.captions:
             number.setdefault(caption.text, len(number))
@@ -105,10 +120,9 @@ def main():
         save_file({"embeddings": embeddings.half()}, path)
 
     groups = load_groups(*data)
-    count, total, squares = sums.tolist()
     write_json(folder / "index.json", dict(
         dataname=config.dataname, tae=fingerprint(tae), text_encoder=config.text_encoder, end_latent=end.tolist(),
-        latent_scale=float(np.sqrt(squares / count - (total / count) ** 2)),
+        latent_scale=float(torch.cat(latents["train"]).std()),
         stop_threshold=nearest / 2,                        # half-way to the nearest latent of real motion
         clips={clip.id: dict(split=split, group=groups.get(clip.id, ""),
                              captions=[(number[caption.text], caption.start, caption.end)

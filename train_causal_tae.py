@@ -18,7 +18,7 @@ from motion.representation_272 import ROOT, motion272_to_positions
 from options import opt, parse, to_json
 from options.models import TAE
 from options.training import Training
-from utils.distributed import distributed
+from utils.distributed import distributed, world_size
 from utils.engine import fit, seed_step
 from utils.errors import run
 from utils.metrics import mpjpe
@@ -58,10 +58,11 @@ class TAEObjective(nn.Module):
         self.mean, self.std = mean, std
 
     def forward(self, motion: Tensor, step: int) -> dict[str, Tensor]:
-        """motion (B, T, 272), normalised. "loss" is minimised; all entries are logged."""
+        """motion (B, T, 272), normalised. "loss" is minimised; all are logged. Sigma is each rank's own."""
         rebuilt, mean, logvar = (x.float() for x in self.tae(motion))
-        recon = sigma_nll(rebuilt, motion)
-        root = sigma_nll(rebuilt[..., ROOT], motion[..., ROOT])
+        ranks = world_size()                               # gradients are averaged over ranks; these are sums
+        recon = ranks * sigma_nll(rebuilt, motion)
+        root = ranks * sigma_nll(rebuilt[..., ROOT], motion[..., ROOT])
         kl = gaussian_kl(mean, logvar)
         return dict(loss=recon + kl + self.root_weight * root, recon=recon, root=root, kl=kl)
 
@@ -85,17 +86,23 @@ def reconstruction_mpjpe(tae: CausalTAE, clips: list[Clip], mean: np.ndarray, st
 
 def main():
     config = parse(PRESETS)
+    if config.window < FRAMES_PER_LATENT or config.window % FRAMES_PER_LATENT:
+        raise ValueError(f"--window-size is {config.window}; expected a multiple of {FRAMES_PER_LATENT}")
+    if config.freeze_encoder and not config.start:
+        raise ValueError("--freeze-encoder without --resume-pth would keep random weights: give the TAE to start from")
     data = config.training.dataname, config.training.data_root
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
         tae, mean, std = load_tae(config.start) if config.start else (CausalTAE(config.model), None, None)
+        if tae.config != config.model:
+            raise ValueError(f"{config.start} is a {tae.config}, the options say {config.model}: give its sizes")
         if mean is None:
             mean, std = map(torch.from_numpy, load_statistics(*data))
         if config.freeze_encoder:
             tae.encoder.requires_grad_(False)
             tae.to_moments.requires_grad_(False)
         windows = MotionWindows(load_clips(*data, "train"), mean.numpy(), std.numpy(), config.window)
-        clips = load_clips(*data, "val")
+        clips = [clip for clip in load_clips(*data, "val") if len(clip.motion) >= FRAMES_PER_LATENT]
         objective = TAEObjective(tae, mean, std, config.root_weight).to(device)
         fit(objective, windows, config.training, to_json(config), best="mpjpe_mm",
             evaluate=lambda step: {"mpjpe_mm": reconstruction_mpjpe(tae, clips, mean.numpy(), std.numpy())})

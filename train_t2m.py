@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dataset.latents import LatentClips
+from dataset.latents import NO_TEXT, LatentClips
 from models.checkpoints import ar_checkpoint, fingerprint, load_ar, load_tae
 from models.streamer import StreamingTransformer
 from models.two_forward import two_forward_loss
@@ -33,7 +33,7 @@ class TrainT2M:
     start: str | None = opt(None, "AR model to start from: a checkpoint folder, or the authors' file",
                             flag="resume-trans")
     tae: str | None = opt(None, "TAE that must have made the latents", flag="resume-pth")
-    latent_dir: str = opt("t2m_latents", "latent folder that get_latent.py made")
+    latent_dir: str = opt("humanml3d_272/t2m_latents", "latent folder that get_latent.py made")
     text_drop: float = opt(0.1, "share of the samples whose text is dropped, for guidance")
     text_noise: float = opt(0.0, "deviation of the noise added to the embeddings, so that new wordings stay near old")
 
@@ -44,7 +44,7 @@ TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1
 PRESETS = {
     "full": TrainT2M(),                                                                # 86 M + 156 M
     "small": TrainT2M(SMALL, Training(                                                 # 11.6 M; ships for mocap_272
-        dataname="mocap_272", exp_name="t2m_small", total_iter=7000, batch_size=32, lr=5e-4, warmup=500,
+        dataname="mocap_272", exp_name="t2m_small", total_iter=6000, batch_size=32, lr=5e-4, warmup=500,
         schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, balance=True, eval_iter=1000,
         save_iter=500, precision="bfloat16"), text_noise=0.02),
     "tiny": TrainT2M(TINY, Training(
@@ -56,17 +56,19 @@ PRESETS = {
 class T2MObjective(nn.Module):
     """What DDP wraps: both forwards and the diffusion loss."""
 
-    def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, total_steps: int,
-                 text_noise: float = 0.0):
+    def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, empty: Tensor,
+                 total_steps: int, text_noise: float = 0.0):
         super().__init__()
         self.model, self.sampling, self.text_encoder = model, sampling, text_encoder
         self.total_steps, self.text_noise = total_steps, text_noise
+        self.register_buffer("empty", empty, persistent=False)            # (D,)
 
     def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """batch: latents (B, L, C), lengths (B,), text (B, D), as LatentClips collates them."""
         text = batch["text"]
-        if self.training:
-            text = text + self.text_noise * torch.randn_like(text)
+        if self.training and self.text_noise:                             # guidance uses the empty text as it is
+            kept = (text != self.empty).any(dim=-1, keepdim=True)
+            text = text + self.text_noise * kept * torch.randn_like(text)
         return dict(loss=two_forward_loss(self.model, batch["latents"], batch["lengths"], text, step,
                                           self.total_steps))
 
@@ -85,19 +87,22 @@ def main():
                              f"{config.training.dataname}: give --dataname {index['dataname']}")
         if config.tae and fingerprint(load_tae(config.tae)[0]) != index["tae"]:
             raise ValueError(f"{config.latent_dir} was not encoded by {config.tae}: run get_latent.py --resume-pth "
-                             f"{config.tae} --latent-dir {config.latent_dir}")
+                             f"{config.tae} --latent-dir {config.latent_dir} --dataname {index['dataname']} "
+                             f"--text-encoder {index['text_encoder']}")
         sampling = Sampling(latent_scale=index["latent_scale"], stop_threshold=index["stop_threshold"],
                             end_latent=tuple(index["end_latent"]))
         seed_step(config.training.seed)
         model = load_ar(config.start)[0] if config.start else StreamingTransformer(config.model)
+        if model.config != config.model:
+            raise ValueError(f"{config.start} is a {model.config}, the options say {config.model}: give its sizes")
         made = train.embeddings.shape[1], len(index["end_latent"])
         read = model.config.text_dim, model.config.latent_dim
         if made != read:
             raise ValueError(f"{config.latent_dir} holds texts of {made[0]} channels, made by "
                              f"{index['text_encoder']}, and latents of {made[1]}; the model reads {read[0]} "
                              f"and {read[1]}: give --text-dim {made[0]} --latent-dim {made[1]}")
-        objective = T2MObjective(model, sampling, index["text_encoder"], config.training.total_iter,
-                                 config.text_noise).to(device)
+        objective = T2MObjective(model, sampling, index["text_encoder"], train.embeddings[NO_TEXT],
+                                 config.training.total_iter, config.text_noise).to(device)
         batches = list(fixed_batches(val, config.training.batch_size, config.training.seed))
 
         def evaluate(step: int) -> dict[str, float]:
@@ -106,7 +111,8 @@ def main():
             return {"loss": sum(float(objective(to_device(batch, device), step=0)["loss"]) for batch in batches)
                     / len(batches)}
 
-        fit(objective, train, config.training, to_json(config), evaluate, best="loss")
+        latents = {name: index[name] for name in ("tae", "text_encoder", "latent_scale")}
+        fit(objective, train, config.training, to_json(config) | dict(latents=latents), evaluate, best="loss")
 
 
 def fixed_batches(clips: LatentClips, size: int, seed: int):

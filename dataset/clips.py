@@ -27,7 +27,8 @@ class Layout:
     command: str                  # makes or fetches the data set
 
 
-FETCH = "huggingface-cli download --repo-type dataset lxxiao/272-dim-{name} --local-dir {folder}"
+FETCH = ("hf download --repo-type dataset lxxiao/272-dim-{name} --local-dir {folder} "
+         "&& (cd {folder} && unzip -q texts.zip && unzip -q motion_data.zip)")
 LAYOUTS = {
     "t2m_272": Layout("humanml3d_272", (".",), "mean_std",
                       FETCH.format(name="HumanML3D", folder="humanml3d_272")),
@@ -82,15 +83,16 @@ def load_clips(dataname: str, data_root: str | Path | None = None, split: str = 
         ids = split_ids(root / folder, split, layout.command)
         listed += len(ids)
         for name in ids:
-            clip_id = name if name not in clips else f"{folder}-{name}"
+            # The sets number their clips alike, so those of all but the first carry their set's name.
+            clip_id = name if folder == layout.folders[0] else f"{folder}-{name}"
             clip = read_clip(root / folder, name, clip_id, problems)
             if clip is not None:
                 clips[clip_id] = clip
     if rank() == 0:
         print(f"{dataname} {split}: {len(clips)} of {listed} clips" + report(problems), flush=True)
     if not clips:
-        raise FileNotFoundError(f"0 of {listed} clips of {dataname} {split} in {root} are good"
-                                f"{report(problems)}. Get it anew: {layout.command}")
+        raise FileNotFoundError(f"0 of {listed} clips of {dataname} {split} in {root} are good. "
+                                f"Get them anew: {layout.command}")
     return list(clips.values())
 
 
@@ -99,17 +101,21 @@ def load_statistics(dataname: str, data_root: str | Path | None = None) -> tuple
 
     raises   FileNotFoundError; ValueError for a wrong shape or values that cannot normalise
     """
-    folder = dataset_root(dataname, data_root) / layout_of(dataname).statistics
+    layout = layout_of(dataname)
+    folder = Path(data_root or layout.root) / layout.statistics
     found = []
     for name in ("Mean.npy", "Std.npy"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"found no {folder / name}, expected the statistics of {dataname}. "
-                                    f"Get them: {layout_of(dataname).command}")
-        values = np.load(folder / name, allow_pickle=False)
+                                    f"Get them: {layout.command}")
+        try:
+            values = np.load(folder / name, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{folder / name} is damaged ({error}). Get it anew: {layout.command}") from None
         good = values.shape == (DIM,) and np.isfinite(values).all()
         if not good or (name == "Std.npy" and values.min() <= 0):
             raise ValueError(f"found values of shape {values.shape} in {folder / name}, expected {DIM} "
-                             f"finite numbers, above 0 for Std. Get them anew: {layout_of(dataname).command}")
+                             f"finite numbers, above 0 for Std. Get them anew: {layout.command}")
         found.append(values.astype(np.float32))
     return found[0], found[1]
 

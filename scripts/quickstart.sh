@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
-exec .venv/bin/python demo_t2m.py --text "${1:-an old person walks forward and turns left}" --format npy,bvh,mp4
+exec .venv/bin/python demo_t2m.py --text "${1-an old person walks forward and turns left}" --format npy,bvh,mp4

@@ -1,18 +1,15 @@
 """Pack trained checkpoints for shipping: matrices in float16, one folder that MotionStreamer.from_pretrained loads.
 
-python scripts/release.py --tae output/tae_small/best --ar output/t2m_small/last --guidance 3 --out weights/mocap_small
+python -m scripts.release --tae output/tae_small/best --ar output/t2m_small/last --guidance 3 --out weights/mocap_small
 """
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from models.checkpoints import ar_checkpoint, load_ar, load_tae, tae_checkpoint  # noqa: E402
-from options import opt, parse  # noqa: E402
-from utils.checkpoint import save_checkpoint  # noqa: E402
-from utils.errors import run  # noqa: E402
+from models.checkpoints import ar_checkpoint, load_ar, load_tae, tae_checkpoint
+from options import opt, parse
+from utils.checkpoint import save_checkpoint
+from utils.errors import run
 
 
 @dataclass(frozen=True)
@@ -23,15 +20,20 @@ class Release:
     ar: str = opt("output/t2m_small/last", "AR checkpoint")
     guidance: float | None = opt(None, "guidance to store as the default; None: as in the checkpoint")
     temperature: float | None = opt(None, "temperature to store as the default; None: as in the checkpoint")
+    stop_threshold: float | None = opt(None, "distance to the end latent at which a motion ends; None: likewise")
     out: str = opt("weights/mocap_small", "folder to write")
 
 
 def main():
     config = parse({"default": Release()})
     model, sampling, text_encoder = load_ar(config.ar)
-    chosen = {name: value for name in ("guidance", "temperature") if (value := getattr(config, name)) is not None}
+    chosen = {name: value for name in ("guidance", "temperature", "stop_threshold")
+              if (value := getattr(config, name)) is not None}
     sampling = replace(sampling, **chosen)
-    for name, (tensors, stored) in dict(tae=tae_checkpoint(*load_tae(config.tae)),
+    tae, mean, std = load_tae(config.tae)
+    if mean is None:
+        raise ValueError(f"{config.tae} is the authors' file, which MotionStreamer loads as it is: give one of ours")
+    for name, (tensors, stored) in dict(tae=tae_checkpoint(tae, mean, std),
                                         ar=ar_checkpoint(model, sampling, text_encoder)).items():
         tensors = {key: tensor.half() if tensor.ndim > 1 else tensor for key, tensor in tensors.items()}
         save_checkpoint(Path(config.out) / name, tensors, stored)

@@ -81,11 +81,18 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, An
     folder = Path(folder)
     weights = _existing(folder, "model.safetensors")
     config = read_json(_existing(folder, "config.json"))
+    return read_tensors(weights), config
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read a safetensors file onto the CPU, floating tensors as float32. Errors as in `load_checkpoint`."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}; expected a safetensors file.")
     try:
-        tensors = load_file(weights)
+        tensors = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{weights} is damaged or no safetensors file ({error}); use another.") from error
-    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, config
+        raise ValueError(f"{path} is damaged or no safetensors file ({error}); use another.") from error
+    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
 def load_training_state(folder: str | Path) -> dict[str, Any]:

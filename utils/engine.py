@@ -185,7 +185,7 @@ def _refuse_nan(loss: Tensor, norm: Tensor, step: int, folder: Path) -> None:
 
 def _claim(folder: Path, record: dict[str, Any]) -> None:
     """Store the config in a new run; refuse an old run that has another one."""
-    if not (folder / "config.json").exists():
+    if not checkpoint.steps(folder) or not (folder / "config.json").exists():    # nothing trained to protect
         if rank() == 0:
             checkpoint.write_json(folder / "config.json", record)
         return
