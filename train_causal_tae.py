@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dataset.clips import Clip, load_clips, load_statistics
+from dataset.clips import Clip, load_clips, load_groups, load_statistics
 from dataset.windows import MotionWindows
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, gaussian_kl, sigma_nll
 from models.checkpoints import load_tae, tae_checkpoint
@@ -101,7 +101,8 @@ def main():
         if config.freeze_encoder:
             tae.encoder.requires_grad_(False)
             tae.to_moments.requires_grad_(False)
-        windows = MotionWindows(load_clips(*data, "train"), mean.numpy(), std.numpy(), config.window)
+        windows = MotionWindows(load_clips(*data, "train"), mean.numpy(), std.numpy(), config.window,
+                                load_groups(*data))
         clips = [clip for clip in load_clips(*data, "val") if len(clip.motion) >= FRAMES_PER_LATENT]
         objective = TAEObjective(tae, mean, std, config.root_weight).to(device)
         fit(objective, windows, config.training, to_json(config), best="mpjpe_mm",

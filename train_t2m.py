@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dataset.latents import NO_TEXT, LatentClips
-from models.checkpoints import ar_checkpoint, fingerprint, load_ar, load_tae
+from models.checkpoints import ar_checkpoint, fill, fingerprint, load_ar, load_tae
 from models.streamer import StreamingTransformer
 from models.two_forward import two_forward_loss
 from options import opt, parse, to_json
@@ -38,13 +38,13 @@ class TrainT2M:
     text_noise: float = opt(0.0, "deviation of the noise added to the embeddings, so that new wordings stay near old")
 
 
-SMALL = AR(text_dim=384, width=256, layers=6, heads=4, head_width=512, head_depth=4)
+SMALL = AR(text_dim=384, width=256, layers=6, heads=4, head_width=512, head_depth=4, prediction="velocity")
 TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1)
 
 PRESETS = {
     "full": TrainT2M(),                                                                # 86 M + 156 M
     "small": TrainT2M(SMALL, Training(                                                 # 11.6 M; ships for mocap_272
-        dataname="mocap_272", exp_name="t2m_small", total_iter=6000, batch_size=32, lr=5e-4, warmup=500,
+        dataname="mocap_272", exp_name="t2m_small", total_iter=4000, batch_size=32, lr=5e-4, warmup=200,
         schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, balance=True, eval_iter=1000,
         save_iter=500, precision="bfloat16"), text_noise=0.02),
     "tiny": TrainT2M(TINY, Training(
@@ -92,9 +92,9 @@ def main():
         sampling = Sampling(latent_scale=index["latent_scale"], stop_threshold=index["stop_threshold"],
                             end_latent=tuple(index["end_latent"]))
         seed_step(config.training.seed)
-        model = load_ar(config.start)[0] if config.start else StreamingTransformer(config.model)
-        if model.config != config.model:
-            raise ValueError(f"{config.start} is a {model.config}, the options say {config.model}: give its sizes")
+        model = StreamingTransformer(config.model)
+        if config.start:
+            fill(model, load_ar(config.start)[0].state_dict(), config.start)
         made = train.embeddings.shape[1], len(index["end_latent"])
         read = model.config.text_dim, model.config.latent_dim
         if made != read:

@@ -1,6 +1,7 @@
 """Random windows of motion: what the TAE trains on."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,10 +16,14 @@ class MotionWindows:
 
     clips      whole clips, not normalised; shorter ones are left out and counted
     mean, std  (272,) that normalise them
+    groups     clip id -> what kind of motion it is, for balanced sampling
     """
 
-    def __init__(self, clips: Sequence[Clip], mean: np.ndarray, std: np.ndarray, frames: int = 64):
-        self.motions = [clip.motion for clip in clips if len(clip.motion) >= frames]
+    def __init__(self, clips: Sequence[Clip], mean: np.ndarray, std: np.ndarray, frames: int = 64,
+                 groups: Mapping[str, str] = {}):
+        long = [clip for clip in clips if len(clip.motion) >= frames]
+        self.motions = [clip.motion for clip in long]
+        self.weights = balance_weights([groups.get(clip.id, "") for clip in long])
         self.mean, self.std, self.frames = mean, std, frames
         if not self.motions:
             raise ValueError(f"none of {len(clips)} clips has {frames} frames: give a smaller --window-size")
@@ -39,3 +44,9 @@ class MotionWindows:
     def collate(windows: list[np.ndarray]) -> Tensor:
         """-> (B, frames, 272) float32"""
         return torch.from_numpy(np.stack(windows)).float()
+
+
+def balance_weights(groups: Sequence[str]) -> np.ndarray:
+    """How often to draw each clip: 1 / sqrt(clips of its group), so that rare groups count more, if not equally."""
+    count = Counter(groups)
+    return np.array([count[group] ** -0.5 for group in groups])

@@ -1,4 +1,4 @@
-"""Gaussian diffusion of single latents: cosine schedule, predicts the noise (Nichol and Dhariwal, arXiv 2102.09672).
+"""Gaussian diffusion of single latents with the cosine schedule (Nichol and Dhariwal, arXiv 2102.09672).
 
 R rows, C channels, S = 50 steps in training and in sampling; t runs from S - 1 (noise) to 0.
 """
@@ -37,7 +37,15 @@ class Diffusion(nn.Module):
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise; start, noise (R, C), t (R,)."""
         return self.signal[t, None] * start + self.noise[t, None] * noise
 
-    def predict_start(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+    def velocity(self, start: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """v = sqrt(alpha_bar_t) noise - sqrt(1 - alpha_bar_t) x_0 (Salimans and Ho, arXiv 2202.00512)."""
+        return self.signal[t, None] * noise - self.noise[t, None] * start
+
+    def noise_of_velocity(self, x: Tensor, t: Tensor | int, velocity: Tensor) -> Tensor:
+        """The noise in x_t (R, C) that a velocity (R, C) means; t (R,) or a number."""
+        return self.noise[t, ..., None] * x + self.signal[t, ..., None] * velocity
+
+    def predict_start(self, x: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
         """x_0 (R, C) from x_t and the noise in it; t (R,) or a number."""
         return self.start_from_x[t, ..., None] * x - self.start_from_noise[t, ..., None] * noise
 

@@ -43,10 +43,15 @@ class ResidualBlock(nn.Module):
 
 
 class DiffusionHead(nn.Module):
-    """Noisy latent, step and condition in, noise out; `sample` runs all steps."""
+    """Noisy latent, step and condition in, noise out; `sample` runs all steps.
 
-    def __init__(self, latent_dim: int, condition_dim: int, width: int, depth: int):
+    At the last step, t = 49, an error of the noise is 30 times as large in the next x: an x_0 of norm 3 may come out
+    as 500. A network that predicts the velocity instead leaves an error no room to grow. Its noise is returned.
+    """
+
+    def __init__(self, latent_dim: int, condition_dim: int, width: int, depth: int, prediction: str = "noise"):
         super().__init__()
+        self.prediction = prediction
         self.diffusion = Diffusion()
         self.time_embed = TimeEmbedding(width)
         self.condition_embed = nn.Linear(condition_dim, width)
@@ -72,22 +77,32 @@ class DiffusionHead(nn.Module):
         y = F.silu(self.time_embed(t) + self.condition_embed(condition))
         return [layer(y) for layer in (*(block.modulation for block in self.blocks), self.final_modulation)]
 
-    def denoise(self, x: Tensor, modulations: list[Tensor]) -> Tensor:
+    def network(self, x: Tensor, modulations: list[Tensor]) -> Tensor:
+        """The MLP: noisy latents (R, C) -> their noise or velocity (R, C), as `prediction` says."""
         x = self.input(x)                                                 # (R, W)
         for block, modulation in zip(self.blocks, modulations):
             x = block(x, modulation)                                      # (R, W)
         shift, scale = modulations[-1].chunk(2, dim=-1)
         return self.output(F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift)
 
+    def denoise(self, x: Tensor, t: Tensor | int, modulations: list[Tensor]) -> Tensor:
+        """The noise (R, C) in x (R, C)."""
+        output = self.network(x, modulations)
+        return self.diffusion.noise_of_velocity(x, t, output) if self.prediction == "velocity" else output
+
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """The noise (R, C) in latents x (R, C) at steps t (R,) under conditions (R, D)."""
-        return self.denoise(x, self.modulations(t, condition))
+        return self.denoise(x, t, self.modulations(t, condition))
 
     def loss(self, latents: Tensor, condition: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Per row: the mean squared error of the predicted noise (R,), and the x_0 (R, C) it implies."""
+        """Per row: the mean squared error of what is predicted (R,), and the x_0 (R, C) that it implies."""
         x = self.diffusion.add_noise(latents, t, noise)
-        predicted = self(x, t, condition)
-        return ((predicted - noise) ** 2).mean(dim=-1), self.diffusion.predict_start(x, t, predicted)
+        output, target = self.network(x, self.modulations(t, condition)), noise
+        predicted = output
+        if self.prediction == "velocity":
+            target = self.diffusion.velocity(latents, t, noise)
+            predicted = self.diffusion.noise_of_velocity(x, t, output)
+        return ((output - target) ** 2).mean(dim=-1), self.diffusion.predict_start(x, t, predicted)
 
     @torch.no_grad()
     def sample(self, condition: Tensor, empty: Tensor | None = None, guidance: float = 1.0, temperature: float = 1.0,
@@ -108,8 +123,8 @@ class DiffusionHead(nn.Module):
         def denoise(x: Tensor, t: int) -> Tensor:
             at_t = [modulation[t] for modulation in modulations]
             if empty is None:
-                return self.denoise(x, at_t)
-            with_text, without = self.denoise(torch.cat([x, x]), at_t).chunk(2)
+                return self.denoise(x, t, at_t)
+            with_text, without = self.denoise(torch.cat([x, x]), t, at_t).chunk(2)
             return without + guidance * (with_text - without)
 
         return self.diffusion.sample(denoise, start_noise, step_noise, temperature)

@@ -27,7 +27,8 @@ class StreamingTransformer(nn.Module):
         self.norm = RMSNorm(width)
         self.out = nn.Linear(width, width)
         self.apply(initialise)
-        self.head = DiffusionHead(config.latent_dim, width, config.head_width, config.head_depth)
+        self.head = DiffusionHead(config.latent_dim, width, config.head_width, config.head_depth,
+                                  config.prediction)
 
     def forward(self, latents: Tensor, text: Tensor) -> Tensor:
         """latents (B, L, C), L >= 0, and sentence embeddings text (B, text_dim) -> conditions (B, L+1, D)."""

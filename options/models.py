@@ -25,6 +25,8 @@ class AR:
     context: int = opt(78, "positions the transformer sees: the text and context-1 latents")
     head_width: int = opt(1792, "channels of the diffusion head")
     head_depth: int = opt(9, "residual blocks of the diffusion head")
+    prediction: str = opt("noise", "what the head's network predicts: the noise as published, or the velocity, which "
+                          "stays accurate where the noise is nearly all there is", choices=("noise", "velocity"))
 
 
 @dataclass(frozen=True)

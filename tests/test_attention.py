@@ -32,14 +32,14 @@ def test_rope_turns_complex_pairs():
     turn = torch.tensor([[10000 ** (-2 * i / 8) * position for i in range(4)] for position in range(7, 12)])
     turned = torch.view_as_complex(x.unflatten(-1, (4, 2))) * torch.polar(torch.ones(5, 4), turn)
     expected = torch.view_as_real(turned).flatten(-2)
-    torch.testing.assert_close(rotate(x, rope_table(7, 5, 8, like=x)), expected)
+    torch.testing.assert_close(rotate(x, rope_table(7, 5, 8, "cpu")), expected)
 
 
 def test_rope_knows_distances_only():
     q, k = torch.randn(2, 1, 1, 1, 8)
 
     def score(at_q: int, at_k: int) -> torch.Tensor:
-        return (rotate(q, rope_table(at_q, 1, 8, q)) * rotate(k, rope_table(at_k, 1, 8, k))).sum()
+        return (rotate(q, rope_table(at_q, 1, 8, "cpu")) * rotate(k, rope_table(at_k, 1, 8, "cpu"))).sum()
 
     torch.testing.assert_close(score(5, 2), score(40, 37))
     assert (score(5, 2) - score(5, 4)).abs() > 1e-3
@@ -51,14 +51,14 @@ def test_attention_equals_a_plain_reference():
     for head in range(2):
         mine = slice(8 * head, 8 * head + 8)
         q, k, v = ((x @ weight.T)[:, mine] for weight in attention.qkv.weight.chunk(3))
-        q, k = (rotate(y / y.norm(dim=-1, keepdim=True), rope_table(0, 7, 8, x)) for y in (q, k))
+        q, k = (rotate(y / y.norm(dim=-1, keepdim=True), rope_table(0, 7, 8, "cpu")) for y in (q, k))
         rows = []
         for i in range(7):
             share = (math.log2(12 ** 2 - 12) * k[:i + 1] @ q[i]).softmax(dim=0)
             rows.append(share @ v[:i + 1])
         expected.append(torch.stack(rows))
     expected = torch.cat(expected, dim=-1) @ attention.out.weight.T
-    torch.testing.assert_close(attention(x[None], rope_table(0, 7, 8, x))[0], expected)
+    torch.testing.assert_close(attention(x[None], rope_table(0, 7, 8, "cpu"))[0], expected)
 
 
 @pytest.mark.parametrize("split", [[9], [8, 1], [4, 5], [1, 3, 2, 3], [1] * 9])
@@ -67,14 +67,14 @@ def test_cached_attention_equals_full(split):
     attention, x, cache = tiny_attention(), torch.randn(2, 9, 16), {}
     pieces, first = [], 0
     for piece in x.split(split, dim=1):
-        pieces.append(attention(piece, rope_table(first, piece.shape[1], 8, x), cache))
+        pieces.append(attention(piece, rope_table(first, piece.shape[1], 8, "cpu"), cache))
         first += piece.shape[1]
-    torch.testing.assert_close(torch.cat(pieces, dim=1), attention(x, rope_table(0, 9, 8, x)))
+    torch.testing.assert_close(torch.cat(pieces, dim=1), attention(x, rope_table(0, 9, 8, "cpu")))
 
 
 def test_block_adds_to_its_input():
     block, x = randomised(Block(16, 2, 12)), torch.randn(2, 5, 16)
-    rope = rope_table(0, 5, 8, x)
+    rope = rope_table(0, 5, 8, "cpu")
     inner = x + block.attention(block.norm_attention(x), rope)
     torch.testing.assert_close(block(x, rope), inner + block.mlp(block.norm_mlp(inner)))
 

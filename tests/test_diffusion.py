@@ -11,8 +11,11 @@ from models.head import DiffusionHead, TimeEmbedding
 from models.published import load_published_ar
 
 
-def tiny_head() -> DiffusionHead:
-    return randomised(DiffusionHead(latent_dim=4, condition_dim=6, width=16, depth=2))
+def tiny_head(prediction: str = "noise") -> DiffusionHead:
+    return randomised(DiffusionHead(latent_dim=4, condition_dim=6, width=16, depth=2, prediction=prediction))
+
+
+each_prediction = pytest.mark.parametrize("prediction", ["noise", "velocity"])
 
 
 def test_schedule_is_the_cosine():
@@ -42,6 +45,15 @@ def test_predict_start_undoes_add_noise():
     assert (noisy[-1] - noise[-1]).abs().max() < 0.01 and (noisy[0] - start[0]).abs().max() < 0.2
     torch.testing.assert_close(diffusion.predict_start(noisy, t, noise), start, rtol=0, atol=1e-3)
     torch.testing.assert_close(diffusion.predict_start(noisy[7], 7, noise[7]), start[7])
+
+
+def test_velocity_is_the_noise_in_other_words():
+    diffusion, start, noise, t = Diffusion(), *torch.randn(2, STEPS, 4), torch.arange(STEPS)
+    noisy, velocity = diffusion.add_noise(start, t, noise), diffusion.velocity(start, t, noise)
+    torch.testing.assert_close(diffusion.noise_of_velocity(noisy, t, velocity), noise)
+    torch.testing.assert_close(diffusion.noise_of_velocity(noisy[7], 7, velocity[7]), noise[7])
+    # x_0 and v are x_t and the noise turned about the same angle, so errors of v do not grow
+    torch.testing.assert_close(diffusion.signal[t, None] * noisy - diffusion.noise[t, None] * velocity, start)
 
 
 def test_sampling_with_perfect_knowledge_arrives():
@@ -79,25 +91,30 @@ def test_time_embedding():
     torch.testing.assert_close(at_3[[0, 128, 100, 228]], expected)
 
 
-def test_new_head_predicts_zero_and_learns():
-    head = DiffusionHead(4, 6, 16, 2)
+@each_prediction
+def test_new_head_predicts_zero_and_learns(prediction):
+    head = DiffusionHead(4, 6, 16, 2, prediction)
     rows = torch.randn(5, 4), torch.tensor([0, 10, 20, 30, 49]), torch.randn(5, 6)
-    assert not head(*rows).any()
+    assert not head.network(rows[0], head.modulations(*rows[1:])).any()
     loss = head.loss(rows[0], rows[2], rows[1], torch.randn(5, 4))[0].mean()
     loss.backward()
     assert head.output.weight.grad.any()
 
 
-def test_head_loss():
-    """The mean squared error of the noise, and the x_0 that the predicted noise implies."""
-    head, latents, noise = tiny_head(), *torch.randn(2, 5, 4)
+@each_prediction
+def test_head_loss(prediction):
+    """The mean squared error of noise or velocity, and the x_0 that the predicted noise implies."""
+    head, latents, noise = tiny_head(prediction), *torch.randn(2, 5, 4)
     condition, t = torch.randn(5, 6), torch.tensor([0, 10, 20, 30, 40])
     loss, start = head.loss(latents, condition, t, noise)
     for row in range(5):
         signal, sigma = head.diffusion.signal[t[row]], head.diffusion.noise[t[row]]
         noisy = signal * latents[row] + sigma * noise[row]
         predicted = head(noisy[None], t[row:row + 1], condition[row:row + 1])[0]
-        torch.testing.assert_close(loss[row], ((predicted - noise[row]) ** 2).mean())
+        error = predicted - noise[row]
+        if prediction == "velocity":
+            error = error / signal    # v = (noise - sigma x_t) / signal
+        torch.testing.assert_close(loss[row], (error ** 2).mean(), rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(start[row], (noisy - sigma * predicted) / signal, rtol=1e-4, atol=1e-4)
 
 
@@ -106,9 +123,10 @@ def noise_of(rows: int) -> dict[str, torch.Tensor]:
     return dict(start_noise=torch.randn(rows, 4), step_noise=torch.randn(STEPS, rows, 4))
 
 
-def test_sampling_equals_a_plain_loop():
+@each_prediction
+def test_sampling_equals_a_plain_loop(prediction):
     """Guided, with everything computed anew at each step from the formulae of the paper."""
-    head, condition, empty, draws = tiny_head(), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
+    head, condition, empty, draws = tiny_head(prediction), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
     alpha_bar = torch.cat([torch.ones(1), head.diffusion.signal ** 2]).double()
     x = draws["start_noise"]
     with torch.no_grad():

@@ -129,6 +129,11 @@ def test_an_empty_prompt_refuses(texts):
         streamer().generate_batch(texts, [0] * len(texts))
 
 
+def test_one_seed_for_each_sentence():
+    with pytest.raises(ValueError, match="2 sentences and 1 seeds: expected one seed for each sentence"):
+        streamer().generate_batch(["walk", "jump"], [0])
+
+
 @pytest.mark.parametrize("length", [0, -4, 45])
 def test_a_length_out_of_range_refuses(length):
     with pytest.raises(ValueError, match=f"a length of {length} frames: expected 1 to 44"):

@@ -115,9 +115,9 @@ def test_latents_on_disk(chain, data):
     assert index["clips"]["a"]["captions"] == [[1, 0.0, 0.0], [2, 0.5, 1.5]]
     assert load_file(folder / "embeddings.safetensors")["embeddings"].shape == (3, 384)
 
-    every = np.concatenate([rows[:-1] for rows in latents.values()])
-    assert index["latent_scale"] == pytest.approx(every.std(), rel=1e-4)
-    nearest = np.linalg.norm(every - np.float32(index["end_latent"]), axis=-1).min()
+    train, val = (np.concatenate([latents[name][:-1] for name in names]) for names in ("abcdefg", VAL))
+    assert index["latent_scale"] == pytest.approx(train.std(), rel=1e-3)
+    nearest = np.linalg.norm(val - np.float32(index["end_latent"]), axis=-1).min()
     assert index["stop_threshold"] == pytest.approx(nearest / 2, rel=1e-4)
 
     tae, mean, std = load_tae(chain.folder / "output" / "tae_tiny" / "last")
@@ -137,6 +137,14 @@ def test_latents_are_samples_around_the_means(chain, data):
         noises.append((latents - moments[0][0]) / (moments[1][0] / 2).exp())
     noise = torch.cat(noises).detach()    # (latents, 16), some 2800 numbers
     assert abs(noise.mean()) < 0.1 and abs(noise.std() - 1) < 0.06
+
+
+def test_a_clip_in_both_splits_refuses(data, tmp_path):
+    root = tmp_path / "mocap_272"
+    shutil.copytree(data, root)
+    (root / "split" / "val.txt").write_text("a\ni")
+    with pytest.raises(ValueError, match="1 clips are in train and in val, the first is a: mend the split"):
+        get_latent.clips_by_split(get_latent.GetLatent(dataname="mocap_272", data_root=str(root)))
 
 
 def test_encoding_depends_on_neither_order_nor_batch():
@@ -202,7 +210,10 @@ def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, cap
 
 
 @pytest.mark.parametrize("name, flags, said", [
-    ("train_causal_tae", ["--data-root", "nowhere"], "found no nowhere/motion_data, expected the data set"),
+    ("train_causal_tae", ["--data-root", "nowhere"], "found no nowhere/mean_std/Mean.npy, expected the"),
+    ("train_causal_tae", ["--window-size", "30"], "--window-size is 30; expected a multiple of 4"),
+    ("train_causal_tae", ["--freeze-encoder"], "--freeze-encoder without --resume-pth would keep random"),
+    ("train_causal_tae", ["--resume-pth", "output/tae_tiny/last", "--width", "64"], "give its sizes"),
     ("train_causal_tae", ["--window-size", "500"], "none of 8 clips has 500 frames: give a smaller"),
     ("train_causal_tae", ["--lr", "0.5"], "run with other options: training.lr was 0.001, now 0.5"),
     ("train_causal_tae", ["--resume-pth", "output/t2m_tiny/last"], "t2m_tiny/last is not a TAE checkpoint"),
@@ -212,6 +223,8 @@ def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, cap
     ("get_latent", ["--resume-pth", "latents/index.json"], "latents/index.json is damaged or holds more"),
     ("train_t2m", ["--latent-dir", "nowhere"], "no index.json in nowhere. Make it: python get_latent.py"),
     ("train_t2m", ["--text-dim", "768"], "made by all-MiniLM-L6-v2, and latents of 16; the model reads 768"),
+    ("train_t2m", ["--dataname", "t2m_272"], "latents holds latents of mocap_272, not of t2m_272: give"),
+    ("train_t2m", ["--resume-trans", "output/t2m_tiny/last", "--layers", "3"], "give its sizes"),
     ("train_t2m", ["--latent-dim", "8"], "the model reads 384 and 8: give --text-dim 384 --latent-dim 16"),
     ("train_t2m", ["--resume-pth", "output/t2m_tiny/last"], "output/t2m_tiny/last is not a TAE checkpoint"),
     ("train_t2m", ["--resume-pth", "other_tae"], "latents was not encoded by other_tae: run get_latent.py"),
@@ -245,10 +258,31 @@ def test_reconstruction_error_is_averaged_over_frames(data, shift, millimetres):
 
 def test_tae_objective_adds_up():
     tae = CausalTAE(train_causal_tae.PRESETS["tiny"].model)
-    objective = train_causal_tae.TAEObjective(tae, np.zeros(272), np.ones(272), root_weight=7.0)
+    objective = train_causal_tae.TAEObjective(tae, torch.zeros(272), torch.ones(272), root_weight=7.0)
     losses = objective(torch.randn(2, 64, 272), step=1)
     torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 7 * losses["root"])
     assert losses["root"] < losses["recon"] / 20    # 8 of 272 channels
+
+
+def test_a_decoder_trained_alone_keeps_the_latents(chain, script, monkeypatch):
+    monkeypatch.chdir(chain.folder)
+    assert script("train_causal_tae", *chain.commands["train_causal_tae"], "--exp-name", "frozen",
+                  "--resume-pth", "output/tae_tiny/last", "--freeze-encoder", "--total-iter", "2") == 0
+    before, after = (load_tae(f"output/{run}/last")[0] for run in ("tae_tiny", "frozen"))
+    for name, weight in before.named_parameters():
+        same = torch.equal(weight, after.get_parameter(name))
+        assert same == name.startswith(("encoder", "to_moments")), name
+
+
+def test_text_noise_spares_the_empty_text_and_evaluation(monkeypatch):
+    text, seen = torch.randn(400, 384), []
+    monkeypatch.setattr(train_t2m, "two_forward_loss", lambda *arguments: seen.append(arguments[3]))
+    objective = train_t2m.T2MObjective(torch.nn.Identity(), None, MINILM, text[3], 2, text_noise=0.1)
+    for mode in (True, False):
+        objective.train(mode)(dict(text=text, latents=None, lengths=None), step=1)
+    noise = (seen[0] - text)[torch.arange(400) != 3]
+    assert torch.equal(seen[0][3], text[3]) and torch.equal(seen[1], text)
+    assert abs(noise.mean()) < 1e-3 and abs(noise.std() - 0.1) < 1e-3
 
 
 def test_validation_sees_every_clip_once_and_always_the_same(chain, monkeypatch):

