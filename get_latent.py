@@ -93,6 +93,7 @@ def main():
         raise ValueError(f"--batch-size is {config.batch_size}; expected 1 or more.")
     data = config.dataname, config.data_root
     folder, device = Path(config.latent_dir), pick_device(config.device)
+    text_encoder = TextEncoder(config.text_encoder, device)          # before the long work, lest its name is wrong
     tae, mean, std = load_tae(config.tae)
     if mean is None:
         mean, std = map(torch.from_numpy, load_statistics(*data))
@@ -115,7 +116,7 @@ def main():
         for caption in clip.captions:
             number.setdefault(caption.text, len(number))
     print(f"embedding {len(number)} different captions with {config.text_encoder}")
-    embeddings = TextEncoder(config.text_encoder, device)(list(number), progress=True)
+    embeddings = text_encoder(list(number), progress=True)
     with write_whole(folder / "embeddings.safetensors") as path:
         save_file({"embeddings": embeddings.half()}, path)
 

@@ -54,9 +54,9 @@ def load_ar(source: Path | str) -> tuple[StreamingTransformer, Sampling, str]:
     return model, from_json(Sampling, config["sampling"]), config["text_encoder"]
 
 
-def fingerprint(model: nn.Module) -> str:
-    """A short hash of all weights, to tell whether two files hold the same network."""
+def fingerprint(tae: CausalTAE) -> str:
+    """A short hash of what makes latents, the encoding half, to tell whether two TAEs make the same."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted([*tae.encoder.state_dict().items(), *tae.to_moments.state_dict().items()]):
         digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -28,8 +28,9 @@ class MotionStreamer:
     def __init__(self, tae: CausalTAE, ar: StreamingTransformer, text_encoder: TextEncoder, mean: Tensor, std: Tensor,
                  sampling: Sampling = Sampling(), device: str = "auto"):
         if tae.config.latent_dim != ar.config.latent_dim or len(sampling.end_latent) != tae.config.latent_dim:
-            raise ValueError(f"the TAE has {tae.config.latent_dim} latent channels, the AR model {ar.config.latent_dim}, "
-                             f"the end latent {len(sampling.end_latent)}: use models of one training")
+            raise ValueError(f"the TAE has {tae.config.latent_dim} latent channels, the AR model "
+                             f"{ar.config.latent_dim}, the end latent {len(sampling.end_latent)}: "
+                             "use models of one training")
         if text_encoder.dim != ar.config.text_dim:
             raise ValueError(f"the text encoder {text_encoder.name} gives {text_encoder.dim} channels, the AR model "
                              f"reads {ar.config.text_dim}: give the --text-encoder it was trained with")

@@ -69,7 +69,7 @@ def test_no_good_clip_tells_the_next_command(tmp_path):
 
 def test_missing_data_tells_the_next_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="humanml3d_272.*huggingface-cli"):
+    with pytest.raises(FileNotFoundError, match="humanml3d_272.*hf"):
         dataset_root("t2m_272")
     with pytest.raises(FileNotFoundError, match="--data-root"):
         dataset_root("t2m_babel_272", tmp_path / "elsewhere")

@@ -58,11 +58,12 @@ def test_latents_come_in_the_ar_models_units(tmp_path):
 
 
 def test_tags_cut_and_every_caption_keeps_its_own_latents(tmp_path):
-    """Seconds times 7.5, rounded down; a caption's number and its latents come together."""
-    captions = [(1, 0.0, 0.0), (2, 1.0, 2.0), (3, 0.0, 0.9), (4, 1.4, 1.45), (5, 9.0, 10.0), (5, 0.0, 0.1)]
+    """Seconds times 7.5, rounded down, without the end latent; caption and latents come together."""
+    captions = [(1, 0.0, 0.0), (2, 1.0, 2.0), (3, 0.0, 0.9), (4, 1.5, 9.0),
+                (5, 1.4, 1.45), (5, 9.0, 10.0), (5, 0.0, 0.1)]
     clips = LatentClips(write_folder(tmp_path, dict(a=dict(latents=16, captions=captions))), "train", 78)
-    whole, cut, start = tuple([*range(16), -1]), tuple(range(7, 15)), tuple(range(6))
-    expected = {(kept, caption) for caption, latents in ((1, whole), (2, cut), (3, start))
+    cuts = {1: (*range(16), -1), 2: (*range(7, 15),), 3: (*range(6),), 4: (*range(11, 16),)}
+    expected = {(kept, caption) for caption, latents in cuts.items()
                 for kept in (latents, latents[1:], latents[:-1])}
     assert set(draws(clips)) == expected
 

@@ -224,7 +224,7 @@ def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, cap
     ("train_t2m", ["--latent-dir", "nowhere"], "no index.json in nowhere. Make it: python get_latent.py"),
     ("train_t2m", ["--text-dim", "768"], "made by all-MiniLM-L6-v2, and latents of 16; the model reads 768"),
     ("train_t2m", ["--dataname", "t2m_272"], "latents holds latents of mocap_272, not of t2m_272: give"),
-    ("train_t2m", ["--resume-trans", "output/t2m_tiny/last", "--layers", "3"], "give its sizes"),
+    ("train_t2m", ["--resume-trans", "output/t2m_tiny/last", "--layers", "3"], "t2m_tiny/last does not fit"),
     ("train_t2m", ["--latent-dim", "8"], "the model reads 384 and 8: give --text-dim 384 --latent-dim 16"),
     ("train_t2m", ["--resume-pth", "output/t2m_tiny/last"], "output/t2m_tiny/last is not a TAE checkpoint"),
     ("train_t2m", ["--resume-pth", "other_tae"], "latents was not encoded by other_tae: run get_latent.py"),
