@@ -120,6 +120,16 @@ def test_a_leap_of_the_pelvis_is_refused(captures, tmp_path):
                      (tmp_path / "out" / "skipped.txt").read_text())
 
 
+def test_windows_with_a_joint_that_flips_are_refused(captures, tmp_path):
+    rotations, pelvis = pose(60)
+    rotations[30:, 20] = rotations[30:, 20] @ np.diag([-1.0, -1.0, 1.0])
+    write_bvh(captures / "flip.bvh", rotations, pelvis)
+    prepare(*bvh_folder.trials(captures, "smpl"), tmp_path / "out", workers=0)
+    assert re.search(r"flip.bvh, flip: found a joint that turns 1[78]\d degrees in a frame",
+                     (tmp_path / "out" / "skipped.txt").read_text())
+    assert "flip" not in ids(tmp_path / "out", "train")
+
+
 def test_only_an_earlier_data_set_is_replaced(captures, tmp_path):
     trials, out = bvh_folder.trials(captures, "smpl"), tmp_path / "out"
     prepare(*trials, out, workers=0)

@@ -1,0 +1,49 @@
+"""How well does a TAE rebuild clips that it has not seen?
+
+    python -m benchmarks.reconstruction --split test
+    python -m benchmarks.reconstruction --split test --data-root data/cmu_272     one of the sets alone
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from dataset.clips import load_clips, load_groups
+from models.causal_tae import FRAMES_PER_LATENT
+from models.checkpoints import load_tae
+from options import opt, parse
+from options.training import DATASETS, DEVICES
+from train_causal_tae import reconstruction_mpjpe
+from utils.distributed import pick_device
+from utils.errors import run
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """MPJPE of clips rebuilt from the means of their latents: all, and by kind of motion."""
+
+    tae: str = opt("weights/mocap_small/tae", "TAE: a checkpoint folder", flag="resume-pth")
+    dataname: str = opt("mocap_272", "data set", choices=DATASETS)
+    data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
+    split: str = opt("test", "clips to rebuild", choices=("train", "val", "test"))
+    device: str = opt("auto", "where to run", choices=DEVICES)
+
+
+def main() -> None:
+    config = parse({"reconstruction": Reconstruction()})
+    data = config.dataname, config.data_root
+    tae, mean, std = load_tae(config.tae)
+    if mean is None:
+        raise ValueError(f"{config.tae} has no statistics: give a checkpoint folder")
+    tae.to(pick_device(config.device))
+    clips = [clip for clip in load_clips(*data, config.split) if len(clip.motion) >= FRAMES_PER_LATENT]
+    groups, of_group = load_groups(*data), defaultdict(list)
+    for clip in clips:
+        of_group[groups.get(clip.id, "all")].append(clip)
+    for name, members in sorted(of_group.items(), key=lambda item: -len(item[1])):
+        print(f"{name:24}{len(members):6} clips{reconstruction_mpjpe(tae, members, mean.numpy(), std.numpy()):8.1f} mm")
+    print(f"{'every frame':24}{len(clips):6} clips"
+          f"{reconstruction_mpjpe(tae, clips, mean.numpy(), std.numpy()):8.1f} mm")
+
+
+if __name__ == "__main__":
+    run(main)
