@@ -93,7 +93,6 @@ def main():
         raise ValueError(f"--batch-size is {config.batch_size}; expected 1 or more.")
     data = config.dataname, config.data_root
     folder, device = Path(config.latent_dir), pick_device(config.device)
-    text_encoder = TextEncoder(config.text_encoder, device)          # before the long work, lest its name is wrong
     tae, mean, std = load_tae(config.tae)
     if mean is None:
         mean, std = map(torch.from_numpy, load_statistics(*data))
@@ -101,6 +100,7 @@ def main():
     end = encode(tae, [torch.zeros(FRAMES_PER_LATENT, DIM)], [torch.zeros(1, tae.config.latent_dim)])[0][0]   # (C,)
 
     clips = clips_by_split(config)
+    text_encoder = TextEncoder(config.text_encoder, device)          # before the long work, lest its name is wrong
     (folder / "index.json").unlink(missing_ok=True)        # what it says is no longer so; the new one comes last
     latents: dict[str, list[Tensor]] = {split: [] for split in clips}
     for split, found in clips.items():

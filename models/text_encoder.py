@@ -23,10 +23,12 @@ class TextEncoder:
     """
 
     def __init__(self, name: str, device: str | torch.device):
-        from sentence_transformers import SentenceTransformer      # imported late: it takes seconds
+        from sentence_transformers import SentenceTransformer      # imported late: they take seconds
+        from transformers.utils import logging
 
         self.name = name
         source = packaged_minilm() if Path(name).name == MINILM and not Path(name).is_dir() else None
+        logging.disable_progress_bar()                              # of "Loading weights", a second's work
         try:
             self.model = SentenceTransformer(str(source or name), device=str(device))
         except (OSError, ValueError) as error:

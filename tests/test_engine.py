@@ -217,7 +217,7 @@ with distributed("cpu"):
     environment = os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     subprocess.run([*torchrun, str(script)], check=True, env=environment, cwd=tmp_path, capture_output=True,
-                   timeout=120)
+                   timeout=300)
     one, two = (load_checkpoint(tmp_path / name / "run" / "last")[0] for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-5)
