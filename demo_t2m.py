@@ -65,6 +65,7 @@ def main():
         raise ValueError(f"--format has {', '.join(map(repr, unknown))}: expected {','.join(ENDINGS)}.")
     make_folder(config.out)
     model = load_model(config)
+    model.check_length(config.length)
     model.generate(sentences[0], config.seed, length=1)
     print(f"the first frame after {time.perf_counter() - START:.1f} s")
 
@@ -75,6 +76,9 @@ def main():
         motions = model.generate_batch(texts[part], seeds[part], config.length, config.guidance,
                                        config.temperature)
         for text, name, motion in zip(texts[part], names[part], motions):
+            if not np.isfinite(motion).all():
+                print(f"{text}: left out, its motion is not finite; give a smaller --guidance")
+                continue
             print(f"{text}: {len(motion) / FPS:.1f} s")
             for path in write(config.out / name, motion, text, formats, config.mode):
                 print(f"  {path}")

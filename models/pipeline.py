@@ -72,14 +72,18 @@ class MotionStreamer:
         for text in texts:
             if not text.strip():
                 raise ValueError("the prompt is empty: say what the character does, e.g. --text 'a person walks'")
-        if length is not None and not 0 < length <= self.longest:
-            raise ValueError(f"a length of {length} frames: expected 1 to {self.longest} (30 frames are one second)")
+        self.check_length(length)
         guidance = self.sampling.guidance if guidance is None else guidance
         temperature = self.sampling.temperature if temperature is None else temperature
         latents, lengths = self.draw_latents(self.text_encoder([*texts, ""]), seeds, length, guidance, temperature)
         motions = self.decode(latents)
         frames = [length or count * FRAMES_PER_LATENT for count in lengths]
         return [motion[:count].cpu().numpy() for motion, count in zip(motions, frames)]
+
+    def check_length(self, length: int | None) -> None:
+        """ValueError unless `length` is None or a number of frames that fits the context."""
+        if length is not None and not 0 < length <= self.longest:
+            raise ValueError(f"a length of {length} frames: expected 1 to {self.longest} (30 frames are one second)")
 
     @torch.no_grad()
     def draw_latents(self, embeddings: Tensor, seeds: Sequence[int], length: int | None, guidance: float,
