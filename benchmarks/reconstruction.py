@@ -7,6 +7,8 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
+import numpy as np
+
 from dataset.clips import load_clips, load_groups
 from models.causal_tae import FRAMES_PER_LATENT
 from models.checkpoints import load_tae
@@ -39,10 +41,12 @@ def main() -> None:
     groups, of_group = load_groups(*data), defaultdict(list)
     for clip in clips:
         of_group[groups.get(clip.id, "all")].append(clip)
+    errors, frames = [], []
     for name, members in sorted(of_group.items(), key=lambda item: -len(item[1])):
-        print(f"{name:24}{len(members):6} clips{reconstruction_mpjpe(tae, members, mean.numpy(), std.numpy()):8.1f} mm")
-    print(f"{'every frame':24}{len(clips):6} clips"
-          f"{reconstruction_mpjpe(tae, clips, mean.numpy(), std.numpy()):8.1f} mm")
+        errors.append(reconstruction_mpjpe(tae, members, mean.numpy(), std.numpy()))
+        frames.append(sum(len(clip.motion) // FRAMES_PER_LATENT for clip in members))
+        print(f"{name:24}{len(members):6} clips{errors[-1]:8.1f} mm")
+    print(f"{'every frame':24}{len(clips):6} clips{np.average(errors, weights=frames):8.1f} mm")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ LATENTS_PER_SECOND = FPS / FRAMES_PER_LATENT
 SHORTENED = 1 / 3    # share of the draws that lose their first or last latent
 NO_TEXT = 0          # the caption "" has index 0
 
+INDEX = ("dataname", "tae", "text_encoder", "latent_scale", "stop_threshold", "end_latent", "clips")
 Cut = tuple[int, int, int]    # (caption, first latent, one past the last)
 
 
@@ -40,7 +41,7 @@ class LatentClips:
                   "--dataname DATANAME --text-encoder TEXT_ENCODER")
         if not (folder / "index.json").is_file():
             raise FileNotFoundError(f"there is no index.json in {folder}. {remedy}")
-        self.index = read_json(folder / "index.json")
+        self.index = read_json(folder / "index.json", INDEX)
         self.embeddings = read_tensors(folder / "embeddings.safetensors")["embeddings"]   # (captions, D)
         self.text_drop = text_drop
         self.scale = self.index["latent_scale"]

@@ -28,7 +28,7 @@ def load_tae(source: Path | str) -> tuple[CausalTAE, Tensor | None, Tensor | Non
     """
     if Path(source).is_file():
         return load_published_tae(source), None, None
-    tensors, config = load_checkpoint(source)
+    tensors, config = load_checkpoint(source, required=["model"])
     if "mean" not in tensors or "std" not in tensors:
         raise ValueError(f"{source} is not a TAE checkpoint: it has no mean and std. "
                          "Make one: python train_causal_tae.py")
@@ -46,7 +46,7 @@ def load_ar(source: Path | str) -> tuple[StreamingTransformer, Sampling, str]:
     """An AR model -> the network, how to sample from it, and the name of its text encoder. As `load_tae`."""
     if Path(source).is_file():
         return load_published_ar(source), Sampling(), DEFAULT_TEXT_ENCODER
-    tensors, config = load_checkpoint(source)
+    tensors, config = load_checkpoint(source, required=["model"])
     if "sampling" not in config:
         raise ValueError(f"{source} is not an AR checkpoint: its config has no 'sampling'. "
                          "Make one: python train_t2m.py")

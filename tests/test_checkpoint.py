@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from utils.checkpoint import (load_checkpoint, load_torch, load_training_state, newest_whole, point, prune,
-                              save_checkpoint, step_folder, steps, write_whole)
+from utils.checkpoint import (load_checkpoint, load_torch, load_training_state, newest_whole, point, prune, read_json,
+                              save_checkpoint, step_folder, steps, write_json, write_whole)
 
 TENSORS = dict(weight=torch.arange(6.0).view(2, 3), half=torch.ones(2).half(), count=torch.tensor(3))
 STATE = dict(step=3, best=dict(value=float("inf")), optimizer=dict(moments=[torch.ones(400)]))
@@ -116,3 +116,10 @@ def test_runs(tmp_path):
     folder, state, damaged = newest_whole(tmp_path)
     assert folder == step_folder(tmp_path, 4) and state["step"] == 4
     assert "training.pt" in damaged[0] and "step-00000030" in damaged[1]
+
+
+def test_json_without_a_required_key_names_it(tmp_path):
+    write_json(tmp_path / "config.json", dict(model=1))
+    assert read_json(tmp_path / "config.json", ["model"]) == dict(model=1)
+    with pytest.raises(ValueError, match="config.json has no 'sampling', 'size'"):
+        read_json(tmp_path / "config.json", ["model", "sampling", "size"])

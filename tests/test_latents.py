@@ -26,8 +26,8 @@ def write_folder(folder: Path, clips: dict[str, dict]) -> Path:
         latents = np.stack([np.arange(count), np.full(count, count)], axis=1)
         np.save(folder / f"{name}.npy", np.concatenate([latents, [END]]).astype(np.float32))
         entries[name] = dict(split="train", group="", captions=[(1, 0.0, 0.0)]) | clip
-    write_json(folder / "index.json", dict(text_encoder="words", end_latent=END, latent_scale=SCALE,
-                                           stop_threshold=0.1, clips=entries))
+    write_json(folder / "index.json", dict(dataname="mocap_272", tae="0", text_encoder="words", end_latent=END,
+                                           latent_scale=SCALE, stop_threshold=0.1, clips=entries))
     embeddings = torch.arange(6).half()[:, None].repeat(1, 3)
     save_file({"embeddings": embeddings}, folder / "embeddings.safetensors")
     return folder

@@ -7,7 +7,7 @@ A run is a folder of them:  config.json  step-00001000/  step-00002000/  last ->
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,14 +73,14 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], config: dict
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_checkpoint(folder: str | Path, required: Iterable[str] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint folder: its tensors (on the CPU, floating ones as float32) and its config.
 
-    Raises FileNotFoundError if a file is missing, ValueError if one is damaged.
+    Raises FileNotFoundError if a file is missing, ValueError if one is damaged or the config lacks a `required` key.
     """
     folder = Path(folder)
     weights = _existing(folder, "model.safetensors")
-    config = read_json(_existing(folder, "config.json"))
+    config = read_json(_existing(folder, "config.json"), required)
     return read_tensors(weights), config
 
 
@@ -115,14 +115,16 @@ def load_torch(path: str | Path) -> Any:
                          f"({type(error).__name__}); use another checkpoint.") from error
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """Read a JSON object. Raises ValueError if the file is anything else."""
+def read_json(path: str | Path, required: Iterable[str] = ()) -> dict[str, Any]:
+    """Read a JSON object. Raises ValueError if the file is anything else, or lacks a `required` key."""
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:  # both decoders' errors are ValueErrors
         raise ValueError(f"{path} is not JSON ({error}); restore it or use another checkpoint.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}, expected a JSON object.")
+    if missing := [name for name in required if name not in values]:
+        raise ValueError(f"{path} has no {', '.join(map(repr, missing))}; restore it or make it anew.")
     return values
 
 
