@@ -18,15 +18,15 @@ def tiny_tae() -> CausalTAE:
 
 @pytest.mark.parametrize("kernel, stride, dilation", [(3, 1, 1), (3, 1, 9), (4, 2, 1), (1, 1, 1)])
 def test_convolution_equals_a_sum_over_the_past(kernel, stride, dilation):
-    layer, x = CausalConv1d(3, 2, kernel, stride, dilation), torch.randn(1, 3, 24)
+    layer, x = CausalConv1d(3, 2, kernel, stride, dilation), torch.randn(1, 24, 3)
     found = layer(x)
-    assert found.shape == (1, 2, 24 // stride)
+    assert found.shape == (1, 24 // stride, 2)
     for step in range(24 // stride):
         newest = (step + 1) * stride - 1
         seen = [newest - dilation * back for back in reversed(range(kernel))]
-        taps = torch.stack([x[0, :, frame] if frame >= 0 else torch.zeros(3) for frame in seen], dim=1)
+        taps = torch.stack([x[0, frame] if frame >= 0 else torch.zeros(3) for frame in seen], dim=1)
         expected = (layer.weight * taps).sum(dim=(1, 2)) + layer.bias
-        torch.testing.assert_close(found[0, :, step], expected)
+        torch.testing.assert_close(found[0, step], expected)
 
 
 @pytest.mark.parametrize("frame", [0, 3, 4, 17, 39])
