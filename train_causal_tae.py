@@ -14,7 +14,7 @@ from dataset.clips import Clip, load_clips, load_groups, load_statistics
 from dataset.windows import MotionWindows
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, gaussian_kl, sigma_nll
 from models.checkpoints import load_tae, tae_checkpoint
-from motion.representation_272 import ROOT, motion272_to_positions
+from motion.representation_272 import POSITIONS, ROOT, motion272_to_positions
 from options import opt, parse, to_json
 from options.models import TAE
 from options.training import Training
@@ -36,13 +36,16 @@ class TrainTAE:
     freeze_encoder: bool = opt(False, "train the decoder alone, so that latents made before stay valid")
     window: int = opt(64, "frames of a training window", flag="window-size")
     root_weight: float = opt(7.0, "weight of the root's channels in the loss", flag="root-loss")
+    position_weight: float = opt(0.0, "weight of a loss of the joints' positions in metres, where the far joints count "
+                                 "as much as they are seen to", flag="position-loss")
 
 
 PRESETS = {
     "full": TrainTAE(),                                                        # paper: MPJPE 22.9 mm on HumanML3D-272
     "small": TrainTAE(TAE(width=256), Training(                                # 5.1 M; ships for mocap_272
-        dataname="mocap_272", exp_name="tae_small", total_iter=8000, batch_size=64, lr=4e-4, warmup=300,
-        schedule="cosine", clip=0.0, eval_iter=2000, save_iter=1000, precision="bfloat16")),
+        dataname="mocap_272", exp_name="tae_small", total_iter=16_000, batch_size=64, lr=4e-4, warmup=300,
+        schedule="cosine", clip=0.0, balance=True, eval_iter=4000, save_iter=1000, precision="bfloat16"),
+        position_weight=2.0),
     "tiny": TrainTAE(TAE(width=32), Training(
         dataname="mocap_272", exp_name="tae_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, eval_iter=10,
         save_iter=10, print_iter=5)),
@@ -52,10 +55,12 @@ PRESETS = {
 class TAEObjective(nn.Module):
     """What DDP wraps: everything that needs gradients is inside this forward."""
 
-    def __init__(self, tae: CausalTAE, mean: Tensor, std: Tensor, root_weight: float):
+    def __init__(self, tae: CausalTAE, mean: Tensor, std: Tensor, root_weight: float,
+                 position_weight: float = 0.0):
         super().__init__()
-        self.tae, self.root_weight = tae, root_weight
+        self.tae, self.root_weight, self.position_weight = tae, root_weight, position_weight
         self.mean, self.std = mean, std
+        self.register_buffer("metres", std[POSITIONS], persistent=False)      # (66,) of one unit of each channel
 
     def forward(self, motion: Tensor, step: int) -> dict[str, Tensor]:
         """motion (B, T, 272), normalised. "loss" is minimised; all are logged. Sigma is each rank's own."""
@@ -63,8 +68,13 @@ class TAEObjective(nn.Module):
         ranks = world_size()                               # gradients are averaged over ranks; these are sums
         recon = ranks * sigma_nll(rebuilt, motion)
         root = ranks * sigma_nll(rebuilt[..., ROOT], motion[..., ROOT])
-        kl = gaussian_kl(mean, logvar)
-        return dict(loss=recon + kl + self.root_weight * root, recon=recon, root=root, kl=kl)
+        losses = dict(recon=recon, root=root, kl=gaussian_kl(mean, logvar))
+        loss = recon + losses["kl"] + self.root_weight * root
+        if self.position_weight:
+            losses["position"] = ranks * sigma_nll(rebuilt[..., POSITIONS] * self.metres,
+                                                   motion[..., POSITIONS] * self.metres)
+            loss = loss + self.position_weight * losses["position"]
+        return dict(loss=loss, **losses)
 
     def checkpoint(self):
         return tae_checkpoint(self.tae, self.mean, self.std)
@@ -104,7 +114,7 @@ def main():
         windows = MotionWindows(load_clips(*data, "train"), mean.numpy(), std.numpy(), config.window,
                                 load_groups(*data))
         clips = [clip for clip in load_clips(*data, "val") if len(clip.motion) >= FRAMES_PER_LATENT]
-        objective = TAEObjective(tae, mean, std, config.root_weight).to(device)
+        objective = TAEObjective(tae, mean, std, config.root_weight, config.position_weight).to(device)
         fit(objective, windows, config.training, to_json(config), best="mpjpe_mm",
             evaluate=lambda step: {"mpjpe_mm": reconstruction_mpjpe(tae, clips, mean.numpy(), std.numpy())})
 
