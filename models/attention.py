@@ -1,6 +1,7 @@
 """Transformer block with QK-norm: x += attention(rms(x)); x += swiglu(rms(x)).
 
-B rows, L positions, D width, H heads.
+B rows, L positions, D width, H heads. Positions (B, L, D) may come packed: only the N valid ones, (N, D), which is what
+norms and matrices then work on; `Padding` lays them out for the attention.
 """
 
 import math
@@ -36,6 +37,22 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
     return torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1).flatten(-2)
 
 
+class Padding:
+    """Which positions of (B, L) are valid, to take the others out and to put them back as zeros."""
+
+    def __init__(self, valid: Tensor):
+        self.shape = valid.shape                                          # (B, L)
+        self.rows = valid.flatten().nonzero()[:, 0]                       # (N,)
+
+    def remove(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (N, D)"""
+        return x.flatten(0, 1).index_select(0, self.rows)
+
+    def restore(self, x: Tensor) -> Tensor:
+        """(N, D) -> (B, L, D)"""
+        return x.new_zeros(self.shape.numel(), x.shape[-1]).index_copy(0, self.rows, x).unflatten(0, self.shape)
+
+
 class Attention(nn.Module):
     """Causal self-attention with L2-normalised queries and keys and a fixed scale log2(context^2 - context).
 
@@ -49,9 +66,13 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.register_buffer("scale", torch.tensor(math.log2(context ** 2 - context)))
 
-    def forward(self, x: Tensor, rope: Tensor, cache: dict | None = None) -> Tensor:
-        """x (B, L, D), rope (2, L, D/H/2) of these positions; `cache` holds keys and values of all earlier ones."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)    # (B, H, L, D/H) each
+    def forward(self, x: Tensor, rope: Tensor, cache: dict | None = None, padding: Padding | None = None) -> Tensor:
+        """x (B, L, D), or (N, D) with its `padding`; rope (2, L, D/H/2) of these positions; `cache` holds keys and
+        values of all earlier ones."""
+        qkv = self.qkv(x)
+        if padding is not None:
+            qkv = padding.restore(qkv)
+        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)    # (B, H, L, D/H) each
         q = (rotate(F.normalize(q.float(), dim=-1), rope) * self.scale).to(v.dtype)
         k = rotate(F.normalize(k.float(), dim=-1), rope).to(v.dtype)
         if cache is not None:
@@ -62,8 +83,8 @@ class Attention(nn.Module):
         hidden = torch.ones(new, every, dtype=torch.bool, device=x.device).triu(every - new + 1)
         # Plainly, because at 78 positions the fused kernel is slower on a CPU and no better elsewhere.
         weights = (q @ k.mT).float().masked_fill(hidden, -math.inf).softmax(dim=-1)       # (B, H, new, every)
-        x = weights.to(v.dtype) @ v
-        return self.out(x.transpose(1, 2).flatten(-2))
+        x = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                         # (B, new, D)
+        return self.out(x if padding is None else padding.remove(x))
 
 
 class SwiGLU(nn.Module):
@@ -90,6 +111,6 @@ class Block(nn.Module):
         self.norm_mlp = RMSNorm(width)
         self.mlp = SwiGLU(width)
 
-    def forward(self, x: Tensor, rope: Tensor, cache: dict | None = None) -> Tensor:
-        x = x + self.attention(self.norm_attention(x), rope, cache)
+    def forward(self, x: Tensor, rope: Tensor, cache: dict | None = None, padding: Padding | None = None) -> Tensor:
+        x = x + self.attention(self.norm_attention(x), rope, cache, padding)
         return x + self.mlp(self.norm_mlp(x))

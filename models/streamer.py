@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from models.attention import Block, RMSNorm, rope_table
+from models.attention import Block, Padding, RMSNorm, rope_table
 from models.head import DiffusionHead
 from options.models import AR
 
@@ -30,9 +30,17 @@ class StreamingTransformer(nn.Module):
         self.head = DiffusionHead(config.latent_dim, width, config.head_width, config.head_depth,
                                   config.prediction)
 
-    def forward(self, latents: Tensor, text: Tensor) -> Tensor:
-        """latents (B, L, C), L >= 0, and sentence embeddings text (B, text_dim) -> conditions (B, L+1, D)."""
-        return self.backbone(self.prefix(latents, text))
+    def forward(self, latents: Tensor, text: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """latents (B, L, C), L >= 0, and sentence embeddings text (B, text_dim) -> conditions (B, L+1, D).
+
+        With `lengths` (B,) only that many leading latents of each row count: the others cost nothing, and their
+        conditions are zero.
+        """
+        x = self.prefix(latents, text)
+        if lengths is None:
+            return self.backbone(x)
+        padding = Padding(torch.arange(x.shape[1], device=x.device) <= lengths[:, None])  # the text and the latents
+        return padding.restore(self.backbone(padding.remove(x), padding=padding))
 
     def prefix(self, latents: Tensor, text: Tensor) -> Tensor:
         """The embedded sequence [text, latents] (B, L+1, D)."""
@@ -41,12 +49,16 @@ class StreamingTransformer(nn.Module):
                              f"one of which is the text: give at most {self.config.context - 1}")
         return torch.cat([self.text_embed(text)[:, None], self.latent_embed(latents)], dim=1)
 
-    def backbone(self, x: Tensor, cache: list[dict] | None = None) -> Tensor:
-        """Embedded positions (B, L, D) -> conditions (B, L, D); `cache`, from new_cache(), holds the earlier ones."""
+    def backbone(self, x: Tensor, cache: list[dict] | None = None, padding: Padding | None = None) -> Tensor:
+        """Embedded positions (B, L, D), or (N, D) with their `padding`, -> as many conditions.
+
+        `cache`, from new_cache(), holds the earlier positions.
+        """
         past = cache[0]["k"].shape[2] if cache and cache[0] else 0
-        rope = rope_table(past, x.shape[1], self.config.width // self.config.heads, x.device)
+        count = padding.shape[1] if padding else x.shape[1]
+        rope = rope_table(past, count, self.config.width // self.config.heads, x.device)
         for block, block_cache in zip(self.blocks, cache or [None] * len(self.blocks)):
-            x = block(x, rope, block_cache)                               # (B, L, D)
+            x = block(x, rope, block_cache, padding)
         return self.out(self.norm(x))
 
     def new_cache(self) -> list[dict]:

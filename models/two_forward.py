@@ -19,6 +19,12 @@ def replaced_share(step: int, total_steps: int) -> float:
     return 1 - (1 + math.cos(math.pi * step / total_steps)) / 2
 
 
+@torch.compiler.disable    # else every step would be compiled anew, for its number
+def draw_replaced(count: int, step: int, total_steps: int, device: torch.device) -> Tensor:
+    """Which of `count` positions are replaced at this step."""
+    return torch.randperm(count, device=device)[:int(count * replaced_share(step, total_steps))]
+
+
 def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tensor, text: Tensor, step: int,
                      total_steps: int, context_lengths: Tensor | None = None,
                      draws: dict[str, Tensor] | None = None) -> Tensor:
@@ -40,7 +46,7 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
 
     chosen = draws.get("replaced_positions")
     if chosen is None:
-        chosen = torch.randperm(count, device=device)[:int(count * replaced_share(step, total_steps))]
+        chosen = draw_replaced(count, step, total_steps, device)
     replaced = scored & torch.zeros_like(position, dtype=torch.bool).index_fill(0, chosen, True)
 
     def draw(name: str, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,11 +58,11 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
     mixed = latents
     if replaced.any():                                     # only the rows that will be used are predicted
         with torch.no_grad():
-            conditions = model(latents[:, :-1], text)[replaced]                           # (rows, D)
+            conditions = model(latents[:, :-1], text, lengths - 1)[replaced]                           # (rows, D)
             t, noise = draw("first", replaced.flatten().nonzero()[:, 0])
             predicted = model.head.loss(latents[replaced], conditions, t, noise)[1]
         mixed = latents.masked_scatter(replaced[..., None], predicted.to(latents.dtype))
 
-    conditions = model(mixed[:, :-1], text)[scored].repeat(REPEATS, 1)                    # (rows, D)
+    conditions = model(mixed[:, :-1], text, lengths - 1)[scored].repeat(REPEATS, 1)                    # (rows, D)
     t, noise = draw("second", torch.arange(len(conditions), device=device))
     return model.head.loss(latents[scored].repeat(REPEATS, 1), conditions, t, noise)[0].mean()

@@ -97,6 +97,18 @@ def test_rows_do_not_mix():
         torch.testing.assert_close(model(latents[row:row + 1], text[row:row + 1]), together[row:row + 1])
 
 
+def test_padded_positions_count_for_nothing():
+    """With lengths the valid conditions are those of each row alone, and the others are zero."""
+    model, latents, text = tiny_ar(), torch.randn(3, 6, 4), torch.randn(3, 6)
+    lengths = torch.tensor([6, 0, 3])
+    latents[2, 3:] = torch.nan
+    found = model(latents, text, lengths)
+    for row, length in enumerate(lengths):
+        alone = model(latents[row:row + 1, :length], text[row:row + 1])
+        torch.testing.assert_close(found[row, :length + 1], alone[0])
+        assert not found[row, length + 1:].any()
+
+
 def test_published_size():
     with torch.device("meta"):
         model = StreamingTransformer(AR())
