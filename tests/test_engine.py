@@ -237,3 +237,14 @@ def test_the_run_stores_its_config(tmp_path):
     options = config(tmp_path)
     run = train(Objective(), options)
     assert json.loads((run / "config.json").read_text()) == to_json(options)
+
+
+def test_compile_is_asked_for_once_and_changes_no_name(tmp_path, monkeypatch):
+    """The compiler itself needs a C++ compiler, which a machine that runs the tests need not have."""
+    asked = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **how: asked.append((module, how)))
+    objective = Objective()
+    folder = train(objective, config(tmp_path, compile=True))
+    assert asked == [(objective, dict(dynamic=True))]
+    assert set(load_checkpoint(folder / "last")[0]) == set(objective.net.state_dict())
+    train(Objective(), config(tmp_path, compile=False))    # the same run, whichever way it goes on

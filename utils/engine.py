@@ -22,7 +22,7 @@ from utils.distributed import mean_over_ranks, rank, wait_for_all, world_size
 from utils.log import Log
 
 # Options that say where and how often, not what is learnt: a run may be resumed with others.
-FREE = {"out_dir", "exp_name", "data_root", "device", "workers", "eval_iter", "save_iter", "print_iter"}
+FREE = {"out_dir", "exp_name", "data_root", "device", "workers", "eval_iter", "save_iter", "print_iter", "compile"}
 
 Key = tuple[int, int, int]  # item of the data, step that draws it, its position in the global batch
 
@@ -52,6 +52,8 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
     optimizer = torch.optim.AdamW(parameters, config.lr, config.betas, fused=True,
                                   weight_decay=config.weight_decay)
     first_step, best_so_far = _resume(folder, objective, optimizer)
+    if config.compile:
+        objective.compile(dynamic=True)  # batches differ in length
     ddp = DistributedDataParallel(objective) if world_size() > 1 else objective
     log = Log(folder, first_step, config.total_iter, config.batch_size, device)
     try:
