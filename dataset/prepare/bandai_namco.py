@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dataset.captions import swap_left_right
 from dataset.prepare.folder import Trial, split_by_strata
-from dataset.prepare.grammar import Style, sentences
+from dataset.prepare.grammar import Style, free_sentences, sentences
 
 NAME = re.compile(r"dataset-([12])_([a-z-]+)_([a-z-]+)_(\d+)")
 LOW, MIDDLE = ("feminine", "elderly"), ("normal",)     # how high set 2's hands rise; the others go overhead
@@ -397,11 +397,16 @@ def content_phrases(content: str, style: str) -> list[str]:
 
 
 def captions(content: str, style: str, clip_id: str) -> list[str]:
-    """About six sentences for one clip. Most say its style; plain ones also come from styled clips."""
+    """About ten sentences for one clip. Most of the grammar's say its style; plain ones also come from styled clips.
+
+    The free ones let hands rise high, so that clips in which they do not have none.
+    """
     hands = content.startswith(("raise", "wave"))
     styled = 0.15 if style == "normal" else 0.9 if hands and style in LOW else 0.65
     gait = content in ("run", "dash") or content.startswith("walk")
-    return sentences(clip_id, content_phrases(content, style), STYLES[style], styled, gait)
+    free = [] if hands and style in LOW + MIDDLE else free_sentences(clip_id, content.removesuffix("-short"),
+                                                                                STYLES[style])
+    return sentences(clip_id, content_phrases(content, style), STYLES[style], styled, gait) + free
 
 
 def trials(source: Path) -> tuple[list[Trial], list[str]]:

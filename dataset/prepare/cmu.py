@@ -13,7 +13,7 @@ from pathlib import Path
 from dataset.captions import swap_left_right
 from dataset.prepare.bandai_namco import BRISK_WALKS, FAST_RUNS, PUNCHES, RUNS, TURNS_LEFT, WALKS
 from dataset.prepare.folder import Segment, Trial, split_by_strata
-from dataset.prepare.grammar import sentences
+from dataset.prepare.grammar import free_sentences, sentences
 
 NAME = re.compile(r"\d+_\d+")
 HUMANML3D_FPS = 20
@@ -297,9 +297,9 @@ def phrases_of(trial: str, description: str) -> tuple[str, list[str]]:
     return re.match(r"\w*", text)[0] or "other", [f"{{do}} this: {text}"]
 
 
-def captions(phrases: list[str], clip_id: str) -> list[str]:
-    """About six sentences for one clip."""
-    return sentences(clip_id, phrases)
+def captions(group: str, phrases: list[str], clip_id: str) -> list[str]:
+    """About ten sentences for one clip: six from the description's phrases and four about its group."""
+    return sentences(clip_id, phrases) + free_sentences(clip_id, group)
 
 
 def read_humanml3d(path: Path | None, default: Path) -> list[dict]:
@@ -347,7 +347,7 @@ def trials(source: Path, descriptions: Path, described: list[dict]) -> tuple[lis
     splits = split_by_strata({name: known[name][0] for name in files if name not in told}, val=0.06, test=0)
     for name, found in told.items():
         splits[name] = next(split for split in ("test", "val", "train") if split in found)
-    return [Trial(f"cmu_{name}", path, _skeleton_map(path), splits[name], group, partial(captions, phrases),
+    return [Trial(f"cmu_{name}", path, _skeleton_map(path), splits[name], group, partial(captions, group, phrases),
                   segments=tuple(segments.get(name, ())))
             for (name, path), (group, phrases) in zip(files.items(), known.values())], skipped
 

@@ -1,13 +1,19 @@
 """From labels to sentences: verb phrases, subjects and styles put together in many natural forms.
 
 A phrase marks its verbs with braces and the owner of a limb with @: "{raise} @ left hand and {lower} it".
-The owner becomes the, their, his, her or your, as the subject asks.
+The owner becomes the, their, his, her or your, as the subject asks. wordings.json holds, beside them, sentences
+that no grammar makes: small scenes, orders, comparisons, about 120 for each of the common labels.
 """
 
 import hashlib
+import json
 import random
 import re
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from dataset.captions import swap_left_right
 
 DOUBLED = {"run", "jog", "step", "put", "set", "trot", "get", "strut", "spin", "hop", "sit", "let", "bob",
            "swim", "slip", "nod", "grab", "cut", "skip", "clap", "stop", "drop", "pat", "plod", "bid", "chop",
@@ -19,6 +25,8 @@ SUBJECTS = ["a person"] * 8 + ["someone"] * 3 + ["the person"] * 3 + ["a man"] *
     "somebody", "a figure", "the figure", "a character", "the character", "a human", "an individual",
     "this person", "he", "they", "they", "a guy", "the subject", "the actor"]
 MEN = {"a man": "a woman", "the man": "the woman", "he": "she", "a guy": "a lady"}
+OF_MEN = re.compile(r"\b(he|his|him|himself|guy|guys|boy|boys|lad|sir|king|dad|daddy|father|grandad|grandpa|"
+                    r"grandfather|uncle|brother|son|gentleman|prince|mr|(?!woman|women|human)\w*m[ae]n)\b", re.IGNORECASE)
 REQUESTS = ["make the character {base}", "make a person {base}", "let the figure {base}",
             "have someone {base}", "show me a person who {third}", "show someone {gerund}",
             "i want to see a person {gerund}", "the character should {base}", "a motion of a person {gerund}",
@@ -123,3 +131,19 @@ def sentences(key: str, phrases: list[str], style: Style | None = None, styled: 
         if len(found) == count:
             break
     return list(found.values())
+
+
+@cache
+def wordings(label: str) -> tuple[str, ...]:
+    """The free sentences about a label; those of a right side are the left side's, swapped. () if there are none."""
+    known = json.loads(Path(__file__).with_name("wordings.json").read_text(encoding="utf-8"))
+    if label in known:
+        return tuple(known[label])
+    return tuple(swap_left_right(text) for text in known.get(swap_left_right(label), ()))
+
+
+def free_sentences(key: str, label: str, style: Style | None = None, count: int = 4) -> list[str]:
+    """Distinct sentences of `wordings(label)`, drawn by `key`; none that calls a woman a man."""
+    she = style is not None and style.pronoun == "she"
+    found = [text for text in wordings(label) if not (she and OF_MEN.search(text))]
+    return draws(f"{key} free").sample(found, min(count, len(found)))
