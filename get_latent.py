@@ -22,7 +22,7 @@ from models.text_encoder import DEFAULT_TEXT_ENCODER, TextEncoder
 from motion.representation_272 import DIM
 from options import opt, parse
 from options.training import DATASETS, DEVICES
-from utils.checkpoint import write_json, write_whole
+from utils.checkpoint import read_json, write_json, write_whole
 from utils.distributed import pick_device
 from utils.errors import run
 
@@ -31,7 +31,7 @@ SHORTEST = 40    # frames
 
 @dataclass(frozen=True)
 class GetLatent:
-    """Encode a data set for train_t2m.py."""
+    """Encode a data set for train_t2m.py; what an earlier run made of the same is kept."""
 
     tae: str = opt("output/causal_tae/last", "TAE: a checkpoint folder, or the authors' net_last.pth",
                    flag="resume-pth")
@@ -100,36 +100,71 @@ def main():
     end = encode(tae, [torch.zeros(FRAMES_PER_LATENT, DIM)], [torch.zeros(1, tae.config.latent_dim)])[0][0]   # (C,)
 
     clips = clips_by_split(config)
-    text_encoder = TextEncoder(config.text_encoder, device)          # before the long work, lest its name is wrong
-    (folder / "index.json").unlink(missing_ok=True)        # what it says is no longer so; the new one comes last
-    latents: dict[str, list[Tensor]] = {split: [] for split in clips}
-    for split, found in clips.items():
-        for clip, encoded in encode_clips(tae, found, mean, std, config.batch_size, config.seed):
-            latents[split].append(encoded)
-            with write_whole(folder / f"{clip.id}.npy") as path:
-                np.save(path, torch.cat([encoded, end[None]]).numpy())
-    nearest = float((torch.cat(latents["val"]) - end).norm(dim=-1).min())
-
     every = [clip for found in clips.values() for clip in found]
     number = {"": NO_TEXT}                                 # the empty text comes first: guidance needs it
     for clip in every:
         for caption in clip.captions:
             number.setdefault(caption.text, len(number))
-    print(f"embedding {len(number)} different captions with {config.text_encoder}")
-    embeddings = text_encoder(list(number), progress=True)
-    with write_whole(folder / "embeddings.safetensors") as path:
-        save_file({"embeddings": embeddings.half()}, path)
+    made_of = dict(latents=digest(fingerprint(tae), mean.numpy(), std.numpy(), config.seed,
+                                  *(part for clip in every for part in (clip.id, clip.motion))),
+                   embeddings=digest(config.text_encoder, *number))
+    kept = earlier(folder, made_of, [clip.id for clip in every])
+    text_encoder = None if "embeddings" in kept else TextEncoder(config.text_encoder, device)    # early: the name may
+    (folder / "index.json").unlink(missing_ok=True)        # be wrong. What it says is no longer so; a new one comes last
+
+    if "latents" in kept:
+        print(f"{len(every)} clips were encoded before")
+        scale, nearest = kept["latents"]
+    else:
+        latents: dict[str, list[Tensor]] = {split: [] for split in clips}
+        for split, found in clips.items():
+            for clip, encoded in encode_clips(tae, found, mean, std, config.batch_size, config.seed):
+                latents[split].append(encoded)
+                with write_whole(folder / f"{clip.id}.npy") as path:
+                    np.save(path, torch.cat([encoded, end[None]]).numpy())
+        scale = float(torch.cat(latents["train"]).std())
+        nearest = float((torch.cat(latents["val"]) - end).norm(dim=-1).min())
+    if text_encoder is None:
+        print(f"{len(number)} different captions were embedded before")
+    else:
+        print(f"embedding {len(number)} different captions with {config.text_encoder}")
+        embeddings = text_encoder(list(number), progress=True)
+        with write_whole(folder / "embeddings.safetensors") as path:
+            save_file({"embeddings": embeddings.half()}, path)
 
     groups = load_groups(*data)
     write_json(folder / "index.json", dict(
         dataname=config.dataname, tae=fingerprint(tae), text_encoder=config.text_encoder, end_latent=end.tolist(),
-        latent_scale=float(torch.cat(latents["train"]).std()),
+        latent_scale=scale,
         stop_threshold=nearest / 2,                        # half-way to the nearest latent of real motion
+        made_of=made_of,
         clips={clip.id: dict(split=split, group=groups.get(clip.id, ""),
                              captions=[(number[caption.text], caption.start, caption.end)
                                        for caption in clip.captions])
                for split, found in clips.items() for clip in found}))
     print(f"{len(every)} clips encoded into {folder}; the nearest real latent lies {nearest:.3f} from the end latent")
+
+
+def digest(*parts: object) -> str:
+    """A hash of strings, numbers and arrays."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part.tobytes() if isinstance(part, np.ndarray) else f"{part}\n".encode())
+    return found.hexdigest()
+
+
+def earlier(folder: Path, made_of: dict[str, str], ids: list[str]) -> dict[str, tuple[float, float] | bool]:
+    """What an earlier run left in `folder` and is still right: "embeddings", "latents" with their scale and the
+    distance of the nearest from the end latent."""
+    if not (folder / "index.json").is_file():
+        return {}
+    index, kept = read_json(folder / "index.json"), {}
+    known = index.get("made_of", {})
+    if known.get("embeddings") == made_of["embeddings"] and (folder / "embeddings.safetensors").is_file():
+        kept["embeddings"] = True
+    if known.get("latents") == made_of["latents"] and all((folder / f"{name}.npy").is_file() for name in ids):
+        kept["latents"] = index["latent_scale"], 2 * index["stop_threshold"]
+    return kept
 
 
 if __name__ == "__main__":
