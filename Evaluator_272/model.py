@@ -1,0 +1,125 @@
+"""The evaluator's networks: motions and sentences to Gaussians in one space, and back to motion for training.
+
+B clips, T frames, L positions, D channels of a latent, K channels of a token state.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.text_encoder import TextBackbone
+from motion.representation_272 import DIM
+from options.models import EvaluatorModel
+
+
+def sinusoids(count: int, channels: int, device: torch.device) -> Tensor:
+    """Positional encoding (count, channels): sines at even channels, cosines at odd, period up to 10000 * 2 pi."""
+    frequency = torch.exp(-math.log(10000) * torch.arange(0, channels, 2, device=device) / channels)
+    angle = torch.arange(count, device=device)[:, None] * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
+def padding_mask(lengths: Tensor, count: int) -> Tensor:
+    """(B, count) bool, true where a position is past its row's length."""
+    return torch.arange(count, device=lengths.device) >= lengths[:, None]
+
+
+class LatentEncoder(nn.Module):
+    """A sequence to the mean and the log-variance of one latent, read off two learned tokens in front of it."""
+
+    def __init__(self, config: EvaluatorModel):
+        super().__init__()
+        width = config.latent_dim
+        self.mean_token = nn.Parameter(torch.randn(width))
+        self.logvar_token = nn.Parameter(torch.randn(width))
+        self.dropout = nn.Dropout(config.dropout)
+        layer = nn.TransformerEncoderLayer(width, config.heads, config.feed_forward, config.dropout, "gelu",
+                                           batch_first=True)
+        self.blocks = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, L, D) of `lengths` (B,) valid positions -> mean, logvar (B, D)."""
+        tokens = torch.stack([self.mean_token, self.logvar_token]).to(x.dtype).expand(len(x), -1, -1)
+        x = torch.cat([tokens, x], dim=1)                                     # (B, 2 + L, D)
+        x = self.dropout(x + sinusoids(x.shape[1], x.shape[2], x.device))
+        x = self.blocks(x, src_key_padding_mask=padding_mask(lengths + 2, x.shape[1]))
+        return x[:, 0], x[:, 1]
+
+
+class MotionDecoder(nn.Module):
+    """A latent to a motion of a given length: positions ask, the one latent answers."""
+
+    def __init__(self, config: EvaluatorModel):
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        layer = nn.TransformerDecoderLayer(config.latent_dim, config.heads, config.feed_forward, config.dropout, "gelu",
+                                           batch_first=True)
+        self.blocks = nn.TransformerDecoder(layer, config.layers)
+        self.out = nn.Linear(config.latent_dim, DIM)
+
+    def forward(self, latent: Tensor, lengths: Tensor) -> Tensor:
+        """latent (B, D), lengths (B,) -> motion (B, longest, 272), zero past each length."""
+        count = int(lengths.max())
+        positions = sinusoids(count, latent.shape[1], latent.device).expand(len(latent), -1, -1)
+        hidden = padding_mask(lengths, count)
+        x = self.blocks(self.dropout(positions), latent[:, None], tgt_key_padding_mask=hidden)
+        return self.out(x).masked_fill(hidden[..., None], 0)
+
+
+class Evaluator(nn.Module):
+    """Motions and sentences to their places in one space, where a motion lies near the sentences that tell it."""
+
+    def __init__(self, config: EvaluatorModel, decodes: bool = True):
+        """decodes   whether it has the motion decoder, which only training needs"""
+        super().__init__()
+        self.config = config
+        self.motion_embed = nn.Linear(DIM, config.latent_dim)
+        self.motion_encoder = LatentEncoder(config)
+        self.text_embed = nn.Linear(config.text_dim, config.latent_dim)
+        self.text_encoder = LatentEncoder(config)
+        self.decoder = MotionDecoder(config) if decodes else None
+        self.backbone: TextBackbone | None = None                             # frozen, no module of this one
+
+    def motion_moments(self, motion: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """motion (B, T, 272), normalised, of `lengths` (B,) valid frames -> mean, logvar (B, D)."""
+        return self.motion_encoder(self.motion_embed(motion), lengths)
+
+    def text_moments(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Sentences (B) -> mean, logvar (B, D)."""
+        device = self.text_embed.weight.device
+        if self.backbone is None:
+            self.backbone = TextBackbone(self.config.text_backbone, device)
+            if self.backbone.dim != self.config.text_dim:
+                raise ValueError(f"the text backbone {self.config.text_backbone} gives {self.backbone.dim} channels, "
+                                 f"the evaluator reads {self.config.text_dim}: give the backbone it was trained with")
+        states, lengths = self.backbone(texts)
+        return self.text_encoder(self.text_embed(F.relu(states)), lengths)
+
+    @torch.no_grad()
+    def encode_motion(self, motion: Tensor, lengths: Tensor | Sequence[int]) -> Tensor:
+        """motion (B, T, 272), normalised as in training, of `lengths` valid frames -> means (B, D).
+
+        raises   ValueError for another shape, lengths outside 1 .. T, or a number that is not finite
+        """
+        if motion.ndim != 3 or motion.shape[-1] != DIM:
+            raise ValueError(f"motion has shape {tuple(motion.shape)}; expected (B, T, {DIM})")
+        device = self.motion_embed.weight.device
+        motion, lengths = motion.to(device), torch.as_tensor(lengths, device=device)
+        if lengths.shape != motion.shape[:1] or lengths.min() < 1 or lengths.max() > motion.shape[1]:
+            raise ValueError(f"lengths are {lengths.tolist()}; expected {len(motion)} numbers from 1 to "
+                             f"{motion.shape[1]}")
+        motion = motion.masked_fill(padding_mask(lengths, motion.shape[1])[..., None], 0)
+        if not motion.isfinite().all():
+            bad = (~motion.isfinite().all(dim=2).all(dim=1)).nonzero()[:, 0].tolist()
+            raise ValueError(f"the motions {bad} hold numbers that are not finite: leave them out and count them")
+        return self.motion_moments(motion, lengths)[0]
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Sentences (B) -> means (B, D). ValueError for an empty sentence."""
+        if any(not text.strip() for text in texts):
+            raise ValueError("a sentence to judge by is empty: give every motion a caption")
+        return self.text_moments(texts)[0]

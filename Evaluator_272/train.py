@@ -1,0 +1,130 @@
+"""Train the evaluator.
+
+python -m Evaluator_272.train --preset mocap_272
+torchrun --nproc-per-node 8 -m Evaluator_272.train --dataname t2m_272
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dataset.clips import load_clips, load_groups, load_statistics
+from dataset.pairs import MotionTexts
+from Evaluator_272.checkpoints import evaluator_checkpoint
+from Evaluator_272.losses import gaussian_kl, info_nce, rebuilt_error
+from Evaluator_272.model import Evaluator
+from models.causal_tae import sample_latents
+from models.text_encoder import TextBackbone, TextEncoder
+from options import opt, parse, to_json
+from options.models import EvaluatorModel
+from options.training import Training
+from utils.distributed import distributed
+from utils.engine import fit, seed_step, to_device
+from utils.errors import run
+from utils.metrics import r_precision
+
+SHORTEST, LONGEST = 60, 300      # frames
+BATCH = 32                       # motions that a text is told from in R-precision
+
+
+@dataclass(frozen=True)
+class TrainEvaluator:
+    """Train the evaluator. The defaults are the published ones."""
+
+    model: EvaluatorModel = EvaluatorModel()
+    training: Training = Training(exp_name="evaluator", total_iter=9_000, batch_size=256, lr=1e-4, warmup=0,
+                                  betas=(0.9, 0.999), weight_decay=0.01, eval_iter=500, save_iter=500)
+    sentence_encoder: str = opt("sentence-transformers/paraphrase-MiniLM-L6-v2",
+                                "tells captions that say nearly the same: a sentence-transformers name or folder")
+    rebuild_weight: float = opt(1.0, "weight of the motion decoded from either latent; 0: no decoder runs")
+    kl_weight: float = opt(1e-5, "weight of the four Kullback-Leibler terms")
+    latent_weight: float = opt(1e-5, "weight of the distance between the two latents")
+    contrast_weight: float = opt(0.1, "weight of InfoNCE")
+
+
+MINILM = EvaluatorModel(text_backbone="all-MiniLM-L6-v2", text_dim=384)
+
+PRESETS = {
+    "full": TrainEvaluator(),                                                  # about 100 epochs of HumanML3D-272
+    "mocap_272": TrainEvaluator(MINILM, Training(                              # ships
+        dataname="mocap_272", exp_name="evaluator_mocap_272", total_iter=2500, batch_size=64, lr=3e-4, warmup=100,
+        schedule="cosine", weight_decay=0.01, clip=1.0, balance=True, eval_iter=250, save_iter=250,
+        precision="bfloat16"), sentence_encoder="all-MiniLM-L6-v2"),
+    "tiny": TrainEvaluator(
+        EvaluatorModel("all-MiniLM-L6-v2", 384, latent_dim=32, feed_forward=32, layers=1, heads=2),
+        Training(dataname="mocap_272", exp_name="evaluator_tiny", total_iter=4, batch_size=4, lr=1e-3, warmup=1,
+                 eval_iter=2, save_iter=2, print_iter=2), sentence_encoder="all-MiniLM-L6-v2"),
+}
+
+
+class EvaluatorObjective(nn.Module):
+    """What DDP wraps: both encoders, the decoder and all losses."""
+
+    def __init__(self, evaluator: Evaluator, sentence_encoder: TextEncoder, mean: Tensor, std: Tensor,
+                 config: TrainEvaluator):
+        super().__init__()
+        self.evaluator, self.sentence_encoder, self.config = evaluator, sentence_encoder, config
+        self.mean, self.std = mean, std
+
+    def forward(self, batch: dict, step: int) -> dict[str, Tensor]:
+        """batch: motion (B, T, 272), normalised, lengths (B,), text: B sentences, as MotionTexts collates them."""
+        motion, lengths, config = batch["motion"], batch["lengths"], self.config
+        of_motion = mean, logvar = tuple(x.float() for x in self.evaluator.motion_moments(motion, lengths))
+        of_text = text_mean, text_logvar = tuple(x.float() for x in self.evaluator.text_moments(batch["text"]))
+        captions = self.sentence_encoder(batch["text"]).to(motion.device)
+        nothing = torch.zeros_like(mean), torch.zeros_like(logvar)                       # N(0, 1)
+        latents = [sample_latents(*moments) for moments in (of_motion, of_text)]
+        losses = dict(
+            kl=sum(gaussian_kl(*one, *other) for one, other in
+                   ((of_text, of_motion), (of_motion, of_text), (of_text, nothing), (of_motion, nothing))),
+            latent=nn.functional.smooth_l1_loss(*latents),
+            contrast=info_nce(text_mean, mean, captions))
+        loss = (config.kl_weight * losses["kl"] + config.latent_weight * losses["latent"]
+                + config.contrast_weight * losses["contrast"])
+        if config.rebuild_weight:
+            losses["rebuild"] = sum(rebuilt_error(self.evaluator.decoder(latent, lengths).float(), motion, lengths)
+                                    for latent in latents)
+            loss = loss + config.rebuild_weight * losses["rebuild"]
+        return dict(loss=loss, **losses)
+
+    def checkpoint(self):
+        return evaluator_checkpoint(self.evaluator, self.mean, self.std)
+
+
+def retrieval(evaluator: Evaluator, pairs: MotionTexts, device: torch.device, seed: int) -> dict[str, float]:
+    """R@1 to R@3 among 32 motions, for one caption of every motion, in an order and with captions set by `seed`."""
+    rng = np.random.default_rng(seed)
+    order, found = rng.permutation(len(pairs)), []
+    size = min(BATCH, len(pairs))
+    for first in range(0, len(pairs) - size + 1, size):
+        batch = to_device(pairs.collate([pairs.sample(int(index), rng) for index in order[first:first + size]]), device)
+        found.append(r_precision(evaluator.encode_text(batch["text"]).cpu().numpy(),
+                                 evaluator.encode_motion(batch["motion"], batch["lengths"]).cpu().numpy(),
+                                 top_k=min(3, size)))
+    return {f"R@{k}": float(share) for k, share in enumerate(np.mean(found, axis=0), start=1)}
+
+
+def main():
+    config = parse(PRESETS)
+    data = config.training.dataname, config.training.data_root
+    with distributed(config.training.device) as device:
+        seed_step(config.training.seed)
+        evaluator = Evaluator(config.model, decodes=config.rebuild_weight > 0).to(device)
+        evaluator.backbone = TextBackbone(config.model.text_backbone, device)  # before the long work, lest it is wrong
+        mean, std = load_statistics(*data)
+        train = MotionTexts(load_clips(*data, "train"), mean, std, SHORTEST, LONGEST, True, load_groups(*data))
+        val = MotionTexts(load_clips(*data, "val"), mean, std, SHORTEST, LONGEST, crop=True)
+        objective = EvaluatorObjective(evaluator, TextEncoder(config.sentence_encoder, device),
+                                       torch.from_numpy(mean), torch.from_numpy(std), config)
+
+        def evaluate(step: int) -> dict[str, float]:
+            found = retrieval(evaluator, val, device, config.training.seed)
+            return found | dict(missed=1 - found["R@1"])
+
+        fit(objective, train, config.training, to_json(config), evaluate, best="missed")
+
+
+if __name__ == "__main__":
+    run(main)
