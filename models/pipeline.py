@@ -61,23 +61,28 @@ class MotionStreamer:
         """
         return self.generate_batch([text], [seed], length, guidance, temperature)[0]
 
-    def generate_batch(self, texts: Sequence[str], seeds: Sequence[int], length: int | None = None,
-                       guidance: float | None = None, temperature: float | None = None) -> list[np.ndarray]:
+    def generate_batch(self, texts: Sequence[str], seeds: Sequence[int],
+                       length: int | Sequence[int | None] | None = None, guidance: float | None = None,
+                       temperature: float | None = None) -> list[np.ndarray]:
         """Sentences and seeds, one each -> motions [(T_i, 272)]. A motion does not depend on its neighbours.
 
+        length  as in `generate`, one for all or one for each
         raises  ValueError for an empty sentence or a length outside 1 .. longest
         """
-        if len(texts) != len(seeds):
-            raise ValueError(f"{len(texts)} sentences and {len(seeds)} seeds: expected one seed for each sentence")
+        wanted = [length] * len(texts) if length is None or isinstance(length, int) else list(length)
+        if not len(texts) == len(seeds) == len(wanted):
+            raise ValueError(f"{len(texts)} sentences, {len(seeds)} seeds and {len(wanted)} lengths: expected one seed "
+                             "and one length for each sentence")
         for text in texts:
             if not text.strip():
                 raise ValueError("the prompt is empty: say what the character does, e.g. --text 'a person walks'")
-        self.check_length(length)
+        for frames in wanted:
+            self.check_length(frames)
         guidance = self.sampling.guidance if guidance is None else guidance
         temperature = self.sampling.temperature if temperature is None else temperature
-        latents, lengths = self.draw_latents(self.text_encoder([*texts, ""]), seeds, length, guidance, temperature)
+        latents, lengths = self.draw_latents(self.text_encoder([*texts, ""]), seeds, wanted, guidance, temperature)
         motions = self.decode(latents)
-        frames = [length or count * FRAMES_PER_LATENT for count in lengths]
+        frames = [given or count * FRAMES_PER_LATENT for given, count in zip(wanted, lengths)]
         return [motion[:count].cpu().numpy() for motion, count in zip(motions, frames)]
 
     def check_length(self, length: int | None) -> None:
@@ -86,11 +91,11 @@ class MotionStreamer:
             raise ValueError(f"a length of {length} frames: expected 1 to {self.longest} (30 frames are one second)")
 
     @torch.no_grad()
-    def draw_latents(self, embeddings: Tensor, seeds: Sequence[int], length: int | None, guidance: float,
+    def draw_latents(self, embeddings: Tensor, seeds: Sequence[int], wanted: Sequence[int | None], guidance: float,
                      temperature: float) -> tuple[Tensor, list[int]]:
         """Embeddings (B+1, D), the empty text's last -> latents (B, L, C) in the AR model's units, and each length.
 
-        Without `length` a motion ends before its first latent near the end latent, but has at least one.
+        wanted  frames of each; one of None ends before its first latent near the end latent, but has at least one
         """
         embeddings = embeddings.to(self.device)
         text, empty = embeddings[:-1], embeddings[-1:].expand(len(seeds), -1)
@@ -101,13 +106,13 @@ class MotionStreamer:
             rows = torch.stack([torch.randn(shape, generator=generator) for generator in noise], dim=1)
             return rows[0].to(self.device), rows[1:].to(self.device)
 
-        limit = -(-(length or self.longest) // FRAMES_PER_LATENT)
+        lengths = [-(-(frames or self.longest) // FRAMES_PER_LATENT) for frames in wanted]
         end = torch.tensor(self.sampling.end_latent, device=self.device)
-        latents, lengths = [], [limit] * len(seeds)
+        latents = []
         for latent in self.ar.stream(text, empty, guidance=guidance, temperature=temperature, draw=draw):
             distance = (latent * self.sampling.latent_scale - end).norm(dim=-1)
             for row in (distance < self.sampling.stop_threshold).nonzero()[:, 0].tolist():
-                if length is None and latents:
+                if wanted[row] is None and latents:
                     lengths[row] = min(lengths[row], len(latents))
             latents.append(latent)
             if len(latents) >= max(lengths):

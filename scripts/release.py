@@ -1,31 +1,55 @@
 """Pack trained checkpoints for shipping: matrices in float16, one folder that MotionStreamer.from_pretrained loads.
 
 python -m scripts.release --tae output/tae_small/best --ar output/t2m_small/last --guidance 3 --out weights/mocap_small
+python -m scripts.release --evaluator output/evaluator_mocap_272/best --out weights/evaluator_mocap_272
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
+from Evaluator_272.checkpoints import evaluator_checkpoint, load_evaluator
 from models.checkpoints import ar_checkpoint, load_ar, load_tae, tae_checkpoint
 from options import opt, parse
 from utils.checkpoint import save_checkpoint
 from utils.errors import run
 
+Parts = tuple[dict[str, Tensor], dict]    # tensors and config, as save_checkpoint takes them
+
 
 @dataclass(frozen=True)
 class Release:
-    """Pack a TAE and an AR model for shipping."""
+    """Pack a TAE and an AR model for shipping, or an evaluator."""
 
     tae: str = opt("output/tae_small/best", "TAE checkpoint")
     ar: str = opt("output/t2m_small/last", "AR checkpoint")
     guidance: float | None = opt(None, "guidance to store as the default; None: as in the checkpoint")
     temperature: float | None = opt(None, "temperature to store as the default; None: as in the checkpoint")
     stop_threshold: float | None = opt(None, "distance to the end latent at which a motion ends; None: likewise")
+    evaluator: str | None = opt(None, "evaluator checkpoint, to pack this instead, without its decoder")
     out: str = opt("weights/mocap_small", "folder to write")
 
 
 def main():
     config = parse({"default": Release()})
+    packed = {".": evaluator_parts(config.evaluator)} if config.evaluator else generator_parts(config)
+    for name, (tensors, stored) in packed.items():
+        tensors = {key: tensor.half() if tensor.ndim > 1 else tensor for key, tensor in tensors.items()}
+        save_checkpoint(Path(config.out) / name, tensors, stored)
+    size = sum(path.stat().st_size for path in Path(config.out).rglob("*") if path.is_file())
+    print(f"{config.out}: {size / 1e6:.1f} MB")
+
+
+def evaluator_parts(source: str) -> Parts:
+    evaluator, mean, std = load_evaluator(source)
+    if mean is None:
+        raise ValueError(f"{source} is the authors' file, which eval_t2m.py loads as it is: give one of ours")
+    tensors, stored = evaluator_checkpoint(evaluator, mean, std)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith("decoder.")}, stored
+
+
+def generator_parts(config: Release) -> dict[str, Parts]:
     model, sampling, text_encoder = load_ar(config.ar)
     chosen = {name: value for name in ("guidance", "temperature", "stop_threshold")
               if (value := getattr(config, name)) is not None}
@@ -33,12 +57,7 @@ def main():
     tae, mean, std = load_tae(config.tae)
     if mean is None:
         raise ValueError(f"{config.tae} is the authors' file, which MotionStreamer loads as it is: give one of ours")
-    for name, (tensors, stored) in dict(tae=tae_checkpoint(tae, mean, std),
-                                        ar=ar_checkpoint(model, sampling, text_encoder)).items():
-        tensors = {key: tensor.half() if tensor.ndim > 1 else tensor for key, tensor in tensors.items()}
-        save_checkpoint(Path(config.out) / name, tensors, stored)
-    size = sum(path.stat().st_size for path in Path(config.out).rglob("*") if path.is_file())
-    print(f"{config.out}: {size / 1e6:.1f} MB")
+    return dict(tae=tae_checkpoint(tae, mean, std), ar=ar_checkpoint(model, sampling, text_encoder))
 
 
 if __name__ == "__main__":

