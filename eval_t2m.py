@@ -1,10 +1,10 @@
 """Evaluate: the row of a model next to the row of the real motions (MotionStreamer, tables 1 to 3).
 
 python eval_t2m.py --target t2m --dataname mocap_272
-torchrun --nproc-per-node 8 eval_t2m.py --target tae --resume-pth Causal_TAE/net_last.pth --evaluator 'Evaluator_272/epoch=99.ckpt' --dataname t2m_272
+torchrun --nproc-per-node 8 eval_t2m.py --target tae --resume-pth output/tae_small/last
 
-Protocol: clips of 60 to 299 frames of the test split, cut to whole latents; in every repetition one caption is drawn for
-each, and batches of 32 in a random order; the last short batch is dropped. Means of 20 repetitions, 95% intervals.
+Protocol: clips of 60 to 299 frames of the test split, cut to whole latents; in every repetition one caption is drawn
+for each, and batches of 32 in a random order; the last short batch is dropped. Means of 20 repetitions, 95% intervals.
 `--target latency` measures the paper's figure 3 instead: seconds until the first frame against the number of frames.
 N motions, D channels of an embedding.
 """
@@ -24,13 +24,13 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from dataset.clips import load_clips, load_statistics
-from dataset.pairs import Item, MotionTexts
+from dataset.pairs import POOL, SHORTEST, Item, MotionTexts
 from Evaluator_272.checkpoints import load_evaluator
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_ar, load_tae
 from models.pipeline import MotionStreamer
 from models.text_encoder import TextEncoder
-from motion.representation_272 import motion272_to_positions
+from motion.representation_272 import DIM, motion272_to_positions
 from options import opt, parse, to_json
 from options.training import DATASETS, DEVICES
 from utils import metrics
@@ -39,8 +39,7 @@ from utils.distributed import distributed, gather, rank, world_size
 from utils.errors import run
 
 SHIPPED = Path(__file__).parent / "weights"
-SHORTEST, LONGEST = 60, 299        # frames
-POOL = 32                          # motions that a text is told from in R-precision
+LONGEST = 299                      # frames
 MULTIMODALITY_PAIRS = 10
 TARGETS = ("truth", "tae", "t2m", "latency")
 LATENCY_FRAMES = (32, 64, 96, 128, 160, 192, 224, 256, 288)
@@ -82,7 +81,7 @@ class Judge:
             mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
         self.mean, self.std = mean.numpy(), std.numpy()
         self.batch, self.kept = config.batch, config.out / "kept"
-        self.hash = hash_of_file(config.evaluator)
+        self.hash = hash_of(config.evaluator, self.mean, self.std)
 
     def motions(self, motions: Sequence[np.ndarray]) -> np.ndarray:
         """motions (T_i, 272), denormalised -> (N, D)"""
@@ -95,11 +94,12 @@ class Judge:
         return self.evaluator.encode_text(texts).cpu().numpy()
 
     def kept_or(self, key: Sequence, count: int, compute, what: str) -> np.ndarray:
-        """The rows (count, ...) that an earlier run kept under `key`, or `compute(indices)` in batches over all ranks."""
+        """The rows (count, ...) that an earlier run kept under `key`, or `compute(indices)` by batches over the ranks."""
         digest = hashlib.sha256(repr([self.hash, *key]).encode()).hexdigest()[:24]
         path = self.kept / f"{digest}.npy"
-        if path.is_file():
-            return np.load(path, allow_pickle=False)
+        kept = gather(np.load(path, allow_pickle=False) if rank() == 0 and path.is_file() else None)[0]
+        if kept is not None:                              # as rank 0 sees it, so that all ranks go the same way
+            return kept
         parts = [range(first, min(first + self.batch, count)) for first in range(0, count, self.batch)]
         mine = tqdm(parts[rank()::world_size()], desc=what, unit="batch", disable=None if rank() == 0 else True)
         found = {part.start: compute(part) for part in mine}
@@ -111,23 +111,26 @@ class Judge:
         return rows
 
 
-def hash_of_file(source: Path) -> str:
-    """sha256 of a checkpoint's weights."""
-    path = source / "model.safetensors" if source.is_dir() else source
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def hash_of(source: Path, *statistics: np.ndarray) -> str:
+    """sha256 of a checkpoint: its weights, its config and the statistics that it is used with."""
+    paths = [source / "model.safetensors", source / "config.json"] if source.is_dir() else [source]
+    found = hashlib.sha256()
+    for part in [*(path.read_bytes() for path in paths), *(values.tobytes() for values in statistics)]:
+        found.update(part)
+    return found.hexdigest()
 
 
-def test_items(config: EvalT2M) -> list[Item]:
+def read_items(config: EvalT2M) -> list[Item]:
     """What is evaluated on, longest first so that batches are of like length, cut to whole latents."""
     clips = load_clips(config.dataname, config.data_root, config.split)
-    pairs = MotionTexts(clips, np.zeros(272), np.ones(272), SHORTEST, LONGEST)
+    pairs = MotionTexts(clips, np.zeros(DIM), np.ones(DIM), SHORTEST, LONGEST)
     items = sorted(pairs.items, key=lambda item: (-len(item.motion), item.id))
     if config.limit is not None:
         chosen = np.random.default_rng(config.seed).permutation(len(items))[:config.limit]
         items = [items[index] for index in sorted(chosen)]
     if len(items) < POOL:
         raise ValueError(f"{len(items)} motions to evaluate on; expected at least {POOL}, among which a text finds its "
-                         "own: give a larger --limit or another --split")
+                         "own: give another --split")
     return [Item(item.id, item.motion[:len(item.motion) // FRAMES_PER_LATENT * FRAMES_PER_LATENT], item.texts,
                  item.group) for item in items]
 
@@ -147,9 +150,7 @@ def row(real: np.ndarray, motions: np.ndarray, texts: np.ndarray, everyone: np.n
     "FID halves" compares one random half of the real motions with these of the other half, so that the real motions'
     own value tells how small it can be for so many.
     """
-    pools = range(0, len(motions), POOL)
-    precision = np.mean([metrics.r_precision(texts[first:first + POOL], motions[first:first + POOL])
-                         for first in pools], axis=0)
+    precision = metrics.pooled_r_precision(texts, motions, POOL)
     half, other = np.split(rng.permutation(len(motions) // 2 * 2), 2)
     return {"FID": metrics.frechet_distance(everyone, motions),
             "FID halves": metrics.frechet_distance(real[half], motions[other]),
@@ -186,10 +187,10 @@ def generate(model: MotionStreamer, judge: Judge, texts: Sequence[str], lengths:
 
 def evaluate(config: EvalT2M, device: torch.device) -> dict:
     """Everything that is printed and written: each row's metrics, mean and half-width of the 95% interval."""
-    judge, items = Judge(config, device), test_items(config)
+    judge, items = Judge(config, device), read_items(config)
     data = hashlib.sha256()
     for item in items:
-        data.update(item.id.encode() + item.motion.tobytes())
+        data.update(repr([item.id, item.texts]).encode() + item.motion.tobytes())
     data = data.hexdigest()
     hashes = dict(evaluator=judge.hash, data=data)
 
@@ -203,12 +204,13 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
         tae, mean, std = load_tae(config.resume_pth)
         if mean is None:
             mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
-        hashes["tae"] = hash_of_file(config.resume_pth)
+        hashes["tae"] = hash_of(config.resume_pth, mean.numpy(), std.numpy())
         rebuilt = judge.kept_or(["tae", data, hashes["tae"]], len(items), partial(
             rebuild, tae.to(device), mean.numpy(), std.numpy(), judge, items), "rebuilt motions")
     if config.target == "t2m":
         model = load_model(config, device)
-        hashes |= dict(tae=hash_of_file(config.resume_pth), ar=hash_of_file(config.resume_trans))
+        hashes |= dict(tae=hash_of(config.resume_pth, model.mean.cpu().numpy(), model.std.cpu().numpy()),
+                       ar=hash_of(config.resume_trans))
 
     repetitions: dict[str, list[dict[str, float]]] = {"real": []}
     for repetition in range(config.repetitions):
@@ -223,14 +225,15 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
         if config.target == "truth":                      # what a judge that knows nothing would say
             add("real, captions shuffled", real, np.random.default_rng([config.seed, repetition, 2]).permutation(texts))
         if rebuilt is not None:
-            add("tae", rebuilt[order, :-1], MPJPE=float(rebuilt[order, -1].mean()))
+            frames = [len(items[index].motion) for index in order]
+            add("tae", rebuilt[order, :-1], MPJPE=float(np.average(rebuilt[order, -1], weights=frames)))
         if model is not None:
             made = generated(config, judge, model, hashes, items, order, captions, repetition)
             add("t2m", made, **multimodality(config, judge, model, hashes, items, order, captions, repetition))
 
     rows = {name: {metric: metrics.mean_and_interval([one[metric] for one in found]) for metric in found[0]}
             for name, found in repetitions.items()}
-    return dict(rows=rows, motions=len(items), dimensions=everyone.shape[1], config=to_json(config), sha256=hashes,
+    return dict(rows=rows, motions=len(order), dimensions=everyone.shape[1], config=to_json(config), sha256=hashes,
                 versions=versions())
 
 
@@ -307,7 +310,14 @@ def measure_latency(config: EvalT2M, device: torch.device) -> dict:
              for frames in tqdm(LATENCY_FRAMES, unit="length")]
     first, last = np.median(times, axis=1).T.tolist()
     return dict(frames=LATENCY_FRAMES, first_frame_s=first, last_frame_s=last, config=to_json(config),
-                device=str(device), threads=torch.get_num_threads(), versions=versions())
+                device=str(device), threads=torch.get_num_threads(), versions=versions(),
+                sha256=dict(tae=hash_of(config.resume_pth), ar=hash_of(config.resume_trans)))
+
+
+def latency_lines(report: dict) -> str:
+    times = zip(report["frames"], report["first_frame_s"], report["last_frame_s"])
+    return "\n".join(f"{frames:4} frames: the first after {first:.3f} s, the last after {last:.3f} s"
+                     for frames, first, last in times)
 
 
 def plot_latency(report: dict, path: Path) -> None:
@@ -327,32 +337,37 @@ def versions() -> dict[str, str]:
     return dict(python=platform.python_version(), torch=torch.__version__, numpy=np.__version__)
 
 
+def publish(config: EvalT2M, report: dict, text: str, scalars: dict[str, float]) -> None:
+    """Print `text`, write the report whole, and append the scalars to TensorBoard, one step for each evaluation."""
+    print(text)
+    write_json(config.out / f"{config.target}.json", report)
+    number = len(list(config.out.glob("events.out.tfevents*")))
+    with SummaryWriter(str(config.out)) as writer:
+        for name, value in scalars.items():
+            writer.add_scalar(name, value, number)
+    print(f"written to {config.out / config.target}.json")
+
+
 def main():
     config = parse({"default": EvalT2M()})
-    for name in ("repetitions", "batch"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"--{name} is {getattr(config, name)}; expected 1 or more.")
-    if config.multimodality_texts and config.multimodality_motions < 2 * MULTIMODALITY_PAIRS:
-        raise ValueError(f"--multimodality-motions is {config.multimodality_motions}; expected at least "
-                         f"{2 * MULTIMODALITY_PAIRS}, for {MULTIMODALITY_PAIRS} pairs")
+    for name, least in dict(repetitions=1, batch=1, limit=POOL, multimodality_texts=0,
+                            multimodality_motions=MULTIMODALITY_PAIRS).items():
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name.replace('_', '-')} is {value}; expected {least} or more.")
     with distributed(config.device) as device:
         if config.target == "latency":
-            report = measure_latency(config, device)
-            for frames, first, last in zip(report["frames"], report["first_frame_s"], report["last_frame_s"]):
-                print(f"{frames:4} frames: the first after {first:.3f} s, the last after {last:.3f} s")
-            write_json(config.out / "latency.json", report)
-            plot_latency(report, config.out / "latency.png")
-            print(f"written to {config.out / 'latency.json'} and {config.out / 'latency.png'}")
+            if rank() == 0:                                               # others would only disturb the clock
+                report = measure_latency(config, device)
+                plot_latency(report, config.out / "latency.png")
+                publish(config, report, latency_lines(report), {
+                    f"latency/{name}": report[name][-1] for name in ("first_frame_s", "last_frame_s")})
             return
         report = evaluate(config, device)
         if rank() == 0:
-            print(table(report))
-            write_json(config.out / f"{config.target}.json", report)
-            with SummaryWriter(str(config.out)) as writer:
-                for name, found in report["rows"].items():
-                    for metric, (mean, _) in found.items():
-                        writer.add_scalar(f"{metric}/{name}".replace(" ", "_"), mean, 0)
-            print(f"written to {config.out / config.target}.json")
+            publish(config, report, table(report), {
+                f"{metric}/{name}".replace(" ", "_"): mean
+                for name, found in report["rows"].items() for metric, (mean, _) in found.items()})
 
 
 if __name__ == "__main__":

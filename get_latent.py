@@ -106,11 +106,13 @@ def main():
         for caption in clip.captions:
             number.setdefault(caption.text, len(number))
     made_of = dict(latents=digest(fingerprint(tae), mean.numpy(), std.numpy(), config.seed,
-                                  *(part for clip in every for part in (clip.id, clip.motion))),
-                   embeddings=digest(config.text_encoder, *number))
+                                  *(part for split, found in clips.items() for clip in found
+                                    for part in (split, clip.id, clip.motion))),
+                   embeddings=digest(config.text_encoder, *weights_in(config.text_encoder), *number))
     kept = earlier(folder, made_of, [clip.id for clip in every])
-    text_encoder = None if "embeddings" in kept else TextEncoder(config.text_encoder, device)    # early: the name may
-    (folder / "index.json").unlink(missing_ok=True)        # be wrong. What it says is no longer so; a new one comes last
+    # Loaded before the long work, lest its name is wrong.
+    text_encoder = None if "embeddings" in kept else TextEncoder(config.text_encoder, device)
+    (folder / "index.json").unlink(missing_ok=True)        # what it says is no longer so; the new one comes last
 
     if "latents" in kept:
         print(f"{len(every)} clips were encoded before")
@@ -136,7 +138,7 @@ def main():
     write_json(folder / "index.json", dict(
         dataname=config.dataname, tae=fingerprint(tae), text_encoder=config.text_encoder, end_latent=end.tolist(),
         latent_scale=scale,
-        stop_threshold=nearest / 2,                        # half-way to the nearest latent of real motion
+        nearest=nearest, stop_threshold=nearest / 2,       # half-way to the nearest latent of real motion
         made_of=made_of,
         clips={clip.id: dict(split=split, group=groups.get(clip.id, ""),
                              captions=[(number[caption.text], caption.start, caption.end)
@@ -153,6 +155,12 @@ def digest(*parts: object) -> str:
     return found.hexdigest()
 
 
+def weights_in(name: str) -> list[str]:
+    """Names, sizes and times of a text encoder's files, if it is a folder: their content may change."""
+    files = sorted(path for path in Path(name).rglob("*") if path.is_file()) if Path(name).is_dir() else []
+    return [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+
+
 def earlier(folder: Path, made_of: dict[str, str], ids: list[str]) -> dict[str, tuple[float, float] | bool]:
     """What an earlier run left in `folder` and is still right: "embeddings", "latents" with their scale and the
     distance of the nearest from the end latent."""
@@ -163,7 +171,7 @@ def earlier(folder: Path, made_of: dict[str, str], ids: list[str]) -> dict[str, 
     if known.get("embeddings") == made_of["embeddings"] and (folder / "embeddings.safetensors").is_file():
         kept["embeddings"] = True
     if known.get("latents") == made_of["latents"] and all((folder / f"{name}.npy").is_file() for name in ids):
-        kept["latents"] = index["latent_scale"], 2 * index["stop_threshold"]
+        kept["latents"] = index["latent_scale"], index["nearest"]
     return kept
 
 

@@ -30,7 +30,7 @@ class TrainT2M:
     training: Training = Training(
         exp_name="t2m", total_iter=100_000, batch_size=256, lr=1e-4, warmup=10_000, schedule="cosine",
         betas=(0.9, 0.999), weight_decay=1e-6, eval_iter=10_000, save_iter=10_000)
-    start: str | None = opt(None, "AR model to start from, of the same sizes: a checkpoint folder, or the authors' file",
+    start: str | None = opt(None, "AR model to start from, of the same sizes: a checkpoint folder or the authors' file",
                             flag="resume-trans")
     tae: str | None = opt(None, "TAE that must have made the latents", flag="resume-pth")
     latent_dir: str = opt("humanml3d_272/t2m_latents", "latent folder that get_latent.py made")
@@ -44,7 +44,7 @@ TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1
 PRESETS = {
     "full": TrainT2M(),                                                                # 86 M + 156 M
     "small": TrainT2M(SMALL, Training(                                                 # 11.6 M; ships for mocap_272
-        dataname="mocap_272", exp_name="t2m_small", total_iter=7000, batch_size=32, lr=5e-4, warmup=200,
+        dataname="mocap_272", exp_name="t2m_small", total_iter=6200, batch_size=32, lr=5e-4, warmup=200,
         schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, balance=True, eval_iter=2000,
         save_iter=1000, precision="bfloat16"), text_noise=0.02),
     "tiny": TrainT2M(TINY, Training(

@@ -87,15 +87,24 @@ class Evaluator(nn.Module):
         """motion (B, T, 272), normalised, of `lengths` (B,) valid frames -> mean, logvar (B, D)."""
         return self.motion_encoder(self.motion_embed(motion), lengths)
 
-    def text_moments(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Sentences (B) -> mean, logvar (B, D)."""
+    def load_backbone(self) -> TextBackbone:
+        """The frozen text encoder, loaded when it is first asked for, on the device of this network.
+
+        raises   ValueError if it cannot be loaded or gives other channels than this network reads
+        """
         device = self.text_embed.weight.device
         if self.backbone is None:
             self.backbone = TextBackbone(self.config.text_backbone, device)
-            if self.backbone.dim != self.config.text_dim:
-                raise ValueError(f"the text backbone {self.config.text_backbone} gives {self.backbone.dim} channels, "
-                                 f"the evaluator reads {self.config.text_dim}: give the backbone it was trained with")
-        states, lengths = self.backbone(texts)
+        if self.backbone.dim != self.config.text_dim:
+            raise ValueError(f"the text backbone {self.config.text_backbone} gives {self.backbone.dim} channels, the "
+                             f"evaluator reads {self.config.text_dim}: give the backbone it was trained with, or train "
+                             f"with --text-dim {self.backbone.dim}")
+        self.backbone.model.to(device)
+        return self.backbone
+
+    def text_moments(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Sentences (B) -> mean, logvar (B, D)."""
+        states, lengths = self.load_backbone()(texts)
         return self.text_encoder(self.text_embed(F.relu(states)), lengths)
 
     @torch.no_grad()

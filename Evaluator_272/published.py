@@ -6,7 +6,6 @@ from pathlib import Path
 
 from Evaluator_272.model import Evaluator
 from models.published import describe, fill, read_state, sizes
-from models.text_encoder import TextBackbone
 from options.models import EvaluatorModel
 
 NAMES = [
@@ -41,6 +40,5 @@ def load_published_evaluator(source: Path | str | Mapping, heads: int = 4,
         raise ValueError(f"a width of {config.latent_dim} cannot be cut into {heads} heads: give heads=")
     evaluator = fill(Evaluator(config), state, describe(source))
     if backbone:
-        evaluator.backbone = TextBackbone(text_backbone, evaluator.text_embed.weight.device)
-        fill(evaluator.backbone.model, backbone, describe(source))
+        fill(evaluator.load_backbone().model, backbone, describe(source))
     return evaluator

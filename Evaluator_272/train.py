@@ -11,22 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from dataset.clips import load_clips, load_groups, load_statistics
-from dataset.pairs import MotionTexts
+from dataset.pairs import POOL, SHORTEST, MotionTexts
 from Evaluator_272.checkpoints import evaluator_checkpoint
 from Evaluator_272.losses import gaussian_kl, info_nce, rebuilt_error
 from Evaluator_272.model import Evaluator
 from models.causal_tae import sample_latents
-from models.text_encoder import TextBackbone, TextEncoder
+from models.text_encoder import TextEncoder
 from options import opt, parse, to_json
 from options.models import EvaluatorModel
 from options.training import Training
 from utils.distributed import distributed
 from utils.engine import fit, seed_step, to_device
 from utils.errors import run
-from utils.metrics import r_precision
+from utils.metrics import pooled_r_precision
 
-SHORTEST, LONGEST = 60, 300      # frames
-BATCH = 32                       # motions that a text is told from in R-precision
+LONGEST = 300      # frames
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ PRESETS = {
 
 
 class EvaluatorObjective(nn.Module):
-    """What DDP wraps: both encoders, the decoder and all losses."""
+    """What DDP wraps: both encoders, the decoder and all losses. InfoNCE's negatives are each rank's own."""
 
     def __init__(self, evaluator: Evaluator, sentence_encoder: TextEncoder, mean: Tensor, std: Tensor,
                  config: TrainEvaluator):
@@ -97,14 +96,13 @@ class EvaluatorObjective(nn.Module):
 def retrieval(evaluator: Evaluator, pairs: MotionTexts, device: torch.device, seed: int) -> dict[str, float]:
     """R@1 to R@3 among 32 motions, for one caption of every motion, in an order and with captions set by `seed`."""
     rng = np.random.default_rng(seed)
-    order, found = rng.permutation(len(pairs)), []
-    size = min(BATCH, len(pairs))
-    for first in range(0, len(pairs) - size + 1, size):
-        batch = to_device(pairs.collate([pairs.sample(int(index), rng) for index in order[first:first + size]]), device)
-        found.append(r_precision(evaluator.encode_text(batch["text"]).cpu().numpy(),
-                                 evaluator.encode_motion(batch["motion"], batch["lengths"]).cpu().numpy(),
-                                 top_k=min(3, size)))
-    return {f"R@{k}": float(share) for k, share in enumerate(np.mean(found, axis=0), start=1)}
+    order, texts, motions = rng.permutation(len(pairs)), [], []
+    for part in np.array_split(order, -(-len(order) // POOL)):
+        batch = to_device(pairs.collate([pairs.sample(int(index), rng) for index in part]), device)
+        texts.append(evaluator.encode_text(batch["text"]).cpu().numpy())
+        motions.append(evaluator.encode_motion(batch["motion"], batch["lengths"]).cpu().numpy())
+    shares = pooled_r_precision(np.concatenate(texts), np.concatenate(motions), min(POOL, len(order)))
+    return {f"R@{k}": float(share) for k, share in enumerate(shares, start=1)}
 
 
 def main():
@@ -113,7 +111,7 @@ def main():
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
         evaluator = Evaluator(config.model, decodes=config.rebuild_weight > 0).to(device)
-        evaluator.backbone = TextBackbone(config.model.text_backbone, device)  # before the long work, lest it is wrong
+        evaluator.load_backbone()                              # before the long work, lest its name is wrong
         mean, std = load_statistics(*data)
         train = MotionTexts(load_clips(*data, "train"), mean, std, SHORTEST, LONGEST, True, load_groups(*data))
         val = MotionTexts(load_clips(*data, "val"), mean, std, SHORTEST, LONGEST, crop=True)

@@ -18,6 +18,7 @@ from dataset.prepare.folder import Trial, unpacked
 from motion.formats import read_capture
 from motion.representation_272 import motion272_to_positions, pose_to_motion272
 from motion.retarget import ANKLES, HIPS, KNEES, find_joints, load_skeleton_map, resample, retarget
+from motion.rotation import y_rotation
 from motion.skeleton import OFFSETS, PARENTS
 from options import opt, parse
 from utils.errors import run
@@ -51,10 +52,10 @@ def measure(trial: Trial) -> tuple[float, float, float, float] | str:
     places[..., 1] -= places[..., 1].min()
     own = [joint for joint in range(len(OFFSETS)) if joint not in between]
     bones = np.linalg.norm(joints[:, 1:] - joints[:, PARENTS[1:]], axis=-1)
-    motion = pose_to_motion272(rotations, joints)
     start = joints[:1, :1] * [1, 0, 1]                    # the representation begins over the origin, facing z+
-    rebuilt = motion272_to_positions(motion)
-    error = np.abs(np.linalg.norm(rebuilt, axis=-1) - np.linalg.norm(joints - start, axis=-1)).max()
+    heading = np.arctan2(rotations[0, 0, 0, 2], rotations[0, 0, 2, 2])
+    rebuilt = motion272_to_positions(pose_to_motion272(rotations, joints))
+    error = np.linalg.norm(rebuilt - (joints - start) @ y_rotation(-heading).T, axis=-1).max()
     return (np.linalg.norm(joints - places, axis=-1)[:, own].mean(), np.percentile(joints[..., 1].min(axis=1), 5),
             (bones.max(axis=0) / bones.min(axis=0)).max() - 1, error)
 
@@ -71,10 +72,13 @@ def main() -> None:
             raise ValueError(f"found no capture in {config.source}, expected files of {config.set}: give --source")
         with ProcessPoolExecutor() as pool:
             found = list(tqdm(pool.map(measure, trials, chunksize=8), total=len(trials)))
-    print("\n".join(refused := skipped + [text for text in found if isinstance(text, str)]))
+    refused = skipped + [text for text in found if isinstance(text, str)]
+    print("\n".join(refused))
+    if len(refused) == len(skipped) + len(trials):
+        raise ValueError(f"every one of {len(trials)} files is refused, for the reasons above: give another --source")
     distance, low, bone, error = np.array([values for values in found if not isinstance(values, str)]).T
     print(f"{len(distance)} files retargeted, {len(refused)} refused\n"
-          f"joints from the source's: {100 * distance.mean():.1f} cm on average, {100 * distance.max():.1f} cm at most\n"
+          f"joints from the source's: {100 * distance.mean():.1f} cm on average, {100 * distance.max():.1f} at most\n"
           f"lowest joint within {100 * FLOOR:.0f} cm of the floor at the 5th percentile of the frames: "
           f"{(np.abs(low) <= FLOOR).mean():.2%}\n"
           f"lengths of bones constant to {bone.max():.1e}\n"

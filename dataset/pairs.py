@@ -12,6 +12,9 @@ from dataset.windows import balance_weights
 from motion.representation_272 import FPS
 from utils.distributed import rank
 
+SHORTEST = 60    # frames of a motion that is judged
+POOL = 32        # motions that a text is told from in R-precision
+
 
 @dataclass(frozen=True)
 class Item:

@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 torchrun=$([ -x .venv/bin/torchrun ] && echo .venv/bin/torchrun || echo torchrun)
 gpus=${1:?give the number of GPUs: bash scripts/eval_t2m.sh NUM_GPUS}
 shift
-exec "$torchrun" --standalone --nproc-per-node "$gpus" eval_t2m.py --target t2m "$@"
+exec "$torchrun" --standalone --nproc-per-node "$gpus" eval_t2m.py --target t2m --multimodality-texts 100 "$@"

@@ -7,15 +7,16 @@ python -m scripts.release --evaluator output/evaluator_mocap_272/best --out weig
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from safetensors.torch import save_file
 from torch import Tensor
 
 from Evaluator_272.checkpoints import evaluator_checkpoint, load_evaluator
 from models.checkpoints import ar_checkpoint, load_ar, load_tae, tae_checkpoint
 from options import opt, parse
-from utils.checkpoint import save_checkpoint
+from utils.checkpoint import write_json, write_whole
 from utils.errors import run
 
-Parts = tuple[dict[str, Tensor], dict]    # tensors and config, as save_checkpoint takes them
+Parts = tuple[dict[str, Tensor], dict]    # tensors and config
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,19 @@ class Release:
     temperature: float | None = opt(None, "temperature to store as the default; None: as in the checkpoint")
     stop_threshold: float | None = opt(None, "distance to the end latent at which a motion ends; None: likewise")
     evaluator: str | None = opt(None, "evaluator checkpoint, to pack this instead, without its decoder")
-    out: str = opt("weights/mocap_small", "folder to write")
+    out: str | None = opt(None, "folder to write; None: weights/mocap_small, or weights/evaluator_mocap_272")
 
 
 def main():
     config = parse({"default": Release()})
     packed = {".": evaluator_parts(config.evaluator)} if config.evaluator else generator_parts(config)
+    out = Path(config.out or ("weights/evaluator_mocap_272" if config.evaluator else "weights/mocap_small"))
     for name, (tensors, stored) in packed.items():
-        tensors = {key: tensor.half() if tensor.ndim > 1 else tensor for key, tensor in tensors.items()}
-        save_checkpoint(Path(config.out) / name, tensors, stored)
-    size = sum(path.stat().st_size for path in Path(config.out).rglob("*") if path.is_file())
-    print(f"{config.out}: {size / 1e6:.1f} MB")
+        with write_whole(out / name / "model.safetensors") as path:       # into the folder: a model card may lie there
+            save_file({key: tensor.half() if tensor.ndim > 1 else tensor for key, tensor in tensors.items()}, path)
+        write_json(out / name / "config.json", stored)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"{out}: {size / 1e6:.1f} MB")
 
 
 def evaluator_parts(source: str) -> Parts:

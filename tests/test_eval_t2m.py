@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,6 +27,7 @@ from motion.representation_272 import pose_to_motion272, statistics
 from options.models import AR, TAE, EvaluatorModel, Sampling
 from test_representation_272 import walk
 from utils.checkpoint import save_checkpoint
+from utils.errors import run
 
 ROOT = Path(__file__).parents[1]
 COUNT = 34           # clips: one batch of 32, and two that no repetition uses
@@ -99,14 +101,24 @@ def test_batches_change_nothing(set_up, tmp_path):
 def test_what_was_computed_is_kept_until_something_changes(set_up, tmp_path, monkeypatch):
     config = replace(set_up, target="t2m", repetitions=1, out=tmp_path)
     first = rows(config)
-    computed = []
-    for name in ("rebuild", "generate"):
-        monkeypatch.setattr(eval_t2m, name, lambda *_: computed.append(name))
-    monkeypatch.setattr(eval_t2m.Judge, "motions", lambda *_: computed.append("motions"))
-    assert rows(config) == first and not computed
-    with pytest.raises(Exception):                          # the stub gives no rows, so it has been asked
-        rows(replace(config, temperature=0.5))
-    assert computed == ["generate"]
+
+    class Computed(Exception):
+        pass
+
+    def refuse(*_):
+        raise Computed
+
+    monkeypatch.setattr(eval_t2m, "generate", refuse)
+    for name in ("motions", "texts"):
+        monkeypatch.setattr(eval_t2m.Judge, name, refuse)
+    assert rows(config) == first
+    for name in ("evaluator", "tae", "ar"):                 # a folder with the same weights, but another config
+        shutil.copytree(set_up.evaluator.parent / name, tmp_path / name)
+        (tmp_path / name / "config.json").open("a").write(" ")
+    for change in (dict(temperature=0.5), dict(guidance=1.5), dict(seed=1), dict(evaluator=tmp_path / "evaluator"),
+                   dict(resume_pth=tmp_path / "tae"), dict(resume_trans=tmp_path / "ar"), dict(limit=33)):
+        with pytest.raises(Computed):
+            rows(replace(config, **change))
 
 
 def test_two_ranks_give_what_one_gives(set_up, tmp_path):
@@ -144,22 +156,83 @@ def test_a_row_is_judged_against_its_own_captions():
 
 
 def test_the_table_warns_of_samples_too_small():
-    report = dict(rows=dict(real={"FID": (0.5, 0.25), "R@1": (0.75, 0.0)}, tae={"FID": (1.0, 0.5), "MPJPE": (9.0, 0.0)}),
-                  motions=100, dimensions=256)
+    real, tae = {"FID": (0.5, 0.25), "R@1": (0.75, 0.0)}, {"FID": (1.0, 0.5), "MPJPE": (9.0, 0.0)}
+    report = dict(rows=dict(real=real, tae=tae), motions=100, dimensions=256)
     lines = table(report).splitlines()
     assert "0.500 ± 0.250" in lines[1] and lines[1].rstrip().endswith("-") and "9.000" in lines[2]
     assert "100 motions are too few" in lines[3]
 
 
-@pytest.mark.parametrize("flags, said", [
-    (dict(limit=10), "10 motions to evaluate on; expected at least 32"),
-    (dict(split="val"), "val.txt"),
-    (dict(evaluator=Path("nowhere")), "There is no model.safetensors in nowhere"),
-    (dict(target="tae", resume_pth="evaluator"), "has no 'model'"),
+def folder_with(data_root: str, folder: Path, change) -> str:
+    """A copy of the data set in which `change(root)` has spoilt something."""
+    root = folder / "spoilt"
+    shutil.copytree(data_root, root)
+    change(root)
+    return str(root)
+
+
+def empty_split(root: Path) -> None:
+    (root / "split" / "test.txt").write_text("")
+
+
+def no_motions(root: Path) -> None:
+    shutil.rmtree(root / "motion_data")
+    (root / "motion_data").mkdir()
+
+
+def three_with_nan(root: Path) -> None:
+    for name in ("c00", "c01", "c02"):
+        motion = np.load(root / "motion_data" / f"{name}.npy")
+        motion[7, 7] = np.nan
+        np.save(root / "motion_data" / f"{name}.npy", motion)
+
+
+@pytest.mark.parametrize("spoil, flags, said", [
+    (empty_split, [], "0 of 0 clips of mocap_272 test"),
+    (no_motions, [], f"0 of {COUNT} clips of mocap_272 test"),
+    (three_with_nan, [], "31 motions to evaluate on; expected at least 32"),
+    (None, ["--limit", "10"], "--limit is 10; expected 32 or more"),
+    (None, ["--repetitions", "0"], "--repetitions is 0; expected 1 or more"),
+    (None, ["--split", "val"], "val.txt"),
+    (None, ["--evaluator", "nowhere"], "There is no model.safetensors in nowhere"),
+    (None, ["--evaluator", "TAE"], "not an evaluator's checkpoint"),
+    (None, ["--target", "tae", "--resume-pth", "AR"], "is not a TAE checkpoint"),
+    (None, ["--target", "tae", "--resume-pth", "OTHER"], "does not fit CausalTAE"),
 ])
-def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, flags, said):
-    if flags.get("resume_pth") == "evaluator":
-        flags = flags | dict(resume_pth=set_up.evaluator)
-    with pytest.raises((ValueError, FileNotFoundError), match=said):
-        evaluate(replace(set_up, out=tmp_path / "new", **flags), CPU)
-    assert not list((tmp_path / "new").rglob("*.json"))
+def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, monkeypatch, capsys, spoil, flags, said):
+    data = folder_with(set_up.data_root, tmp_path, spoil) if spoil else set_up.data_root
+    if "OTHER" in flags:                                                    # of another representation
+        tensors, config = tae_checkpoint(CausalTAE(TAE(4, 8)), torch.zeros(272), torch.ones(272))
+        tensors["encoder.0.weight"] = torch.zeros(8, 263, 3)
+        save_checkpoint(tmp_path / "other", tensors, config)
+    paths = dict(TAE=set_up.resume_pth, AR=set_up.resume_trans, OTHER=tmp_path / "other")
+    out = tmp_path / "new"
+    monkeypatch.setattr(sys, "argv", ["eval_t2m.py", "--target", "truth", "--evaluator", str(set_up.evaluator),
+                                      "--data-root", data, "--device", "cpu", "--repetitions", "1", "--out", str(out),
+                                      *(str(paths.get(flag, flag)) for flag in flags)])
+    with pytest.raises(SystemExit) as end:
+        run(eval_t2m.main)
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1 and said in error
+    assert not [path for path in out.rglob("*") if path.is_file() and path.parent.name != "kept"]
+
+
+def test_one_nan_among_many_is_counted_and_left_out(set_up, tmp_path, capsys):
+    def one_with_nan(root: Path) -> None:
+        motion = np.load(root / "motion_data" / "c03.npy")
+        np.save(root / "motion_data" / "c03.npy", np.where(motion == motion.max(), np.nan, motion))
+
+    data = folder_with(set_up.data_root, tmp_path, one_with_nan)
+    report = evaluate(replace(set_up, target="truth", data_root=data, out=tmp_path / "out"), CPU)
+    assert "1 NaN, infinity or no numbers: c03" in capsys.readouterr().out
+    assert all(np.isfinite(value).all() for value in report["rows"]["real"].values())
+
+
+def test_the_first_frame_comes_before_the_last(set_up, tmp_path, monkeypatch):
+    monkeypatch.setattr(eval_t2m, "LATENCY_FRAMES", (8, 32))
+    config = replace(set_up, target="latency", out=tmp_path)
+    report = eval_t2m.measure_latency(config, CPU)
+    assert report["frames"] == (8, 32) and set(report["sha256"]) == {"tae", "ar"}
+    assert all(0 < first < last for first, last in zip(report["first_frame_s"], report["last_frame_s"]))
+    eval_t2m.plot_latency(report, tmp_path / "latency.png")
+    assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")

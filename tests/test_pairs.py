@@ -38,8 +38,9 @@ def test_long_ones_are_cut_anywhere_when_asked_for():
     firsts = set()
     for seed in range(40):
         motion, _ = pairs.sample(0, np.random.default_rng(seed))
-        first = round(float((motion * STD + MEAN)[0, 0]))
-        np.testing.assert_allclose(motion * STD + MEAN, np.arange(first, first + 10)[:, None] + np.zeros(272), atol=1e-4)
+        motion = motion * STD + MEAN
+        first = round(float(motion[0, 0]))
+        np.testing.assert_allclose(motion, np.arange(first, first + 10)[:, None] + np.zeros(272), atol=1e-4)
         firsts.add(first)
     assert firsts == {0, 1, 2}
 

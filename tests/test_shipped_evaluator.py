@@ -15,19 +15,26 @@ from models.text_encoder import packaged_minilm
 from motion.formats import read_capture
 from motion.representation_272 import mirror_pose, pose_to_motion272
 from motion.retarget import load_skeleton_map, retarget
-from utils.metrics import frechet_distance, multimodal_distance, r_precision
+from utils.metrics import frechet_distance, multimodal_distance, pooled_r_precision
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "evaluator_mocap_272"
-POOL = 32
-FILES = {
-    "raise-up-both-hands": "active_005 active_010 active_047 active_049 active_071 masculine_010 youthful_012 youthful_026",
-    "raise-up-left-hand": "active_028 active_032 active_047 active_052 masculine_002 masculine_024 youthful_035 youthful_038",
-    "run": "active_001 active_009 elderly_008 exhausted_017 feminine_013 masculine_002 normal_012 youthful_012",
-    "walk": "active_013 active_026 feminine_015 feminine_026 masculine_002 masculine_020 normal_001 youthful_002",
-    "walk-turn-left": "active_020 active_041 elderly_023 exhausted_008 feminine_003 masculine_017 normal_002 youthful_001",
-    "wave-both-hands": "active_008 active_010 elderly_007 exhausted_019 masculine_008 masculine_017 youthful_009 youthful_028",
-    "wave-left-hand": "active_001 active_003 elderly_014 exhausted_009 masculine_011 masculine_018 youthful_018 youthful_027",
-    "wave-right-hand": "active_022 active_030 elderly_006 exhausted_011 masculine_007 masculine_010 youthful_021 youthful_026",
+FILES = {    # content -> style and number
+    "raise-up-both-hands": "active_005 active_010 active_047 active_049 "
+        "active_071 masculine_010 youthful_012 youthful_026",
+    "raise-up-left-hand": "active_028 active_032 active_047 active_052 "
+        "masculine_002 masculine_024 youthful_035 youthful_038",
+    "run": "active_001 active_009 elderly_008 exhausted_017 "
+        "feminine_013 masculine_002 normal_012 youthful_012",
+    "walk": "active_013 active_026 feminine_015 feminine_026 "
+        "masculine_002 masculine_020 normal_001 youthful_002",
+    "walk-turn-left": "active_020 active_041 elderly_023 exhausted_008 "
+        "feminine_003 masculine_017 normal_002 youthful_001",
+    "wave-both-hands": "active_008 active_010 elderly_007 exhausted_019 "
+        "masculine_008 masculine_017 youthful_009 youthful_028",
+    "wave-left-hand": "active_001 active_003 elderly_014 exhausted_009 "
+        "masculine_011 masculine_018 youthful_018 youthful_027",
+    "wave-right-hand": "active_022 active_030 elderly_006 exhausted_011 "
+        "masculine_007 masculine_010 youthful_021 youthful_026",
 }
 
 
@@ -69,15 +76,9 @@ def clips(tmp_path_factory) -> Clips:
                  evaluator.encode_text(texts).numpy(), encode(motions))
 
 
-def precision(text: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """R@1 to R@3 over pools of 32."""
-    return np.mean([r_precision(text[first:first + POOL], motion[first:first + POOL])
-                    for first in range(0, len(text) - POOL + 1, POOL)], axis=0)
-
-
 def test_captions_find_their_motions(clips):
     shuffled = np.random.default_rng(1).permutation(clips.text)
-    assert precision(clips.text, clips.motion)[2] > 3 * precision(shuffled, clips.motion)[2]
+    assert pooled_r_precision(clips.text, clips.motion)[2] > 3 * pooled_r_precision(shuffled, clips.motion)[2]
     assert multimodal_distance(clips.text, clips.motion) < 0.9 * multimodal_distance(shuffled, clips.motion)
 
 
@@ -94,7 +95,7 @@ def test_noise_is_noticed_the_more_there_is_of_it(clips):
 def test_frozen_motions_are_noticed(clips):
     frozen = [np.repeat(motion[len(motion) // 2:][:1], len(motion), axis=0) for motion in clips.motions]
     motion = clips.encode(frozen)
-    assert precision(clips.text, motion)[2] < precision(clips.text, clips.motion)[2] - 0.1
+    assert pooled_r_precision(clips.text, motion)[2] < pooled_r_precision(clips.text, clips.motion)[2] - 0.1
     half, other = clips.motion[::2], clips.motion[1::2]
     assert frechet_distance(half, motion[1::2]) > 1.5 * frechet_distance(half, other)
 
@@ -106,4 +107,5 @@ def test_mirroring_without_swapping_the_words_is_noticed(clips):
     assert sided.sum() >= 32
     right, wrong = (np.linalg.norm(clips.text - motion, axis=1) for motion in (clips.motion, mirrored))
     assert (right < wrong)[sided].mean() > 0.7
-    assert precision(clips.text[sided], clips.motion[sided])[0] > precision(clips.text[sided], mirrored[sided])[0]
+    right, wrong = (pooled_r_precision(clips.text[sided], motion[sided])[0] for motion in (clips.motion, mirrored))
+    assert right > wrong

@@ -404,9 +404,10 @@ def captions(content: str, style: str, clip_id: str) -> list[str]:
     hands = content.startswith(("raise", "wave"))
     styled = 0.15 if style == "normal" else 0.9 if hands and style in LOW else 0.65
     gait = content in ("run", "dash") or content.startswith("walk")
-    free = [] if hands and style in LOW + MIDDLE else free_sentences(clip_id, content.removesuffix("-short"),
-                                                                                STYLES[style])
-    return sentences(clip_id, content_phrases(content, style), STYLES[style], styled, gait) + free
+    told = sentences(clip_id, content_phrases(content, style), STYLES[style], styled, gait)
+    if hands and style in LOW + MIDDLE:
+        return told
+    return told + free_sentences(clip_id, content.removesuffix("-short"), STYLES[style])
 
 
 def trials(source: Path) -> tuple[list[Trial], list[str]]:
