@@ -38,7 +38,7 @@ from utils.checkpoint import write_json, write_whole
 from utils.distributed import distributed, gather, rank, world_size
 from utils.errors import run
 
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parent / "weights" / "mocap_small"
 LONGEST = 299                      # frames
 MULTIMODALITY_PAIRS = 10
 TARGETS = ("truth", "tae", "t2m", "latency")
@@ -53,9 +53,9 @@ class EvalT2M:
     target: str = opt("t2m", "truth: the real motions alone; tae: rebuilt; t2m: generated from the captions; "
                       "latency: how long until the first frame, and until the last, by the number of frames",
                       choices=TARGETS)
-    evaluator: Path = opt(SHIPPED / "evaluator_mocap_272", "a checkpoint folder, or the authors' epoch=99.ckpt")
-    resume_pth: Path = opt(SHIPPED / "mocap_small" / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
-    resume_trans: Path = opt(SHIPPED / "mocap_small" / "ar", "AR model: a checkpoint folder, or the authors' file")
+    evaluator: Path = opt(Path("output/evaluator_mocap_272/best"), "a checkpoint folder, or the authors' epoch=99.ckpt")
+    resume_pth: Path = opt(SHIPPED / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
+    resume_trans: Path = opt(SHIPPED / "ar", "AR model: a checkpoint folder, or the authors' file")
     dataname: str = opt("mocap_272", "data set", choices=DATASETS)
     data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
     split: str = opt("test", "clips to evaluate on", choices=("train", "val", "test"))
@@ -94,7 +94,7 @@ class Judge:
         return self.evaluator.encode_text(texts).cpu().numpy()
 
     def kept_or(self, key: Sequence, count: int, compute, what: str) -> np.ndarray:
-        """The rows (count, ...) that an earlier run kept under `key`, or `compute(indices)` by batches over the ranks."""
+        """The rows (count, ...) that an earlier run kept under `key`, or those of `compute(indices)`, shared out."""
         digest = hashlib.sha256(repr([self.hash, *key]).encode()).hexdigest()[:24]
         path = self.kept / f"{digest}.npy"
         kept = gather(np.load(path, allow_pickle=False) if rank() == 0 and path.is_file() else None)[0]

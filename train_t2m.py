@@ -45,7 +45,7 @@ PRESETS = {
     "full": TrainT2M(),                                                                # 86 M + 156 M
     "small": TrainT2M(SMALL, Training(                                                 # 11.6 M; ships for mocap_272
         dataname="mocap_272", exp_name="t2m_small", total_iter=6200, batch_size=32, lr=5e-4, warmup=200,
-        schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, balance=True, eval_iter=2000,
+        schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, balance=0.5, eval_iter=2000,
         save_iter=1000, precision="bfloat16"), text_noise=0.02),
     "tiny": TrainT2M(TINY, Training(
         dataname="mocap_272", exp_name="t2m_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, schedule="cosine",

@@ -30,8 +30,8 @@ def load_evaluator(source: Path | str) -> tuple[Evaluator, Tensor | None, Tensor
         return load_published_evaluator(source), None, None
     tensors, config = load_checkpoint(source)
     if "evaluator" not in config or "mean" not in tensors or "std" not in tensors:
-        raise ValueError(f"{source} is not an evaluator's checkpoint: give weights/evaluator_mocap_272, or make one: "
-                         "python -m Evaluator_272.train")
+        raise ValueError(f"{source} is not an evaluator's checkpoint. Make one: "
+                         "python -m Evaluator_272.train --preset mocap_272")
     mean, std = tensors.pop("mean"), tensors.pop("std")
     decodes = any(name.startswith("decoder.") for name in tensors)
     return fill(Evaluator(from_json(EvaluatorModel, config["evaluator"]), decodes), tensors, source), mean, std

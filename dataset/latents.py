@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset.windows import balance_weights
+from dataset.windows import rarity
 from models.causal_tae import FRAMES_PER_LATENT
 from motion.representation_272 import FPS
 from utils.checkpoint import read_json, read_tensors
@@ -65,7 +65,7 @@ class LatentClips:
             raise ValueError(f"{folder} has no usable clips of split {split!r} ({dict(+left_out)}). {remedy}")
         if rank() == 0:
             print(f"{len(self.latents)} {split} clips from {folder}; left out: {dict(+left_out) or 'none'}")
-        self.weights = balance_weights(groups)
+        self.rarity = rarity(groups)
 
     def __len__(self) -> int:
         return len(self.latents)

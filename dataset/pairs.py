@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dataset.clips import Clip
-from dataset.windows import balance_weights
+from dataset.windows import rarity
 from motion.representation_272 import FPS
 from utils.distributed import rank
 
@@ -56,7 +56,7 @@ class MotionTexts:
         if rank() == 0:
             print(f"{len(self.items)} motions with captions; {len(every) - len(self.items)} left out, "
                   f"not having {shortest} to {longest} frames")
-        self.weights = balance_weights([item.group for item in self.items])
+        self.rarity = rarity([item.group for item in self.items])
 
     def __len__(self) -> int:
         return len(self.items)

@@ -23,7 +23,7 @@ class MotionWindows:
                  groups: Mapping[str, str] = {}):
         long = [clip for clip in clips if len(clip.motion) >= frames]
         self.motions = [clip.motion for clip in long]
-        self.weights = balance_weights([groups.get(clip.id, "") for clip in long])
+        self.rarity = rarity([groups.get(clip.id, "") for clip in long])
         self.mean, self.std, self.frames = mean, std, frames
         if not self.motions:
             raise ValueError(f"none of {len(clips)} clips has {frames} frames: give a smaller --window-size")
@@ -46,7 +46,7 @@ class MotionWindows:
         return torch.from_numpy(np.stack(windows)).float()
 
 
-def balance_weights(groups: Sequence[str]) -> np.ndarray:
-    """How often to draw each clip: 1 / sqrt(clips of its group), so that rare groups count more, if not equally."""
+def rarity(groups: Sequence[str]) -> np.ndarray:
+    """1 / (clips of its group), of each clip: what balanced sampling goes by."""
     count = Counter(groups)
-    return np.array([count[group] ** -0.5 for group in groups])
+    return np.array([1 / count[group] for group in groups])

@@ -20,7 +20,7 @@ class Training:
 
     total_iter: int = opt(100_000, "steps in all")
     batch_size: int = opt(128, "samples per step, over all ranks together")
-    balance: bool = opt(False, "draw the clips of rare groups more often: by 1/sqrt(clips of the group)")
+    balance: float = opt(0.0, "draw a clip by 1/(clips of its kind)^balance: 0 all clips alike, 1 all kinds alike")
     lr: float = opt(2e-4, "learning rate after the warm-up")
     warmup: int = opt(1000, "steps of linear warm-up", flag="warm-up-iter")
     schedule: str = opt("constant", "learning rate after the warm-up", choices=("constant", "cosine"))

@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 class Items:
     """Random vectors; a sample is one of them with noise of the sample's own generator."""
 
-    def __init__(self, count: int = 10, weights: np.ndarray | None = None) -> None:
+    def __init__(self, count: int = 10, rarity: np.ndarray | None = None) -> None:
         self.values = np.random.default_rng(0).normal(size=(count, 4)).astype(np.float32)
-        self.weights = weights
+        self.rarity = rarity
 
     def __len__(self) -> int:
         return len(self.values)
@@ -176,20 +176,21 @@ def test_every_draw_of_an_item_is_another_sample(tmp_path):
 
 
 def test_batches_depend_on_the_step_alone(tmp_path):
-    for options in (config(tmp_path), config(tmp_path, balance=True)):
-        data = Items(10, weights=np.arange(10))
+    for options in (config(tmp_path), config(tmp_path, balance=1.0)):
+        data = Items(10, rarity=np.arange(10))
         whole, tail = list(batches(data, options)), list(batches(data, options, first_step=4))
         for one, other in zip(whole[3:], tail, strict=True):
             assert torch.equal(one["vectors"], other["vectors"])
 
 
-def test_balance_draws_by_weight(tmp_path):
-    weights = np.array([0.0, 1.0, 3.0])
+@pytest.mark.parametrize("balance, ratio", [(0.5, 3), (1.0, 9)])
+def test_balance_draws_the_rare_more_often(tmp_path, balance, ratio):
+    rarity = np.array([0.0, 1.0, 9.0])
     drawn = Counter(torch.cat([batch["items"] for batch in batches(
-        Items(3, weights), config(tmp_path, balance=True, total_iter=1000))]).tolist())
-    assert drawn[0] == 0 and 2.6 < drawn[2] / drawn[1] < 3.4
+        Items(3, rarity), config(tmp_path, balance=balance, total_iter=1000))]).tolist())
+    assert drawn[0] == 0 and 0.85 * ratio < drawn[2] / drawn[1] < 1.15 * ratio
     with pytest.raises(ValueError, match="no groups to balance"):
-        batches(Items(3), config(tmp_path, balance=True))
+        batches(Items(3), config(tmp_path, balance=1.0))
 
 
 def test_learning_rate():

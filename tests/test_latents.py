@@ -97,12 +97,12 @@ def test_text_is_dropped_for_its_share(tmp_path):
     assert {latents for latents, caption in drawn if not caption} == {latents for latents, _ in drawn}
 
 
-def test_balanced_weights(tmp_path):
-    """1 / sqrt(clips of the group): a rare group counts more a clip, and less in all."""
+def test_rarity(tmp_path):
+    """1 / (clips of the group), for balanced sampling."""
     groups = dict(a="walk", b="walk", c="walk", d="walk", e="wave")
     write_folder(tmp_path, {name: dict(latents=4, group=group) for name, group in groups.items()})
     clips = LatentClips(tmp_path, "train", 78)
-    np.testing.assert_allclose(clips.weights, [0.5, 0.5, 0.5, 0.5, 1.0])
+    np.testing.assert_allclose(clips.rarity, [0.25, 0.25, 0.25, 0.25, 1.0])
 
 
 def test_collate(tmp_path):

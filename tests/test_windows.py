@@ -38,12 +38,12 @@ def test_the_same_generator_gives_the_same_window():
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
-def test_balanced_weights():
-    """1 / sqrt(clips of the group), of the clips that are long enough; without groups all are alike."""
+def test_rarity():
+    """1 / (clips of the group), of the clips that are long enough; without groups all are alike."""
     clips, groups = [clip(frames) for frames in (20, 10, 30, 40)], {"20": "walk", "10": "walk", "30": "walk"}
     windows = MotionWindows(clips, MEAN, STD, 16, groups)
-    np.testing.assert_allclose(windows.weights, [0.5 ** 0.5, 0.5 ** 0.5, 1.0])
-    assert len(set(MotionWindows(clips, MEAN, STD, 16).weights)) == 1
+    np.testing.assert_allclose(windows.rarity, [0.5, 0.5, 1.0])
+    assert len(set(MotionWindows(clips, MEAN, STD, 16).rarity)) == 1
 
 
 def test_collate():

@@ -36,7 +36,7 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
                 averaged over ranks. `objective.checkpoint()` gives (tensors, config) for later scripts.
     data        `len(data)`; `data.sample(index, rng)` draws one sample with a numpy generator;
                 `data.collate(samples)` makes the batch, a tensor or any nest of dicts, lists and tuples.
-                With `config.balance`, item i is drawn in proportion to `data.weights[i]`.
+                With `config.balance`, item i is drawn in proportion to `data.rarity[i] ** config.balance`.
     record      the whole config as JSON; the run stores it and is resumed with the same only (but for `FREE`)
     evaluate    `evaluate(step)` gives metrics, without gradients and in eval mode; every rank calls it, and
                 the results are averaged over ranks
@@ -116,8 +116,8 @@ def batches(data: Any, config: Training, first_step: int = 1) -> DataLoader:
                          f"give --batch-size a multiple of {world_size()}.")
     if not len(data):
         raise ValueError("The data set is empty, expected samples; prepare it or give another --data-root.")
-    if config.balance and getattr(data, "weights", None) is None:
-        raise ValueError("This data set has no groups to balance; train with --no-balance.")
+    if config.balance and getattr(data, "rarity", None) is None:
+        raise ValueError("This data set has no groups to balance; train with --balance 0.")
     return DataLoader(_Samples(data, config.seed), batch_sampler=_keys(data, config, first_step),
                       collate_fn=data.collate, num_workers=config.workers,
                       pin_memory=config.device != "cpu" and torch.cuda.is_available())
@@ -141,7 +141,7 @@ def _keys(data: Any, config: Training, first_step: int) -> Iterator[list[Key]]:
         return np.random.default_rng([config.seed, epoch]).permutation(len(data))
 
     if config.balance:
-        shares = np.cumsum(data.weights, dtype=np.float64)
+        shares = np.cumsum(data.rarity ** config.balance, dtype=np.float64)
         shares /= shares[-1]
     share = config.batch_size // world_size()
     mine = range(rank() * share, (rank() + 1) * share)
