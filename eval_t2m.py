@@ -1,11 +1,11 @@
-"""Evaluate: the row of a model next to the row of the real motions (MotionStreamer, tables 1 to 3).
+"""Evaluate: the row of a model next to the row of the real motions (MotionStreamer).
 
 python eval_t2m.py --target t2m --dataname mocap_272
 torchrun --nproc-per-node 8 eval_t2m.py --target tae --resume-pth output/tae_small/last
 
 Protocol: clips of 60 to 299 frames of the test split, cut to whole latents; in every repetition one caption is drawn
 for each, and batches of 32 in a random order; the last short batch is dropped. Means of 20 repetitions, 95% intervals.
-`--target latency` measures the paper's figure 3 instead: seconds until the first frame against the number of frames.
+`--target latency` measures instead how many seconds the first frame takes, against the number of frames.
 N motions, D channels of an embedding.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -77,8 +78,7 @@ class Judge:
     def __init__(self, config: EvalT2M, device: torch.device):
         self.evaluator, mean, std = load_evaluator(config.evaluator)
         self.evaluator.to(device)
-        if mean is None:
-            mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
+        mean, std = own_or_data(mean, std, config)
         self.mean, self.std = mean.numpy(), std.numpy()
         self.batch, self.kept = config.batch, config.out / "kept"
         self.hash = hash_of(config.evaluator, self.mean, self.std)
@@ -109,6 +109,12 @@ class Judge:
             with write_whole(path) as temporary:
                 np.save(temporary, rows)
         return rows
+
+
+def own_or_data(mean: Tensor | None, std: Tensor | None, config: EvalT2M) -> tuple[Tensor, Tensor]:
+    """A checkpoint's statistics; the data set's for the authors' files, which have none."""
+    return (mean, std) if mean is not None else tuple(map(torch.from_numpy, load_statistics(
+        config.dataname, config.data_root)))
 
 
 def hash_of(source: Path, *statistics: np.ndarray) -> str:
@@ -202,8 +208,7 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
     rebuilt = model = None
     if config.target == "tae":
         tae, mean, std = load_tae(config.resume_pth)
-        if mean is None:
-            mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
+        mean, std = own_or_data(mean, std, config)
         hashes["tae"] = hash_of(config.resume_pth, mean.numpy(), std.numpy())
         rebuilt = judge.kept_or(["tae", data, hashes["tae"]], len(items), partial(
             rebuild, tae.to(device), mean.numpy(), std.numpy(), judge, items), "rebuilt motions")
@@ -240,9 +245,8 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
 def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
     tae, mean, std = load_tae(config.resume_pth)
     ar, sampling, encoder = load_ar(config.resume_trans)
-    if mean is None:
-        mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
-    return MotionStreamer(tae, ar, TextEncoder(encoder, device), mean, std, sampling, str(device.type))
+    mean, std = own_or_data(mean, std, config)
+    return MotionStreamer(tae, ar, TextEncoder(encoder, device), mean, std, sampling, device.type)
 
 
 def generated(config: EvalT2M, judge: Judge, model: MotionStreamer, hashes: dict, items: Sequence[Item],

@@ -33,7 +33,6 @@ class TrainTAE:
         exp_name="causal_tae", total_iter=2_000_000, batch_size=128, lr=5e-5, lr_scheduler=(1_900_000,),
         eval_iter=20_000, save_iter=20_000)
     start: str | None = opt(None, "TAE to start from: a checkpoint folder, or the authors' file", flag="resume-pth")
-    freeze_encoder: bool = opt(False, "train the decoder alone, so that latents made before stay valid")
     window: int = opt(64, "frames of a training window", flag="window-size")
     root_weight: float = opt(7.0, "weight of the root's channels in the loss", flag="root-loss")
     position_weight: float = opt(0.0, "weight of a loss of the joints' positions in metres, where the far joints count "
@@ -98,8 +97,6 @@ def main():
     config = parse(PRESETS)
     if config.window < FRAMES_PER_LATENT or config.window % FRAMES_PER_LATENT:
         raise ValueError(f"--window-size is {config.window}; expected a multiple of {FRAMES_PER_LATENT}")
-    if config.freeze_encoder and not config.start:
-        raise ValueError("--freeze-encoder without --resume-pth would keep random weights: give the TAE to start from")
     data = config.training.dataname, config.training.data_root
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
@@ -108,9 +105,6 @@ def main():
             raise ValueError(f"{config.start} is a {tae.config}, the options say {config.model}: give its sizes")
         if mean is None:
             mean, std = map(torch.from_numpy, load_statistics(*data))
-        if config.freeze_encoder:
-            tae.encoder.requires_grad_(False)
-            tae.to_moments.requires_grad_(False)
         windows = MotionWindows(load_clips(*data, "train"), mean.numpy(), std.numpy(), config.window,
                                 load_groups(*data))
         clips = [clip for clip in load_clips(*data, "val") if len(clip.motion) >= FRAMES_PER_LATENT]

@@ -2,8 +2,5 @@
 # The row of a text-to-motion model beside that of the real motions, on NUM_GPUS GPUs of this machine:
 #   bash scripts/eval_t2m.sh NUM_GPUS [more flags of eval_t2m.py, e.g. --resume-trans output/t2m_small/last]
 set -euo pipefail
-cd "$(dirname "$0")/.."
-torchrun=$([ -x .venv/bin/torchrun ] && echo .venv/bin/torchrun || echo torchrun)
 gpus=${1:?give the number of GPUs: bash scripts/eval_t2m.sh NUM_GPUS}
-shift
-exec "$torchrun" --standalone --nproc-per-node "$gpus" eval_t2m.py --target t2m --multimodality-texts 100 "$@"
+exec bash "$(dirname "$0")/torchrun.sh" "$gpus" eval_t2m.py --target t2m --multimodality-texts 100 "${@:2}"

@@ -246,7 +246,6 @@ def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, cap
 @pytest.mark.parametrize("name, flags, said", [
     ("train_causal_tae", ["--data-root", "nowhere"], "found no nowhere/mean_std/Mean.npy, expected the"),
     ("train_causal_tae", ["--window-size", "30"], "--window-size is 30; expected a multiple of 4"),
-    ("train_causal_tae", ["--freeze-encoder"], "--freeze-encoder without --resume-pth would keep random"),
     ("train_causal_tae", ["--resume-pth", "output/tae_tiny/last", "--width", "64"], "give its sizes"),
     ("train_causal_tae", ["--window-size", "500"], "none of 8 clips has 500 frames: give a smaller"),
     ("train_causal_tae", ["--lr", "0.5"], "run with other options: training.lr was 0.001, now 0.5"),
@@ -313,16 +312,6 @@ def test_positions_are_weighed_in_metres():
                                    + 2 * losses["position"])
     torch.testing.assert_close(*found, rtol=1e-4, atol=0)
     assert "metres" not in objective.state_dict()
-
-
-def test_a_decoder_trained_alone_keeps_the_latents(chain, script, monkeypatch):
-    monkeypatch.chdir(chain.folder)
-    assert script("train_causal_tae", *chain.commands["train_causal_tae"], "--exp-name", "frozen",
-                  "--resume-pth", "output/tae_tiny/last", "--freeze-encoder", "--total-iter", "2") == 0
-    before, after = (load_tae(f"output/{run}/last")[0] for run in ("tae_tiny", "frozen"))
-    for name, weight in before.named_parameters():
-        same = torch.equal(weight, after.get_parameter(name))
-        assert same == name.startswith(("encoder", "to_moments")), name
 
 
 def test_text_noise_spares_the_empty_text_and_evaluation(monkeypatch):
