@@ -17,7 +17,7 @@ import torch
 
 from dataset.clips import load_statistics
 from models.checkpoints import load_ar, load_tae
-from models.pipeline import MotionStreamer
+from models.pipeline import MotionStreamer, check_length
 from models.text_encoder import TextEncoder
 from motion.formats.bvh import write_bvh
 from motion.formats.npz import write_amass
@@ -65,7 +65,7 @@ def main():
         raise ValueError(f"--format has {', '.join(map(repr, unknown))}: expected {','.join(ENDINGS)}.")
     make_folder(config.out)
     model = load_model(config)
-    model.check_length(config.length)
+    check_length(config.length)
     model.generate(sentences[0], config.seed, length=1)
     print(f"the first frame after {time.perf_counter() - START:.1f} s")
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from dataset.clips import Clip, load_clips, load_groups, load_statistics
 from dataset.latents import NO_TEXT
+from dataset.streams import load_pairs
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, sample_latents
 from models.checkpoints import fingerprint, load_tae
 from models.text_encoder import DEFAULT_TEXT_ENCODER, TextEncoder
@@ -38,6 +39,7 @@ class GetLatent:
     latent_dir: str = opt("humanml3d_272/t2m_latents", "where to write")
     dataname: str = opt("t2m_272", "data set", choices=DATASETS)
     data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
+    streams: str | None = opt(None, "folder of train_stream/ and val_stream/, whose pairs are encoded too")
     text_encoder: str = opt(DEFAULT_TEXT_ENCODER, "sentence-transformers name or folder")
     batch_size: int = opt(32, "clips encoded at once")
     seed: int = opt(123, "of the latents' noise")
@@ -73,18 +75,25 @@ def encode_clips(tae: CausalTAE, clips: list[Clip], mean: Tensor, std: Tensor, b
         yield from zip(batch, encode(tae, motions, noises))
 
 
-def clips_by_split(config: GetLatent) -> dict[str, list[Clip]]:
-    """The clips of train and val that are long enough; ValueError if one is in both."""
-    clips = {}
+def clips_by_split(config: GetLatent) -> tuple[dict[str, list[Clip]], dict[str, str]]:
+    """The clips of train and val that are long enough, and all pairs for streams; and the kind of each, by its id.
+
+    raises   ValueError if a clip is in both
+    """
+    clips, groups = {}, load_groups(config.dataname, config.data_root)
     for split in ("train", "val"):
         found = load_clips(config.dataname, config.data_root, split)
         clips[split] = [clip for clip in found if len(clip.motion) >= SHORTEST]
         print(f"{split}: {len(clips[split])} clips to encode; "
               f"{len(found) - len(clips[split])} left out, being shorter than {SHORTEST} frames")
+        if config.streams:
+            pairs, kinds = load_pairs(config.streams, split)
+            clips[split] += pairs
+            groups |= kinds
     both = {clip.id for clip in clips["train"]} & {clip.id for clip in clips["val"]}
     if both:
         raise ValueError(f"{len(both)} clips are in train and in val, the first is {min(both)}: mend the split files")
-    return clips
+    return clips, groups
 
 
 def main():
@@ -99,7 +108,7 @@ def main():
     tae.to(device)
     end = encode(tae, [torch.zeros(FRAMES_PER_LATENT, DIM)], [torch.zeros(1, tae.config.latent_dim)])[0][0]   # (C,)
 
-    clips = clips_by_split(config)
+    clips, groups = clips_by_split(config)
     every = [clip for found in clips.values() for clip in found]
     number = {"": NO_TEXT}                                 # the empty text comes first: guidance needs it
     for clip in every:
@@ -134,13 +143,12 @@ def main():
         with write_whole(folder / "embeddings.safetensors") as path:
             save_file({"embeddings": embeddings.half()}, path)
 
-    groups = load_groups(*data)
     write_json(folder / "index.json", dict(
         dataname=config.dataname, tae=fingerprint(tae), text_encoder=config.text_encoder, end_latent=end.tolist(),
         latent_scale=scale,
         nearest=nearest, stop_threshold=nearest / 2,       # half-way to the nearest latent of real motion
         made_of=made_of,
-        clips={clip.id: dict(split=split, group=groups.get(clip.id, ""),
+        clips={clip.id: dict(split=split, group=groups.get(clip.id, ""), past=clip.past // FRAMES_PER_LATENT,
                              captions=[(number[caption.text], caption.start, caption.end)
                                        for caption in clip.captions])
                for split, found in clips.items() for clip in found}))

@@ -38,7 +38,8 @@ class TrainT2M:
     text_noise: float = opt(0.0, "deviation of the noise added to the embeddings, so that new wordings stay near old")
 
 
-SMALL = AR(text_dim=384, width=256, layers=6, heads=4, head_width=512, head_depth=4, prediction="velocity")
+SMALL = AR(text_dim=384, width=256, layers=6, heads=4, head_width=512, head_depth=4, prediction="velocity",
+           text_everywhere=True)
 TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1)
 
 PRESETS = {
@@ -64,23 +65,23 @@ class T2MObjective(nn.Module):
         self.register_buffer("empty", empty, persistent=False)            # (D,)
 
     def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """batch: latents (B, L, C), lengths (B,), text (B, D), as LatentClips collates them."""
+        """batch: latents (B, L, C), lengths and past (B,), text (B, D), as LatentClips collates them."""
         text = batch["text"]
         if self.training and self.text_noise:                             # guidance uses the empty text as it is
             kept = (text != self.empty).any(dim=-1, keepdim=True)
             text = text + self.text_noise * kept * torch.randn_like(text)
         return dict(loss=two_forward_loss(self.model, batch["latents"], batch["lengths"], text, step,
-                                          self.total_steps))
+                                          self.total_steps, batch["past"]))
 
     def checkpoint(self):
         return ar_checkpoint(self.model, self.sampling, self.text_encoder)
 
 
-def main():
-    config = parse(PRESETS)
+def train_ar(config: TrainT2M, pairs: bool) -> None:
+    """Train on the single clips of the latent folder, with `pairs` also on its pairs for streams."""
     with distributed(config.training.device) as device:
-        train = LatentClips(config.latent_dir, "train", config.model.context, config.text_drop)
-        val = LatentClips(config.latent_dir, "val", config.model.context)
+        train = LatentClips(config.latent_dir, "train", config.model.context, config.text_drop, pairs)
+        val = LatentClips(config.latent_dir, "val", config.model.context, pairs=pairs)
         index = train.index
         if index["dataname"] != config.training.dataname:
             raise ValueError(f"{config.latent_dir} holds latents of {index['dataname']}, not of "
@@ -120,6 +121,10 @@ def fixed_batches(clips: LatentClips, size: int, seed: int):
     rng = np.random.default_rng(seed)
     for first in range(0, len(clips), size):
         yield clips.collate([clips.sample(index, rng) for index in range(first, min(first + size, len(clips)))])
+
+
+def main():
+    train_ar(parse(PRESETS), pairs=False)
 
 
 if __name__ == "__main__":

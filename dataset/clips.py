@@ -47,6 +47,7 @@ class Clip:
     id: str
     motion: np.ndarray            # (T, 272) float32, not normalised
     captions: list[Caption]
+    past: int = 0                 # leading frames that another motion left behind: the A of a pair
 
 
 def layout_of(dataname: str) -> Layout:
@@ -151,22 +152,33 @@ def read_clip(folder: Path, name: str, clip_id: str, problems: dict[str, list[st
             return None
     lines: list[str] = []
     try:
-        motion = np.load(motion_path, allow_pickle=False)
         captions = read_captions(text_path, lines)
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
+    except (ValueError, OSError) as error:
         problems["unreadable"].append(f"{clip_id} ({error})")
         return None
     if lines:
         problems["caption left out"].append(f"{clip_id} ({'; '.join(lines)})")
+    motion = read_motion(motion_path, clip_id, problems)
+    if motion is not None and not captions:
+        problems["no caption"].append(clip_id)
+        return None
+    return None if motion is None else Clip(clip_id, motion, captions)
+
+
+def read_motion(path: Path, clip_id: str, problems: dict[str, list[str]]) -> np.ndarray | None:
+    """Read one motion (T, 272) float32, or None; what is wrong goes into `problems`, as in `read_clip`."""
+    try:
+        motion = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        problems["unreadable"].append(f"{clip_id} ({error})")
+        return None
     if not isinstance(motion, np.ndarray) or motion.ndim != 2 or motion.shape[1] != DIM or not len(motion):
         shape = motion.shape if isinstance(motion, np.ndarray) else "an archive"
         problems[f"shape other than (T, {DIM})"].append(f"{clip_id} {shape}")
     elif motion.dtype.kind != "f" or not np.isfinite(motion).all():
         problems["NaN, infinity or no numbers"].append(clip_id)
-    elif not captions:
-        problems["no caption"].append(clip_id)
     else:
-        return Clip(clip_id, motion.astype(np.float32, copy=False), captions)
+        return motion.astype(np.float32, copy=False)
     return None
 
 

@@ -32,10 +32,12 @@ class LatentClips:
 
     folder   the latent folder
     context  clips of more latents, the end latent included, are left out and counted
+    pairs    whether the pairs for streams are among them
     raises   FileNotFoundError or ValueError naming what is missing and the command that makes it
     """
 
-    def __init__(self, folder: Path | str, split: str, context: int, text_drop: float = 0.0):
+    def __init__(self, folder: Path | str, split: str, context: int, text_drop: float = 0.0,
+                 pairs: bool = False):
         folder = Path(folder)
         remedy = (f"Make it: python get_latent.py --resume-pth TAE_CHECKPOINT --latent-dir {folder} "
                   "--dataname DATANAME --text-encoder TEXT_ENCODER")
@@ -47,9 +49,11 @@ class LatentClips:
         self.scale = self.index["latent_scale"]
         self.latents: list[np.ndarray] = []
         self.captions: list[list[Cut]] = []
+        self.past: list[int] = []                          # leading latents of each clip that are only context
         groups, left_out = [], Counter()
         for name, entry in self.index["clips"].items():
-            if entry["split"] != split:
+            past = entry.get("past", 0)
+            if entry["split"] != split or (past and not pairs):
                 continue
             latents = read_latents(folder / f"{name}.npy", len(self.index["end_latent"]), remedy)
             if len(latents) > context:
@@ -60,6 +64,7 @@ class LatentClips:
             if captions:
                 self.latents.append(latents / self.scale)
                 self.captions.append(captions)
+                self.past.append(past)
                 groups.append(entry["group"])
         if not self.latents:
             raise ValueError(f"{folder} has no usable clips of split {split!r} ({dict(+left_out)}). {remedy}")
@@ -70,22 +75,24 @@ class LatentClips:
     def __len__(self) -> int:
         return len(self.latents)
 
-    def sample(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """Latents (L, C) in the AR model's units under one of the clip's captions, and that caption's number."""
-        captions = self.captions[index]
+    def sample(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
+        """Latents (L, C) in the AR model's units under one of the clip's captions, that caption's number, and how many
+        leading latents are only context."""
+        captions, past = self.captions[index], self.past[index]
         caption, first, last = captions[rng.integers(len(captions))]
         latents = self.latents[index][first:last]
         shorten, which, drop_text = rng.random(3)
-        if shorten < SHORTENED and len(latents) > 1:
-            latents = latents[1:] if which < 0.5 else latents[:-1]
-        return latents, NO_TEXT if drop_text < self.text_drop else caption
+        if shorten < SHORTENED and len(latents) > past + 1:
+            latents, past = (latents[1:], max(past - 1, 0)) if which < 0.5 else (latents[:-1], past)
+        return latents, NO_TEXT if drop_text < self.text_drop else caption, past
 
-    def collate(self, samples: Sequence[tuple[np.ndarray, int]]) -> dict[str, Tensor]:
-        """-> latents (B, L, C) padded with zeros, lengths (B,), text (B, D)"""
-        latents = [torch.from_numpy(latents) for latents, _ in samples]
+    def collate(self, samples: Sequence[tuple[np.ndarray, int, int]]) -> dict[str, Tensor]:
+        """-> latents (B, L, C) padded with zeros, lengths (B,), past (B,), text (B, D)"""
+        latents = [torch.from_numpy(latents) for latents, _, _ in samples]
         return dict(latents=torch.nn.utils.rnn.pad_sequence(latents, batch_first=True),
                     lengths=torch.tensor([len(row) for row in latents]),
-                    text=self.embeddings[[caption for _, caption in samples]])
+                    past=torch.tensor([past for _, _, past in samples]),
+                    text=self.embeddings[[caption for _, caption, _ in samples]])
 
 
 def read_latents(path: Path, channels: int, remedy: str) -> np.ndarray:

@@ -5,6 +5,7 @@ norms and matrices then work on; `Padding` lays them out for the attention.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -23,15 +24,19 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, x.shape[-1:], self.scale.to(x.dtype), self.eps)
 
 
-def rope_table(first: int, count: int, dim: int, device: torch.device) -> Tensor:
-    """Cosines and sines (2, count, dim/2) of positions first .. first + count - 1, base 10000."""
-    frequency = 10000 ** (-torch.arange(0, dim, 2, device=device) / dim)
-    angle = torch.arange(first, first + count, device=device)[:, None] * frequency
-    return torch.stack([angle.cos(), angle.sin()])
+def rope_table(positions: Tensor, dim: int, device: torch.device | str = "cpu") -> Tensor:
+    """Cosines and sines (2, ..., dim/2) of integer positions (...), base 10000.
+
+    Made in float64 on the CPU: after an hour of a stream, float32 would turn by wrong angles.
+    """
+    frequency = 10000 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    angle = positions.double()[..., None] * frequency
+    return torch.stack([angle.cos(), angle.sin()]).float().to(device)
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Turn the consecutive pairs (0, 1), (2, 3) ... of x (B, H, L, dim) as complex numbers by their position."""
+    """Turn the consecutive pairs (0, 1), (2, 3) ... of x (B, H, L, dim) as complex numbers by their position;
+    rope (2, L, dim/2), or (2, B, 1, 1, dim/2) for one position a row."""
     cos, sin = rope
     real, imaginary = x.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1).flatten(-2)
@@ -66,25 +71,56 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.register_buffer("scale", torch.tensor(math.log2(context ** 2 - context)))
 
-    def forward(self, x: Tensor, rope: Tensor, cache: dict | None = None, padding: Padding | None = None) -> Tensor:
-        """x (B, L, D), or (N, D) with its `padding`; rope (2, L, D/H/2) of these positions; `cache` holds keys and
-        values of all earlier ones."""
+    def forward(self, x: Tensor, rope: Tensor, padding: Padding | None = None, kept: dict | None = None) -> Tensor:
+        """x (B, L, D), or (N, D) with its `padding`; rope (2, L, D/H/2). `kept` takes the keys and values."""
         qkv = self.qkv(x)
-        if padding is not None:
-            qkv = padding.restore(qkv)
-        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)    # (B, H, L, D/H) each
-        q = (rotate(F.normalize(q.float(), dim=-1), rope) * self.scale).to(v.dtype)
-        k = rotate(F.normalize(k.float(), dim=-1), rope).to(v.dtype)
-        if cache is not None:
-            if cache:
-                k, v = torch.cat([cache["k"], k], dim=2), torch.cat([cache["v"], v], dim=2)
-            cache.update(k=k, v=v)
-        new, every = q.shape[2], k.shape[2]
-        hidden = torch.ones(new, every, dtype=torch.bool, device=x.device).triu(every - new + 1)
+        q, k, v = self.heads_of(qkv if padding is None else padding.restore(qkv))        # (B, H, L, D/H) each
+        q, k = rotate(q, rope).to(v.dtype), rotate(k, rope).to(v.dtype)
+        if kept is not None:
+            kept.update(k=k, v=v)
+        hidden = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=x.device).triu(1)
         # Plainly, because at 78 positions the fused kernel is slower on a CPU and no better elsewhere.
-        weights = (q @ k.mT).float().masked_fill(hidden, -math.inf).softmax(dim=-1)       # (B, H, new, every)
-        x = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                         # (B, new, D)
+        weights = (q @ k.mT).float().masked_fill(hidden, -math.inf).softmax(dim=-1)       # (B, H, L, L)
+        x = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                         # (B, L, D)
         return self.out(x if padding is None else padding.remove(x))
+
+    def step(self, x: Tensor, near: Tensor, far: Tensor, window: "Window", void: Tensor) -> Tensor:
+        """The next position of each row, x (B, 1, D): it enters the window, and sees that and the text.
+
+        near  its rope among the latents; far: its rope towards the text, at most the context away
+        void  (B, 1, 1, W) where the window is empty still
+        """
+        q, k, v = self.heads_of(self.qkv(x))                                              # (B, H, 1, D/H) each
+        window.push(rotate(k, near).to(v.dtype), v)
+        to_text = rotate(q, far).to(v.dtype) @ window.text_k.mT                           # (B, H, 1, 1)
+        to_latents = (rotate(q, near).to(v.dtype) @ window.k.mT).float().masked_fill(void, -math.inf)
+        weights = torch.cat([to_text.float(), to_latents], dim=-1).softmax(dim=-1).to(v.dtype)
+        x = weights[..., :1] * window.text_v + weights[..., 1:] @ window.v                # (B, H, 1, D/H)
+        return self.out(x.transpose(1, 2).flatten(-2))
+
+    def heads_of(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L, 3D) -> queries times the scale, keys, values, (B, H, L, D/H) each; not rotated yet."""
+        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return F.normalize(q.float(), dim=-1) * self.scale, F.normalize(k.float(), dim=-1), v
+
+
+@dataclass
+class Window:
+    """Keys and values of one block: the text's (B, H, 1, D/H), and those of the last W latents, newest last."""
+    text_k: Tensor
+    text_v: Tensor
+    k: Tensor
+    v: Tensor
+
+    @classmethod
+    def of(cls, k: Tensor, v: Tensor, size: int) -> "Window":
+        """From those of a whole pass over the text and at most `size` latents; void in front if there are fewer."""
+        void = size - (k.shape[2] - 1)
+        return cls(k[:, :, :1], v[:, :, :1], F.pad(k[:, :, 1:], (0, 0, void, 0)), F.pad(v[:, :, 1:], (0, 0, void, 0)))
+
+    def push(self, k: Tensor, v: Tensor) -> None:
+        """A new latent's (B, H, 1, D/H) come in, the oldest go."""
+        self.k, self.v = torch.cat([self.k[:, :, 1:], k], dim=2), torch.cat([self.v[:, :, 1:], v], dim=2)
 
 
 class SwiGLU(nn.Module):
@@ -111,6 +147,10 @@ class Block(nn.Module):
         self.norm_mlp = RMSNorm(width)
         self.mlp = SwiGLU(width)
 
-    def forward(self, x: Tensor, rope: Tensor, cache: dict | None = None, padding: Padding | None = None) -> Tensor:
-        x = x + self.attention(self.norm_attention(x), rope, cache, padding)
+    def forward(self, x: Tensor, rope: Tensor, padding: Padding | None = None, kept: dict | None = None) -> Tensor:
+        x = x + self.attention(self.norm_attention(x), rope, padding, kept)
+        return x + self.mlp(self.norm_mlp(x))
+
+    def step(self, x: Tensor, near: Tensor, far: Tensor, window: Window, void: Tensor) -> Tensor:
+        x = x + self.attention.step(self.norm_attention(x), near, far, window, void)
         return x + self.mlp(self.norm_mlp(x))

@@ -118,6 +118,11 @@ class CausalTAE(nn.Module):
                              "use the TAE that encoded them")
         return self.decoder(self.from_latent(latents), cache)
 
+    def new_cache(self, rows: int) -> dict[CausalConv1d, Tensor]:
+        """What `decode` goes on from at the start of `rows` streams: the left context (rows, T, W) of each layer."""
+        layers = [layer for layer in self.decoder.modules() if isinstance(layer, CausalConv1d)]
+        return {layer: layer.weight.new_zeros(rows, layer.context, layer.in_channels) for layer in layers}
+
     def forward(self, motion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """motion (B, T, 272) -> rebuilt (B, T, 272) from one sample of the latents, mean and logvar (B, L, C)."""
         mean, logvar = self.encode(motion)

@@ -3,18 +3,20 @@
 B sentences, L latents, C latent channels, T frames.
 """
 
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_ar, load_tae
-from models.diffusion import STEPS
-from models.streamer import StreamingTransformer
+from models.streamer import LatentStreams, Row, StreamingTransformer, noise_of
 from models.text_encoder import TextEncoder
+from motion.representation_272 import DIM
 from options.models import Sampling
 from utils.distributed import pick_device
 
@@ -49,7 +51,7 @@ class MotionStreamer:
 
     @property
     def longest(self) -> int:
-        """Frames of the longest motion: the context holds the text and this many frames' latents."""
+        """Frames of the longest motion that ends by itself: the context holds the text and its latents."""
         return (self.ar.config.context - 1) * FRAMES_PER_LATENT
 
     def generate(self, text: str, seed: int = 0, length: int | None = None, guidance: float | None = None,
@@ -67,59 +69,211 @@ class MotionStreamer:
         """Sentences and seeds, one each -> motions [(T_i, 272)]. A motion does not depend on its neighbours.
 
         length  as in `generate`, one for all or one for each
-        raises  ValueError for an empty sentence or a length outside 1 .. longest
+        raises  ValueError for an empty sentence or a length below 1
         """
         wanted = [length] * len(texts) if length is None or isinstance(length, int) else list(length)
         if not len(texts) == len(seeds) == len(wanted):
             raise ValueError(f"{len(texts)} sentences, {len(seeds)} seeds and {len(wanted)} lengths: expected one seed "
                              "and one length for each sentence")
-        for text in texts:
-            if not text.strip():
-                raise ValueError("the prompt is empty: say what the character does, e.g. --text 'a person walks'")
-        for frames in wanted:
-            self.check_length(frames)
-        guidance = self.sampling.guidance if guidance is None else guidance
-        temperature = self.sampling.temperature if temperature is None else temperature
-        latents, lengths = self.draw_latents(self.text_encoder([*texts, ""]), seeds, wanted, guidance, temperature)
-        motions = self.decode(latents)
-        frames = [given or count * FRAMES_PER_LATENT for given, count in zip(wanted, lengths)]
+        for text, frames in zip(texts, wanted):
+            check_prompt(text)
+            check_length(frames)
+        latents = self.draw_latents(texts, seeds, wanted, self.sampling_with(guidance, temperature))
+        motions = self.decode(torch.nn.utils.rnn.pad_sequence(latents, batch_first=True))
+        frames = [given or len(drawn) * FRAMES_PER_LATENT for given, drawn in zip(wanted, latents)]
         return [motion[:count].cpu().numpy() for motion, count in zip(motions, frames)]
 
-    def check_length(self, length: int | None) -> None:
-        """ValueError unless `length` is None or a number of frames that fits the context."""
-        if length is not None and not 0 < length <= self.longest:
-            raise ValueError(f"a length of {length} frames: expected 1 to {self.longest} (30 frames are one second)")
+    def draw_latents(self, texts: Sequence[str], seeds: Sequence[int], wanted: Sequence[int | None],
+                     sampling: Sampling) -> list[Tensor]:
+        """The latents [(L_i, C)] of each motion, in the AR model's units.
 
-    @torch.no_grad()
-    def draw_latents(self, embeddings: Tensor, seeds: Sequence[int], wanted: Sequence[int | None], guidance: float,
-                     temperature: float) -> tuple[Tensor, list[int]]:
-        """Embeddings (B+1, D), the empty text's last -> latents (B, L, C) in the AR model's units, and each length.
-
-        wanted  frames of each; one of None ends before its first latent near the end latent, but has at least one
+        wanted  frames of each, which it then has; one of None ends by itself
         """
-        embeddings = embeddings.to(self.device)
-        text, empty = embeddings[:-1], embeddings[-1:].expand(len(seeds), -1)
-        noise = [torch.Generator().manual_seed(seed) for seed in seeds]
-        shape = (STEPS + 1, self.ar.config.latent_dim)
+        *embedded, empty = self.text_encoder([*texts, ""]).to(self.device)
+        streams = LatentStreams(self.ar, sampling, empty)
+        rows = [self.new_row(text, seed, hold=frames is not None)
+                for text, seed, frames in zip(embedded, seeds, wanted)]
+        for row in rows:
+            streams.start(row)
+        drawn: dict[Row, list[Tensor]] = {row: [] for row in rows}
+        counts = {row: -(-(frames or self.longest) // FRAMES_PER_LATENT) for row, frames in zip(rows, wanted)}
+        while streams.rows:
+            latents, over = streams.step()
+            for row, latent in zip(streams.rows, latents):
+                if row not in over:
+                    drawn[row].append(latent)
+            if done := [row for row in streams.rows if row in over or len(drawn[row]) == counts[row]]:
+                streams.drop(done)
+        return [torch.stack(latents) for latents in drawn.values()]
 
-        def draw() -> tuple[Tensor, Tensor]:
-            rows = torch.stack([torch.randn(shape, generator=generator) for generator in noise], dim=1)
-            return rows[0].to(self.device), rows[1:].to(self.device)
+    def new_row(self, text: Tensor, seed: int, hold: bool, past: Tensor | None = None) -> Row:
+        """A stream of latents that begins; `past` (L, C) are those already shown."""
+        channels = self.ar.config.latent_dim
+        past = text.new_empty(0, channels) if past is None else past
+        return Row(text, past, noise_of(seed, channels), hold)
 
-        lengths = [-(-(frames or self.longest) // FRAMES_PER_LATENT) for frames in wanted]
-        end = torch.tensor(self.sampling.end_latent, device=self.device)
-        latents = []
-        for latent in self.ar.stream(text, empty, guidance=guidance, temperature=temperature, draw=draw):
-            distance = (latent * self.sampling.latent_scale - end).norm(dim=-1)
-            for row in (distance < self.sampling.stop_threshold).nonzero()[:, 0].tolist():
-                if wanted[row] is None and latents:
-                    lengths[row] = min(lengths[row], len(latents))
-            latents.append(latent)
-            if len(latents) >= max(lengths):
-                break
-        return torch.stack(latents, dim=1), lengths
+    def sampling_with(self, guidance: float | None, temperature: float | None) -> Sampling:
+        """What is stored with the model, but for what is given."""
+        given = dict(guidance=guidance, temperature=temperature)
+        return replace(self.sampling, **{name: value for name, value in given.items() if value is not None})
 
     @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """latents (B, L, C) in the AR model's units -> motion (B, 4L, 272), denormalised."""
-        return self.tae.decode(latents * self.sampling.latent_scale) * self.std + self.mean
+    def decode(self, latents: Tensor, cache: dict | None = None) -> Tensor:
+        """latents (B, L, C) in the AR model's units -> motion (B, 4L, 272), denormalised; `cache` as the TAE's."""
+        return self.tae.decode(latents * self.sampling.latent_scale, cache) * self.std + self.mean
+
+    @torch.no_grad()
+    def encode(self, motion: np.ndarray) -> Tensor:
+        """The end of a motion (T, 272), denormalised -> its latents (L, C) in the AR model's units.
+
+        As many as the context holds, of whole latents: up to three frames in front are left out.
+        raises   ValueError for another shape, less than a latent, or values that are not finite
+        """
+        motion = np.asarray(motion, dtype=np.float32)
+        if motion.ndim != 2 or motion.shape[1] != DIM or len(motion) < FRAMES_PER_LATENT:
+            raise ValueError(f"a past of shape {motion.shape}: expected (T, {DIM}), T at least {FRAMES_PER_LATENT}")
+        if not np.isfinite(motion).all():
+            raise ValueError("the past has values that are not finite (NaN or infinity): give a motion without")
+        frames = min(len(motion) // FRAMES_PER_LATENT * FRAMES_PER_LATENT, self.longest)
+        last = (torch.from_numpy(motion[-frames:]).to(self.device) - self.mean) / self.std
+        return self.tae.encode(last[None])[0][0] / self.sampling.latent_scale
+
+    def streams(self, guidance: float | None = None, temperature: float | None = None) -> "MotionStreams":
+        """Several characters in one batch, none of them yet; arguments left out take the stored values."""
+        return MotionStreams(self, self.sampling_with(guidance, temperature))
+
+    def stream(self, text: str, seed: int = 0, guidance: float | None = None, temperature: float | None = None,
+               past: np.ndarray | None = None, hold: bool = False) -> "MotionStream":
+        """A character that moves while the model thinks: each `next()` gives four frames (4, 272), denormalised.
+
+            stream = model.stream("a person walks", seed=1)
+            for frames in stream:
+                show(frames)
+
+        past  motion (T, 272) that the stream goes on from
+        hold  go on when the prompt's motion is over, instead of ending
+        Arguments left out take the values stored with the model. Errors as in `MotionStreams.start`.
+        """
+        return self.streams(guidance, temperature).start(text, seed, past, hold)
+
+
+class MotionStreams:
+    """Characters that move at once, in one batch; each can start, change its prompt, stop and end at any time.
+
+        streams = model.streams()
+        walker, dancer = streams.start("walk", seed=1), streams.start("dance", seed=2, hold=True)
+        frames = next(streams)             # {walker: (4, 272), dancer: (4, 272)}
+
+    `next` draws one latent for each character that moves; when none does, it raises StopIteration. Calls from
+    several threads wait for one another: a prompt that comes while a latent is drawn holds from the next one on.
+    """
+
+    def __init__(self, model: MotionStreamer, sampling: Sampling):
+        self.model = model
+        self.latents = LatentStreams(model.ar, sampling, self.embed(""))
+        self.moving: dict[Row, MotionStream] = {}      # the streams of latents.rows
+        self.lock = threading.RLock()
+
+    def start(self, text: str, seed: int = 0, past: np.ndarray | None = None, hold: bool = False) -> "MotionStream":
+        """Add a character; arguments as in `MotionStreamer.stream`. What it does depends on these alone.
+
+        raises   ValueError for an empty prompt, and for a past of another shape than (T, 272) with T >= 4
+        """
+        check_prompt(text)
+        shown, decoder = None, self.model.tae.new_cache(rows=1)
+        if past is not None:
+            shown = self.model.encode(past)
+            self.model.decode(shown[None], decoder)    # these frames were seen; the next ones need their context
+        stream = MotionStream(self, self.model.new_row(self.embed(text), seed, hold, shown), decoder)
+        with self.lock:
+            self.latents.start(stream.row)
+            self.moving[stream.row] = stream
+        return stream
+
+    def embed(self, text: str) -> Tensor:
+        return self.model.text_encoder([text])[0].to(self.model.device)
+
+    def __iter__(self) -> "MotionStreams":
+        return self
+
+    def __next__(self) -> dict["MotionStream", np.ndarray]:
+        with self.lock:
+            while self.moving:
+                latents, over = self.latents.step()
+                found = {self.moving[row]: latent for row, latent in zip(self.latents.rows, latents) if row not in over}
+                self.rest(over)
+                if found:
+                    return dict(zip(found, self.decode(list(found), torch.stack(list(found.values())))))
+            raise StopIteration
+
+    def rest(self, rows: Sequence[Row]) -> None:
+        """These characters' motions are over; a prompt makes them go on from there."""
+        if rows:
+            self.latents.drop(rows)
+        for row in rows:
+            del self.moving[row]
+
+    def decode(self, streams: "list[MotionStream]", latents: Tensor) -> np.ndarray:
+        """The next latent (R, C) of each of some streams -> frames (R, 4, 272)."""
+        cache = {layer: torch.cat([stream.decoder[layer] for stream in streams]) for layer in streams[0].decoder}
+        frames = self.model.decode(latents[:, None], cache).cpu().numpy()
+        for place, stream in enumerate(streams):
+            stream.decoder = {layer: context[place:place + 1] for layer, context in cache.items()}
+        return frames
+
+
+class MotionStream:
+    """One character of `MotionStreams`. If it is the only one that moves, `next(stream)` gives its frames (4, 272)."""
+
+    def __init__(self, streams: MotionStreams, row: Row, decoder: dict[nn.Module, Tensor]):
+        self.streams, self.row, self.decoder = streams, row, decoder
+
+    def prompt(self, text: str) -> None:
+        """Do something else, from the next latent on; a character at rest moves again.
+
+        raises   ValueError for an empty prompt. Words beyond what the text encoder reads count for nothing.
+        """
+        check_prompt(text)
+        embedded = self.streams.embed(text)
+        with self.streams.lock:
+            if self.at_rest:
+                self.row.text, self.row.since_prompt = embedded, 0
+                self.streams.latents.start(self.row)
+                self.streams.moving[self.row] = self
+            else:
+                self.streams.latents.prompt(self.row, embedded)
+
+    def stop(self) -> None:
+        """Come to rest: no more frames until the next prompt."""
+        with self.streams.lock:
+            if not self.at_rest:
+                self.streams.rest([self.row])
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the prompt's motion is over, by itself or by `stop`."""
+        return self.row not in self.streams.moving
+
+    def __iter__(self) -> "MotionStream":
+        return self
+
+    def __next__(self) -> np.ndarray:
+        with self.streams.lock:
+            if self.at_rest:
+                raise StopIteration
+            if len(self.streams.moving) > 1:
+                raise ValueError(f"this stream moves beside {len(self.streams.moving) - 1} others: pull them together "
+                                 "with next(streams)")
+            return next(self.streams)[self]
+
+
+def check_prompt(text: str) -> None:
+    """ValueError if there is nothing in it."""
+    if not text.strip():
+        raise ValueError("the prompt is empty: say what the character does, e.g. --text 'a person walks'")
+
+
+def check_length(length: int | None) -> None:
+    """ValueError unless `length` is None or a number of frames."""
+    if length is not None and length < 1:
+        raise ValueError(f"a length of {length} frames: expected 1 or more (30 frames are one second)")

@@ -4,14 +4,16 @@ B rows, L latents, C latent channels, D width. The output at position i is the c
 text, predicts the first latent.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from models.attention import Block, Padding, RMSNorm, rope_table
+from models.attention import Block, Padding, RMSNorm, Window, rope_table
+from models.diffusion import STEPS
 from models.head import DiffusionHead
-from options.models import AR
+from options.models import AR, Sampling
 
 
 class StreamingTransformer(nn.Module):
@@ -23,6 +25,7 @@ class StreamingTransformer(nn.Module):
         width = config.width
         self.text_embed = nn.Linear(config.text_dim, width)
         self.latent_embed = nn.Linear(config.latent_dim, width)
+        self.text_to_latents = nn.Linear(config.text_dim, width, bias=False) if config.text_everywhere else None
         self.blocks = nn.ModuleList(Block(width, config.heads, config.context) for _ in range(config.layers))
         self.norm = RMSNorm(width)
         self.out = nn.Linear(width, width)
@@ -40,52 +43,197 @@ class StreamingTransformer(nn.Module):
         if lengths is None:
             return self.backbone(x)
         padding = Padding(torch.arange(x.shape[1], device=x.device) <= lengths[:, None])  # the text and the latents
-        return padding.restore(self.backbone(padding.remove(x), padding=padding))
+        return padding.restore(self.backbone(padding.remove(x), padding))
 
     def prefix(self, latents: Tensor, text: Tensor) -> Tensor:
         """The embedded sequence [text, latents] (B, L+1, D)."""
         if latents.shape[1] >= self.config.context:
             raise ValueError(f"{latents.shape[1]} latents do not fit the context of {self.config.context} positions, "
                              f"one of which is the text: give at most {self.config.context - 1}")
-        return torch.cat([self.text_embed(text)[:, None], self.latent_embed(latents)], dim=1)
+        return torch.cat([self.text_embed(text)[:, None], self.embed(latents, text)], dim=1)
 
-    def backbone(self, x: Tensor, cache: list[dict] | None = None, padding: Padding | None = None) -> Tensor:
+    def embed(self, latents: Tensor, text: Tensor) -> Tensor:
+        """latents (B, L, C), text (B, text_dim) -> what the blocks see of them (B, L, D)."""
+        x = self.latent_embed(latents)
+        return x if self.text_to_latents is None else x + self.text_to_latents(text)[:, None]
+
+    def backbone(self, x: Tensor, padding: Padding | None = None, kept: list[dict] | None = None) -> Tensor:
         """Embedded positions (B, L, D), or (N, D) with their `padding`, -> as many conditions.
 
-        `cache`, from new_cache(), holds the earlier positions.
+        `kept`, a dict for each block, takes their keys and values.
         """
-        past = cache[0]["k"].shape[2] if cache and cache[0] else 0
         count = padding.shape[1] if padding else x.shape[1]
-        rope = rope_table(past, count, self.config.width // self.config.heads, x.device)
-        for block, block_cache in zip(self.blocks, cache or [None] * len(self.blocks)):
-            x = block(x, rope, block_cache, padding)
+        rope = rope_table(torch.arange(count), self.head_dim, x.device)
+        for block, block_kept in zip(self.blocks, kept or [None] * len(self.blocks)):
+            x = block(x, rope, padding, block_kept)
         return self.out(self.norm(x))
 
-    def new_cache(self) -> list[dict]:
-        return [{} for _ in self.blocks]
+    @property
+    def head_dim(self) -> int:
+        return self.config.width // self.config.heads
+
+    def read(self, latents: Tensor, text: Tensor) -> tuple[Tensor, "Memory"]:
+        """One pass over text (B, text_dim) and latents (B, L, C) -> the condition of the next latent (B, D), and what
+        `step` goes on from."""
+        kept = [{} for _ in self.blocks]
+        condition = self.backbone(self.prefix(latents, text), kept=kept)[:, -1]
+        windows = [Window.of(block["k"], block["v"], self.config.context - 1) for block in kept]
+        return condition, Memory(windows, torch.full((len(text),), latents.shape[1]))
+
+    def step(self, latents: Tensor, text: Tensor, memory: "Memory") -> Tensor:
+        """The next latent of each row (B, C) -> the condition of the one after it (B, D).
+
+        What a latent sees: the text and the last context - 1 latents, itself included, so the cost stays the same.
+        The text is never further away than the context, as in training.
+        """
+        last = self.config.context - 1
+        memory.seen += 1
+        near, far = (rope_table(positions, self.head_dim, latents.device)[:, :, None, None]
+                     for positions in (memory.seen, memory.seen.clamp(max=last)))           # (2, B, 1, 1, D/H/2)
+        void = (torch.arange(last) < last - memory.seen[:, None])[:, None, None].to(latents.device)
+        x = self.embed(latents[:, None], text)                                              # (B, 1, D)
+        for block, window in zip(self.blocks, memory.windows):
+            x = block.step(x, near, far, window, void)
+        return self.out(self.norm(x))[:, 0]
+
+
+@dataclass
+class Memory:
+    """What the transformer keeps of B rows: each block's window, and the number of latents seen (B,), on the CPU."""
+    windows: list[Window]
+    seen: Tensor
+
+    def tensors(self) -> list[Tensor]:
+        return [self.seen, *(tensor for window in self.windows for tensor in vars(window).values())]
+
+    def map(self, change: Callable[..., Tensor], *others: "Memory") -> "Memory":
+        """`change` applied to each tensor, with the same of the others."""
+        seen, *rest = (change(*tensors) for tensors in zip(self.tensors(), *(other.tensors() for other in others)))
+        return Memory([Window(*rest[first:first + 4]) for first in range(0, len(rest), 4)], seen)
+
+
+@dataclass(eq=False)
+class Row:
+    """One stream of latents.
+
+    text     (text_dim,) embedding of its prompt
+    latents  (L, C) the last of those shown, at most as many as fit the context
+    draw     gives the noise of one latent: (51, C), the start and the 50 steps
+    hold     whether it goes on when the prompt's motion is over
+    """
+    text: Tensor
+    latents: Tensor
+    draw: Callable[[], Tensor]
+    hold: bool = False
+    since_prompt: int = 0         # latents drawn under this prompt
+
+
+class LatentStreams:
+    """Latents of several streams, one of each at a time. No row depends on the others.
+
+    sampling  guidance, temperature, end of motions, and how much of the past a new prompt goes on from
+    empty     (text_dim,) embedding of the empty text
+    Where there is guidance, each stream has two rows in the transformer's batch: its text's, then the empty text's.
+    """
+
+    def __init__(self, model: StreamingTransformer, sampling: Sampling, empty: Tensor):
+        self.model, self.sampling, self.empty = model, sampling, empty
+        self.guided = sampling.guidance != 1
+        self.end = torch.tensor(sampling.end_latent, device=empty.device)
+        self.rows: list[Row] = []
+        self.condition: Tensor | None = None                              # (batch, D)
+        self.memory: Memory | None = None
 
     @torch.no_grad()
-    def stream(self, text: Tensor, empty: Tensor | None = None, past: Tensor | None = None, guidance: float = 1.0,
-               temperature: float = 1.0, draw: Callable[[], tuple[Tensor, Tensor]] | None = None) -> Iterator[Tensor]:
-        """Yield latents (B, C) one at a time until the caller stops asking or the context is full.
+    def start(self, row: Row) -> None:
+        """Add a stream, behind the others."""
+        condition, memory = self.read(row, self.sampling.past)
+        if self.rows:
+            condition = torch.cat([self.condition, condition])
+            memory = self.memory.map(lambda *parts: torch.cat(parts), memory)
+        self.rows.append(row)
+        self.condition, self.memory = condition, memory
 
-        text, empty  (B, text_dim) embeddings of the prompts and of the empty text; without `empty` no guidance
-        past         (B, L, C) latents already shown, or None
-        draw         gives the noise of one latent: start (B, C) and steps (50, B, C); the default draws it globally
-        Length limits and end-of-motion tests are the caller's: islice, takewhile.
+    def drop(self, rows: Sequence[Row]) -> None:
+        """Take streams out."""
+        stay = [place for place, row in enumerate(self.rows) if row not in rows]
+        kept = self.batch_rows(stay)
+        self.rows = [self.rows[place] for place in stay]
+        self.condition, self.memory = self.condition[kept], self.memory.map(lambda tensor: tensor[kept])
+
+    @torch.no_grad()
+    def prompt(self, row: Row, text: Tensor) -> None:
+        """Another sentence, from the next latent on: the kept past is read anew under it, in one pass."""
+        row.text, row.since_prompt = text, 0
+        self.read_again(row, self.sampling.past)
+
+    @torch.no_grad()
+    def step(self) -> tuple[Tensor, list[Row]]:
+        """The next latent of each row (R, C), and the rows whose motion is over instead: drop or prompt them.
+
+        A prompt's motion is over with a latent near the end latent, but not with its first. Where the row holds, the
+        motion begins anew: the prompt is read with less and less of the past until another latent comes.
         """
-        rows = text.shape[0]
-        repeat = 1 if empty is None else 2                                # the rows of the empty text follow
-        past = text.new_empty(rows, 0, self.config.latent_dim) if past is None else past
-        both = text if empty is None else torch.cat([text, empty])
-        cache = self.new_cache()
-        condition = self.backbone(self.prefix(past.repeat(repeat, 1, 1), both), cache)[:, -1]
-        for _ in range(self.config.context - 1 - past.shape[1]):
-            start_noise, step_noise = draw() if draw else (None, None)
-            latent = self.head.sample(condition[:rows], condition[rows:] if repeat == 2 else None, guidance,
-                                      temperature, start_noise, step_noise)
-            yield latent
-            condition = self.backbone(self.latent_embed(latent).repeat(repeat, 1)[:, None], cache)[:, -1]
+        latents = self.sample(self.rows)
+        near = self.near_end(latents).tolist()
+        over = [row for row, is_near in zip(self.rows, near) if is_near and row.since_prompt and not row.hold]
+        for place, row in enumerate(self.rows):
+            if near[place] and row.since_prompt and row.hold:
+                latents[place] = self.begin_anew(row)
+            if row not in over:
+                row.latents = torch.cat([row.latents, latents[place:place + 1]])[1 - self.model.config.context:]
+                row.since_prompt += 1
+        batch = latents.repeat_interleave(2, dim=0) if self.guided else latents
+        self.condition = self.model.step(batch, self.texts(self.rows), self.memory)
+        return latents, over
+
+    def sample(self, rows: Sequence[Row]) -> Tensor:
+        """A latent (R, C) for each of some rows, under their conditions."""
+        noise = torch.stack([row.draw() for row in rows], dim=1).to(self.empty.device)          # (51, R, C)
+        condition = self.condition[self.batch_rows([self.rows.index(row) for row in rows])]
+        text, empty = (condition[::2], condition[1::2]) if self.guided else (condition, None)
+        return self.model.head.sample(text, empty, self.sampling.guidance, self.sampling.temperature, noise[0],
+                                      noise[1:])
+
+    def near_end(self, latents: Tensor) -> Tensor:
+        """Which of the latents (R, C) say that the motion is over (R,)."""
+        return (latents * self.sampling.latent_scale - self.end).norm(dim=-1) < self.sampling.stop_threshold
+
+    def begin_anew(self, row: Row) -> Tensor:
+        """A latent (C,) that does not end the motion; if none comes, the character stays as it is."""
+        past = min(self.sampling.past, len(row.latents))
+        while past > 1:
+            past //= 2
+            self.read_again(row, past)
+            latent = self.sample([row])
+            if not self.near_end(latent):
+                return latent[0]
+        return row.latents[-1]
+
+    def read(self, row: Row, past: int) -> tuple[Tensor, Memory]:
+        """One pass over a row's text and its last `past` latents: condition and memory of its part of the batch."""
+        texts = self.texts([row])
+        return self.model.read(row.latents[-past:].expand(len(texts), -1, -1), texts)
+
+    def read_again(self, row: Row, past: int) -> None:
+        batch = self.batch_rows([self.rows.index(row)])
+        condition, memory = self.read(row, past)
+        self.condition[batch] = condition
+        self.memory.map(lambda all, own: all.index_copy_(0, torch.tensor(batch, device=all.device), own), memory)
+
+    def texts(self, rows: Sequence[Row]) -> Tensor:
+        """Embeddings (batch, text_dim) of what the rows' parts of the batch are told."""
+        return torch.stack([text for row in rows for text in ([row.text, self.empty] if self.guided else [row.text])])
+
+    def batch_rows(self, places: Sequence[int]) -> list[int]:
+        """Where the rows at these places are in the batch."""
+        return [2 * place + half for place in places for half in (0, 1)] if self.guided else list(places)
+
+
+def noise_of(seed: int, channels: int) -> Callable[[], Tensor]:
+    """A stream's source of noise (51, channels), which depends on the seed alone."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda: torch.randn(STEPS + 1, channels, generator=generator)
 
 
 def initialise(module: nn.Module) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from conftest import randomised
-from models.attention import Attention, Block, RMSNorm, SwiGLU, rope_table, rotate
+from models.attention import Attention, Block, RMSNorm, SwiGLU, Window, rope_table, rotate
 
 
 def tiny_attention() -> Attention:
@@ -32,16 +32,17 @@ def test_rope_turns_complex_pairs():
     turn = torch.tensor([[10000 ** (-2 * i / 8) * position for i in range(4)] for position in range(7, 12)])
     turned = torch.view_as_complex(x.unflatten(-1, (4, 2))) * torch.polar(torch.ones(5, 4), turn)
     expected = torch.view_as_real(turned).flatten(-2)
-    torch.testing.assert_close(rotate(x, rope_table(7, 5, 8, "cpu")), expected)
+    torch.testing.assert_close(rotate(x, rope_table(torch.arange(7, 12), 8)), expected)
 
 
 def test_rope_knows_distances_only():
     q, k = torch.randn(2, 1, 1, 1, 8)
 
     def score(at_q: int, at_k: int) -> torch.Tensor:
-        return (rotate(q, rope_table(at_q, 1, 8, "cpu")) * rotate(k, rope_table(at_k, 1, 8, "cpu"))).sum()
+        return (rotate(q, rope_table(torch.tensor([at_q]), 8)) * rotate(k, rope_table(torch.tensor([at_k]), 8))).sum()
 
     torch.testing.assert_close(score(5, 2), score(40, 37))
+    torch.testing.assert_close(score(5, 2), score(1_000_005, 1_000_002))    # after a day and a half
     assert (score(5, 2) - score(5, 4)).abs() > 1e-3
 
 
@@ -51,30 +52,48 @@ def test_attention_equals_a_plain_reference():
     for head in range(2):
         mine = slice(8 * head, 8 * head + 8)
         q, k, v = ((x @ weight.T)[:, mine] for weight in attention.qkv.weight.chunk(3))
-        q, k = (rotate(y / y.norm(dim=-1, keepdim=True), rope_table(0, 7, 8, "cpu")) for y in (q, k))
+        q, k = (rotate(y / y.norm(dim=-1, keepdim=True), rope_table(torch.arange(7), 8)) for y in (q, k))
         rows = []
         for i in range(7):
             share = (math.log2(12 ** 2 - 12) * k[:i + 1] @ q[i]).softmax(dim=0)
             rows.append(share @ v[:i + 1])
         expected.append(torch.stack(rows))
     expected = torch.cat(expected, dim=-1) @ attention.out.weight.T
-    torch.testing.assert_close(attention(x[None], rope_table(0, 7, 8, "cpu"))[0], expected)
+    torch.testing.assert_close(attention(x[None], rope_table(torch.arange(7), 8))[0], expected)
 
 
-@pytest.mark.parametrize("split", [[9], [8, 1], [4, 5], [1, 3, 2, 3], [1] * 9])
-def test_cached_attention_equals_full(split):
-    """However the past is cut into steps, the cache changes nothing."""
-    attention, x, cache = tiny_attention(), torch.randn(2, 9, 16), {}
-    pieces, first = [], 0
-    for piece in x.split(split, dim=1):
-        pieces.append(attention(piece, rope_table(first, piece.shape[1], 8, "cpu"), cache))
-        first += piece.shape[1]
-    torch.testing.assert_close(torch.cat(pieces, dim=1), attention(x, rope_table(0, 9, 8, "cpu")))
+@pytest.mark.parametrize("read", [1, 4, 12])
+def test_steps_equal_a_whole_pass(read):
+    """However much is read at once; beyond the context, as one pass with a band mask."""
+    attention, x = tiny_attention(), torch.randn(2, 40, 16)
+    kept = {}
+    pieces = [attention(x[:, :read], rope_table(torch.arange(read), 8), kept=kept)]
+    window = Window.of(kept["k"], kept["v"], size=11)
+    for position in range(read, 40):
+        near, far = (rope_table(torch.tensor(at), 8) for at in (position, min(position, 11)))
+        void = torch.arange(11) < 11 - position
+        pieces.append(attention.step(x[:, position:position + 1], near, far, window, void))
+    torch.testing.assert_close(torch.cat(pieces, dim=1), banded(attention, x, context=12))
+
+
+def banded(attention: Attention, x: torch.Tensor, context: int) -> torch.Tensor:
+    """One pass over x (B, L, D): each position sees the text, position 0, as if at most the context away, and the last
+    context - 1 latents, itself included."""
+    count = x.shape[1]
+    at = torch.arange(count)
+    q, k, v = attention.heads_of(attention.qkv(x))
+    scores = rotate(q, rope_table(at, 8)) @ rotate(k, rope_table(at, 8)).mT
+    far = rotate(q, rope_table(at.clamp(max=context - 1), 8))
+    scores[..., :1] = far @ k[:, :, :1].mT
+    distance = at[:, None] - at
+    hidden = (distance < 0) | (distance >= context - 1) & (at > 0)
+    x = scores.masked_fill(hidden, -math.inf).softmax(dim=-1) @ v
+    return attention.out(x.transpose(1, 2).flatten(-2))
 
 
 def test_block_adds_to_its_input():
     block, x = randomised(Block(16, 2, 12)), torch.randn(2, 5, 16)
-    rope = rope_table(0, 5, 8, "cpu")
+    rope = rope_table(torch.arange(5), 8)
     inner = x + block.attention(block.norm_attention(x), rope)
     torch.testing.assert_close(block(x, rope), inner + block.mlp(block.norm_mlp(inner)))
 

@@ -39,7 +39,7 @@ def draws(clips: LatentClips, count: int = 600) -> list[tuple[tuple[int, ...], i
         return -1 if np.allclose(latent * SCALE, END) else round(float(latent[0] * SCALE))
 
     samples = [clips.sample(0, rng) for rng in map(np.random.default_rng, range(count))]
-    return [(tuple(map(number, latents)), caption) for latents, caption in samples]
+    return [(tuple(map(number, latents)), caption) for latents, caption, _ in samples]
 
 
 def test_a_third_of_the_draws_lose_their_first_or_last_latent(tmp_path):
@@ -108,7 +108,7 @@ def test_rarity(tmp_path):
 def test_collate(tmp_path):
     folder = write_folder(tmp_path, dict(a=dict(latents=4), b=dict(latents=2, captions=[(3, 0.0, 0.0)])))
     clips = LatentClips(folder, "train", 78)
-    batch = clips.collate([(clips.latents[0], 1), (clips.latents[1], 3), (clips.latents[1][:1], 0)])
+    batch = clips.collate([(clips.latents[0], 1, 2), (clips.latents[1], 3, 0), (clips.latents[1][:1], 0, 0)])
     assert batch["latents"].shape == (3, 5, 2) and batch["latents"].dtype == torch.float32
     assert batch["lengths"].tolist() == [5, 3, 1]
     assert not batch["latents"][1, 3:].any() and not batch["latents"][2, 1:].any()

@@ -41,9 +41,7 @@ def streamer(sampling: Sampling = NEVER, mean: Tensor = MEAN, std: Tensor = STD)
 
 def all_latents(texts: list[str], seeds: list[int]) -> Tensor:
     """What the sentences give (B, 11, 4), if nothing ends them; in the TAE's units."""
-    embeddings = Words()([*texts, ""])
-    latents, _ = streamer().draw_latents(embeddings, seeds, [None] * len(seeds), NEVER.guidance, NEVER.temperature)
-    return latents * NEVER.latent_scale
+    return torch.stack(streamer().draw_latents(texts, seeds, [None] * len(seeds), NEVER)) * NEVER.latent_scale
 
 
 def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
@@ -80,36 +78,21 @@ def test_a_motion_ends_before_the_first_latent_near_the_end_latent():
     assert len(streamer(ALWAYS).generate("walk")) == 4    # there is always one latent
 
 
-@pytest.mark.parametrize("length", [1, 4, 5, 30, 44])
+@pytest.mark.parametrize("length", [1, 4, 5, 30, 44, 70])
 @pytest.mark.parametrize("sampling", [NEVER, ALWAYS])
 def test_length_is_exact(length, sampling):
-    """Whatever the end latent says; and a shorter motion is the beginning of a longer one."""
+    """Whatever the end latent says, beyond the context too; and a shorter motion is the beginning of a longer one."""
     motion = streamer(sampling).generate("walk", length=length)
     assert motion.shape == (length, 272) and motion.dtype == np.float32 and streamer().longest == 44
-    assert_same(motion, streamer().generate("walk", length=44)[:length])
+    assert_same(motion, streamer(sampling).generate("walk", length=80)[:length])
 
 
-def test_guidance_1_is_the_text_alone():
-    """And what is not given is what is stored."""
+def test_what_is_not_given_is_what_is_stored():
     model = streamer()
-    conditional = model.ar.stream(Words()(["walk"]), draw=noise_like(seed=5))
-    latents = torch.stack([next(conditional) for _ in range(5)], dim=1)
-    assert_same(model.generate("walk", seed=5, length=20, guidance=1.0), model.decode(latents)[0].numpy())
     stored = model.generate("walk", seed=5, length=20)
     assert np.array_equal(model.generate("walk", seed=5, length=20, guidance=2.0, temperature=1.0), stored)
     for other in (dict(guidance=1.0), dict(temperature=0.5), dict(guidance=0.0)):
         assert np.abs(model.generate("walk", seed=5, length=20, **other) - stored).max() > 0.01
-
-
-def noise_like(seed: int):
-    """The noise that a pipeline draws for one sentence."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw() -> tuple[Tensor, Tensor]:
-        rows = torch.randn(51, 4, generator=generator)
-        return rows[:1], rows[1:, None]
-
-    return draw
 
 
 def test_motion_is_denormalised():
@@ -145,9 +128,9 @@ def test_each_motion_may_have_its_own_length():
         model.generate_batch(["walk"], [0], [8, 8])
 
 
-@pytest.mark.parametrize("length", [0, -4, 45])
+@pytest.mark.parametrize("length", [0, -4])
 def test_a_length_out_of_range_refuses(length):
-    with pytest.raises(ValueError, match=f"a length of {length} frames: expected 1 to 44"):
+    with pytest.raises(ValueError, match=f"a length of {length} frames: expected 1 or more"):
         streamer().generate("walk", length=length)
 
 

@@ -1,6 +1,6 @@
 """The AR model: causal, cached equals full, the stream against a plain loop, and the authors' numbers."""
 
-from itertools import islice
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,10 +9,12 @@ from torch import Tensor
 from conftest import assert_relative, parameters, randomised
 from models.diffusion import STEPS
 from models.published import load_published_ar
-from models.streamer import StreamingTransformer
-from options.models import AR
+from models.streamer import LatentStreams, Row, StreamingTransformer
+from options.models import AR, Sampling
+from test_attention import banded
 
-TINY = AR(latent_dim=4, text_dim=6, width=16, layers=2, heads=2, context=12, head_width=16, head_depth=2)
+TINY = AR(latent_dim=4, text_dim=6, width=16, layers=2, heads=2, context=12, head_width=16, head_depth=2,
+          text_everywhere=True, prediction="velocity")    # noise of a random network would explode
 
 
 def tiny_ar() -> StreamingTransformer:
@@ -20,14 +22,18 @@ def tiny_ar() -> StreamingTransformer:
 
 
 def replay(noise: Tensor):
-    """A source of noise for `stream` that hands out noise (L, 51, B, C), a latent at a time."""
-    rows = iter(noise)
+    """A source of noise for one row that hands out noise (L, 51, C), a latent at a time."""
+    return iter(noise).__next__
 
-    def draw() -> tuple[Tensor, Tensor]:
-        row = next(rows)
-        return row[0], row[1:]
 
-    return draw
+def sampling(guidance: float = 1.0, temperature: float = 1.0, **end) -> Sampling:
+    """Never near its end latent, unless told otherwise."""
+    return Sampling(guidance, temperature, **dict(stop_threshold=0.0, end_latent=(0.0,) * 4, past=11) | end)
+
+
+def draw_latents(streams: LatentStreams, count: int) -> Tensor:
+    """The next latents (R, count, C)."""
+    return torch.stack([streams.step()[0] for _ in range(count)], dim=1)
 
 
 @pytest.mark.parametrize("latent", [0, 4, 8])
@@ -43,51 +49,137 @@ def test_conditions_see_only_the_past(latent):
     assert (model(latents, text + 1) - before).abs().amax(dim=(0, 2)).min() > 1e-3
 
 
-@pytest.mark.parametrize("split", [[12], [11, 1], [1, 4, 7], [1] * 12])
-def test_cached_backbone_equals_full(split):
-    model, cache = tiny_ar(), tiny_ar().new_cache()
-    x = model.prefix(torch.randn(2, 11, 4), torch.randn(2, 6))
-    pieces = [model.backbone(piece, cache) for piece in x.split(split, dim=1)]
-    torch.testing.assert_close(torch.cat(pieces, dim=1), model.backbone(x))
+@pytest.mark.parametrize("everywhere", [False, True])
+@pytest.mark.parametrize("shown", [0, 4, 11])
+def test_steps_equal_whole_passes(shown, everywhere):
+    """While the context holds all latents, each condition is that of a pass over the text and all of them."""
+    model = randomised(StreamingTransformer(replace(TINY, text_everywhere=everywhere)))
+    latents, text = torch.randn(2, 11, 4), torch.randn(2, 6)
+    condition, memory = model.read(latents[:, :shown], text)
+    conditions = [condition, *(model.step(latents[:, at], text, memory) for at in range(shown, 11))]
+    torch.testing.assert_close(torch.stack(conditions, dim=1), model(latents, text)[:, shown:])
 
 
-@pytest.mark.parametrize("guidance", [None, 3.0])
+def test_steps_go_on_beyond_the_context():
+    """As one pass whose every layer sees the text and the last 11 latents."""
+    model, latents, text = tiny_ar(), torch.randn(2, 40, 4), torch.randn(2, 6)
+    condition, memory = model.read(latents[:, :0], text)
+    conditions = [condition, *(model.step(latents[:, at], text, memory) for at in range(40))]
+    x = torch.cat([model.text_embed(text)[:, None], model.embed(latents, text)], dim=1)
+    for block in model.blocks:
+        x = x + banded(block.attention, block.norm_attention(x), context=12)
+        x = x + block.mlp(block.norm_mlp(x))
+    torch.testing.assert_close(torch.stack(conditions, dim=1), model.out(model.norm(x)))
+    assert memory.windows[0].k.shape[2] == 11
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("shown", [0, 4])
-def test_stream_equals_a_loop_over_whole_prefixes(guidance, shown):
+def test_streams_equal_a_loop_over_whole_prefixes(guidance, shown):
     """Without a cache, the past run anew for every latent, text and empty text apart."""
-    model, text, empty, past = tiny_ar(), torch.randn(2, 6), torch.randn(2, 6), torch.randn(2, shown, 4)
+    model, text, empty, past = tiny_ar(), torch.randn(2, 6), torch.randn(6), torch.randn(2, shown, 4)
     noise = torch.randn(5, STEPS + 1, 2, 4)
     expected = past
     with torch.no_grad():
         for row in noise:
-            condition = model(expected, text)[:, -1]
-            without = model(expected, empty)[:, -1] if guidance else None
-            latent = model.head.sample(condition, without, guidance or 1.0, 0.9, row[0], row[1:])
+            condition, without = model(expected, text)[:, -1], model(expected, empty.expand(2, -1))[:, -1]
+            latent = model.head.sample(condition, without, guidance, 0.9, row[0], row[1:])
             expected = torch.cat([expected, latent[:, None]], dim=1)
-    stream = model.stream(text, empty if guidance else None, past, guidance or 1.0, 0.9, replay(noise))
-    assert_relative(torch.stack(list(islice(stream, 5)), dim=1), expected[:, shown:], 1e-4)
+    streams = LatentStreams(model, sampling(guidance, 0.9), empty)
+    for row in range(2):
+        streams.start(Row(text[row], past[row], replay(noise[:, :, row])))
+    assert_relative(draw_latents(streams, 5), expected[:, shown:], 1e-4)
+
+
+def test_a_prompt_reads_the_kept_past_anew():
+    """As if the stream had begun with it, that much of the past shown."""
+    model, texts, empty, noise = tiny_ar(), torch.randn(2, 6), torch.randn(6), torch.randn(9, STEPS + 1, 4)
+    for kept in (3, 11):
+        streams = LatentStreams(model, sampling(2.0, past=kept), empty)
+        row = Row(texts[0], torch.empty(0, 4), replay(noise))
+        streams.start(row)
+        before = draw_latents(streams, 5)[0]
+        streams.prompt(row, texts[1])
+        after = draw_latents(streams, 4)
+        again = LatentStreams(model, sampling(2.0), empty)
+        again.start(Row(texts[1], before[-kept:], replay(noise[5:])))
+        expected = draw_latents(again, 4)
+        assert_relative(after, expected, 1e-4)
+        unchanged = LatentStreams(model, sampling(2.0), empty)
+        unchanged.start(Row(texts[0], before[-kept:], replay(noise[5:])))
+        assert (draw_latents(unchanged, 4) - expected)[:, 0].abs().max() > 0.01 * expected.abs().max()
+
+
+def test_streams_do_not_depend_on_their_neighbours():
+    """One that starts later, one that is prompted and one that is dropped change nothing for the others."""
+    model, texts, empty, noise = tiny_ar(), torch.randn(4, 6), torch.randn(6), torch.randn(3, 20, STEPS + 1, 4)
+
+    def alone(number: int, count: int) -> Tensor:
+        streams = LatentStreams(model, sampling(2.0), empty)
+        streams.start(Row(texts[number], torch.empty(0, 4), replay(noise[number])))
+        return draw_latents(streams, count)[0]
+
+    streams = LatentStreams(model, sampling(2.0), empty)
+    first, second, third = (Row(texts[number], torch.empty(0, 4), replay(noise[number])) for number in range(3))
+    streams.start(first)
+    streams.start(second)
+    found = [draw_latents(streams, 3)]
+    streams.start(third)
+    found.append(draw_latents(streams, 2))
+    streams.prompt(second, texts[3])
+    found.append(draw_latents(streams, 2))
+    streams.drop([first])
+    found.append(draw_latents(streams, 8))
+    assert_relative(torch.cat([part[0] for part in found[:3]]), alone(0, 7), 1e-4)
+    assert_relative(torch.cat([found[1][2], found[2][2], found[3][1]]), alone(2, 12), 1e-4)
+    assert_relative(torch.cat([part[1] for part in found[:2]]), alone(1, 5), 1e-4)
+
+
+def test_a_motion_is_over_with_a_latent_near_the_end_latent():
+    """But not with its first; where the row holds, another latent comes instead, drawn with less of the past."""
+    model, text, empty, noise = tiny_ar(), torch.randn(6), torch.randn(6), torch.randn(40, STEPS + 1, 4)
+    plain = LatentStreams(model, sampling(), empty)
+    plain.start(Row(text, torch.empty(0, 4), replay(noise)))
+    latents = draw_latents(plain, 7)[0]
+    nearest = float((latents[:6] - latents[6]).norm(dim=-1).min())
+    ends = sampling(end_latent=tuple(latents[6].tolist()), stop_threshold=0.9 * nearest)
+
+    streams = LatentStreams(model, ends, empty)
+    row = Row(text, torch.empty(0, 4), replay(noise))
+    streams.start(row)
+    assert_relative(draw_latents(streams, 6)[0], latents[:6])
+    assert streams.step()[1] == [row] and len(row.latents) == 6
+
+    held = LatentStreams(model, ends, empty)
+    held.start(Row(text, torch.empty(0, 4), replay(noise), hold=True))
+    found = draw_latents(held, 7)[0]
+    assert_relative(found[:6], latents[:6])
+    again = LatentStreams(model, sampling(), empty)
+    again.start(Row(text, latents[3:6], replay(noise[7:])))
+    assert_relative(found[6], draw_latents(again, 1)[0, 0], 1e-4)
+
+    always = LatentStreams(model, sampling(stop_threshold=1e9), empty)
+    always.start(Row(text, torch.empty(0, 4), replay(noise), hold=True))
+    assert_relative(draw_latents(always, 3)[0], latents[:1].expand(3, -1))     # it stays as it is
 
 
 def test_guidance_1_equals_no_guidance():
-    model, text, empty = tiny_ar(), torch.randn(2, 6), torch.randn(2, 6)
-    noise = torch.randn(3, STEPS + 1, 2, 4)
+    """And halves the work: the empty text has no rows."""
+    model, text, empty, noise = tiny_ar(), torch.randn(6), torch.randn(6), torch.randn(3, STEPS + 1, 4)
 
-    def latents(*empty: Tensor, guidance: float) -> Tensor:
-        return torch.stack(list(islice(model.stream(text, *empty, guidance=guidance, draw=replay(noise)), 3)))
+    def latents(guidance: float) -> Tensor:
+        streams = LatentStreams(model, sampling(guidance), empty)
+        streams.start(Row(text, torch.empty(0, 4), replay(noise)))
+        assert len(streams.condition) == 1 + (guidance != 1)
+        return draw_latents(streams, 3)
 
-    plain = latents(guidance=1.0)
-    assert_relative(latents(empty, guidance=1.0), plain, 1e-4)
-    assert (latents(empty, guidance=2.0) - plain).abs().max() > 1e-2
-
-
-@pytest.mark.parametrize("shown", [0, 4, 11])
-def test_stream_ends_where_the_context_is_full(shown):
-    assert len(list(tiny_ar().stream(torch.randn(1, 6), past=torch.randn(1, shown, 4)))) == 11 - shown
+    assert_relative(latents(1 + 1e-7), latents(1.0), 1e-4)
+    assert (latents(2.0) - latents(1.0)).abs().max() > 1e-2
 
 
-def test_a_past_beyond_the_context_refuses():
+def test_more_latents_than_the_context_refuse():
     with pytest.raises(ValueError, match="12 latents do not fit the context of 12 .* give at most 11"):
-        next(tiny_ar().stream(torch.randn(1, 6), past=torch.randn(1, 12, 4)))
+        tiny_ar()(torch.randn(1, 12, 4), torch.randn(1, 6))
 
 
 def test_rows_do_not_mix():
@@ -128,7 +220,8 @@ def test_golden_stream(golden_file):
     """Five latents, one after another; the empty text's embedding is zero there."""
     model = load_published_ar({"trans": golden_file("ar_transformer")[1]}, heads=4)
     numbers = golden_file("sampling")[0]
-    noise = torch.cat([numbers["start_noise"][:, None], numbers["step_noise"][:, :, :1]], dim=1)
-    text, scale = numbers["text"][None], float(numbers["cfg_scale"])
-    stream = model.stream(text, torch.zeros_like(text), guidance=scale, draw=replay(noise))
-    assert_relative(torch.cat(list(islice(stream, 5))), numbers["tokens"], 1e-4)
+    noise = torch.cat([numbers["start_noise"][:, None], numbers["step_noise"][:, :, :1]], dim=1)[:, :, 0]
+    text, settings = numbers["text"], Sampling(guidance=float(numbers["cfg_scale"]), stop_threshold=0.0)
+    streams = LatentStreams(model, settings, torch.zeros_like(text))
+    streams.start(Row(text, torch.empty(0, 16), replay(noise)))
+    assert_relative(draw_latents(streams, 5)[0], numbers["tokens"], 1e-4)

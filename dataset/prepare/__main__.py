@@ -5,6 +5,7 @@
     python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 --out data/mocap_272
     python -m dataset.prepare amass --source AMASS --texts texts --out data/amass_272
     python -m dataset.prepare bvh-folder --source captures --skeleton-map skeleton.json --out data/mine_272
+    python -m dataset.prepare stream --source data/mocap_272 --out data/mocap_272_stream
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from dataset.prepare import amass, bandai_namco, bvh_folder, cmu
 from dataset.prepare.folder import merge, prepare, unpacked
+from dataset.prepare.stream import prepare_pairs
 from utils.errors import run
 
 
@@ -22,11 +24,13 @@ def parse_arguments() -> argparse.Namespace:
     for name, help in (("bandai-namco", "Bandai-Namco-Research-Motiondataset 1 and 2"),
                        ("cmu", "CMU Graphics Lab Motion Capture Database"),
                        ("amass", "AMASS, SMPL-H or SMPL-X npz"),
-                       ("bvh-folder", "BVH files of one skeleton"), ("merge", "join prepared data sets")):
+                       ("bvh-folder", "BVH files of one skeleton"), ("merge", "join prepared data sets"),
+                       ("stream", "pairs of a prepared data set's clips, to train streams")):
         kind = kinds.add_parser(name, help=help, allow_abbrev=False)
         many = name == "merge"
+        source = {"merge": "prepared folders", "stream": "a prepared folder"}
         kind.add_argument("--source", type=Path, required=True, nargs="+" if many else None,
-                          help="prepared folders" if many else "an archive (.tar, .tar.xz, .zip) or a folder")
+                          help=source.get(name, "an archive (.tar, .tar.xz, .zip) or a folder"))
         kind.add_argument("--out", type=Path, required=True,
                           help="the data set's folder; an earlier one is replaced")
         if not many:
@@ -38,6 +42,9 @@ def parse_arguments() -> argparse.Namespace:
                               "(default: cmu_descriptions.csv beside the source)")
             kind.add_argument("--captions", type=Path, help="HumanML3D's captions of these trials "
                               "(default: humanml3d_for_cmu.json beside the source, if it is there)")
+        if name == "stream":
+            kind.add_argument("--pairs", type=int, default=4000,
+                              help="pairs of train; val gets a tenth (default: %(default)s)")
         if name == "amass":
             kind.add_argument("--texts", type=Path, help="a folder of captions NAME.txt "
                               "(default: captions from the names of the folders)")
@@ -51,6 +58,8 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.kind == "merge":
         return merge(arguments.source, arguments.out)
+    if arguments.kind == "stream":
+        return prepare_pairs(arguments.source, arguments.out, arguments.pairs, arguments.workers)
     with unpacked(arguments.source) as source:
         match arguments.kind:
             case "bandai-namco":

@@ -1,0 +1,333 @@
+"""Pairs of motions that follow one another, from a prepared data set: what streams are trained on.
+
+    {train,val}_stream/seqN.npy (T, 272) float32, A then B     {train,val}_stream_text/seqN.txt A_text*B_text#A_length
+    groups.json {"train/seqN": what kind of motion B is}       skipped.txt, what was left out and why
+
+Some pairs are recorded: neighbouring windows of one long trial. The others join a part of one clip to the start of
+another of the same performer: of several parts the one that ends most like the other begins, with a blend between.
+Letters: A the first motion and B the second, T frames at 30 fps. Metres, radians, y up.
+"""
+
+import json
+import multiprocessing
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dataset.clips import read_clip, report, split_ids
+from dataset.prepare.folder import _building, _write
+from dataset.windows import rarity
+from motion.representation_272 import (
+    POSITIONS, ROOT_VELOCITY, ROTATIONS, VELOCITIES, motion272_to_pose, pose_to_motion272,
+)
+from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle, y_rotation
+from motion.skeleton import forward_kinematics
+from utils.checkpoint import write_json
+
+SPLITS = ("train", "val")
+LATENT = 4              # frames; A and B are whole latents
+LONGEST = 77 * LATENT   # frames of both, the AR model's context
+SHORTEST_A = 32         # frames: whole latents, at least a second
+LONGEST_A = 148         # frames: whole latents, at most 5 seconds
+CANDIDATES = 16         # parts of other clips that B may follow
+BALANCE = 0.5           # 0: clips are drawn alike, 1: kinds are
+BLEND = 10              # frames of B that a join changes
+SUNK = 0.01             # metres that a join's lowest joint may be off the floor
+BENT = 90               # degrees that a blend may turn a joint
+AHEAD = 5               # frames: poses are compared as they are and as they will be
+WINDOW = re.compile(r"(.+)_(\d{5})")                # a trial and the first frame, as folder.py names windows
+PART = re.compile(r"_(\d{5}|humanml3d_\d+)$")       # what a clip's name has behind its trial's
+PERFORMER = re.compile(r"cmu_\d+|[^_]+")            # CMU numbers its subjects; others are known by their set alone
+PREPARE = "python -m dataset.prepare merge --source … --out {}"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A clip of the prepared set: all about it but its motion."""
+    id: str
+    kind: str
+    frames: int
+    texts: tuple[str, ...]         # about all of it
+    performer: str                 # mirrored, it is somebody else
+
+    @property
+    def trial(self) -> str:
+        return PART.sub("", self.id)
+
+    @property
+    def latents(self) -> int:
+        """Its frames, as far as they fill latents."""
+        return self.frames // LATENT * LATENT
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames of a clip, and a sentence about them."""
+    id: str
+    first: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A pair to be made."""
+    recorded: bool             # B's first frame is A's frame `end` already
+    kind: str                  # of B
+    second: Part               # B
+    firsts: tuple[Part, ...]   # what A may be
+
+
+def prepare_pairs(source: str | Path, out: str | Path, pairs: int = 4000, workers: int | None = None) -> None:
+    """Make pairs of a prepared data set's clips, in parallel and in order: the same bytes on every run.
+
+    pairs     of train; val gets a tenth. A quarter are neighbours, as far as there are so many
+    workers   processes, by default one for each core; 0: none but this one
+    raises    FileNotFoundError if the source was not prepared; ValueError if a split gives no pair, or `out` holds
+              something else than an earlier data set or is the source
+    """
+    source, out = Path(source), Path(out)
+    if not (source / "motion_data").is_dir():
+        raise FileNotFoundError(f"found no {source / 'motion_data'}, expected a prepared data set. "
+                                f"Make it first: {PREPARE.format(source)}")
+    if source.resolve() == out.resolve():
+        raise ValueError(f"found {out} as --source and as --out, expected two folders: choose another --out")
+    if pairs < 1:
+        raise ValueError(f"found --pairs {pairs}, expected at least 1")
+    drafts, problems, kinds, made = {}, defaultdict(list), {}, Counter()
+    for split, count in zip(SPLITS, (pairs, max(1, pairs // 10))):
+        found = draft_pairs(known_clips(source, split, problems), SPLITS.index(split), count, problems)
+        drafts |= {f"{split}/seq{number}": draft for number, draft in enumerate(found)}
+    with _building(out) as folder:
+        for split in SPLITS:
+            (folder / f"{split}_stream").mkdir()
+            (folder / f"{split}_stream_text").mkdir()
+        results = tqdm(_made(drafts, source, folder, workers), total=len(drafts), desc="pairs", mininterval=1)
+        for problem, (name, draft) in zip(results, drafts.items()):
+            if problem:
+                problems[problem].append(f"{name} ({draft.second.id})")
+            else:
+                kinds[name] = draft.kind
+                made[name.split("/")[0], draft.recorded] += 1
+        for split in SPLITS:
+            if not made[split, True] + made[split, False]:
+                raise ValueError(f"found 0 pairs for {split}, expected at least 1: give the source more clips of one "
+                                 "performer" + report(problems))
+        write_json(folder / "groups.json", kinds)
+        _write(folder / "skipped.txt", [f"{name}: {reason}" for reason, names in problems.items() for name in names])
+    print(f"{len(kinds)} pairs in {out}: " + ", ".join(
+        f"{split} {made[split, True]} recorded and {made[split, False]} joined" for split in SPLITS))
+    print(f"{sum(map(len, problems.values()))} left out" + report(problems))
+
+
+def known_clips(source: Path, split: str, problems: dict[str, list[str]]) -> list[Known]:
+    """The clips of a split that have a caption for a pair's text file; what is wrong goes into `problems`."""
+    groups = json.loads((source / "groups.json").read_text(encoding="utf-8"))
+    ids = split_ids(source, split, PREPARE.format(source))
+    every, known = set(ids), []
+    for name in ids:
+        clip = read_clip(source, name, name, problems)
+        if clip is None:
+            continue
+        whole = [caption.text for caption in clip.captions if not caption.end]
+        texts = tuple(text for text in whole if "*" not in text)    # no caption read from a file holds a #
+        if len(texts) < len(whole):
+            problems["caption with a *, which ends A's text"].append(name)
+        if not texts:
+            problems["no caption of the whole clip"].append(name)
+            continue
+        if len(clip.motion) < SHORTEST_A:
+            problems[f"fewer than {SHORTEST_A} frames"].append(name)
+            continue
+        mirrored = name[0] == "M" and name[1:] in every
+        performer = "M" * mirrored + PERFORMER.match(name[mirrored:])[0]
+        known.append(Known(name, groups[name], len(clip.motion), texts, performer))
+    return known
+
+
+def draft_pairs(clips: list[Known], seed: int, count: int, problems: dict[str, list[str]]) -> list[Draft]:
+    """At most `count` pairs of a split's clips, each drawn by its own number; rare kinds often."""
+    weight = rarity([clip.kind for clip in clips]) ** BALANCE    # of each clip, like the next two
+    trial = np.unique([clip.trial for clip in clips], return_inverse=True)[1]
+    performer = np.unique([clip.performer for clip in clips], return_inverse=True)[1]
+    seconds = []
+    for number, clip in enumerate(clips):
+        if clip.latents > LONGEST - SHORTEST_A:
+            problems[f"no B, having more than {LONGEST - SHORTEST_A} frames"].append(clip.id)
+        elif (trial[performer == performer[number]] == trial[number]).all():
+            problems["no B, its performer having no other trial"].append(clip.id)
+        else:
+            seconds.append(number)
+    recorded, drafts = neighbours(clips, problems), []
+    many = min(count // 4, len(recorded))
+    if many:    # no pair has the number `count`
+        kinds = rarity([second.kind for _, second, _ in recorded]) ** BALANCE
+        recorded = [recorded[place] for place in _draw(np.random.default_rng([seed, count]), kinds, many, False)]
+    for number in range(count if seconds else many):
+        rng = np.random.default_rng([seed, number])
+        if number < many:
+            first, second, end = recorded[number]
+            ends = [(first, end)]
+        else:
+            chosen = seconds[_draw(rng, weight[seconds], 1)[0]]
+            second = clips[chosen]
+            others = np.flatnonzero((performer == performer[chosen]) & (trial != trial[chosen]))
+            drawn = [clips[place] for place in others[_draw(rng, weight[others], CANDIDATES)]]
+            ends = [(clip, LATENT * rng.integers(SHORTEST_A // LATENT, clip.frames // LATENT, endpoint=True))
+                    for clip in drawn]
+        longest = min(LONGEST_A, LONGEST - second.latents)
+        firsts = [Part(clip.id, end - min(longest, end // LATENT * LATENT), end, _one_of(rng, clip.texts))
+                  for clip, end in ends]
+        last = Part(second.id, 0, second.latents, _one_of(rng, second.texts))
+        drafts.append(Draft(number < many, second.kind, last, tuple(firsts)))
+    return drafts
+
+
+def neighbours(clips: list[Known], problems: dict[str, list[str]]) -> list[tuple[Known, Known, int]]:
+    """Windows of one trial that follow one another: the first, the second, and where in the first that begins."""
+    trials, found = defaultdict(list), []
+    for clip in clips:
+        if match := WINDOW.fullmatch(clip.id):
+            trials[match[1]].append((int(match[2]), clip))
+    for windows in trials.values():
+        for (start, first), (later, second) in pairwise(sorted(windows, key=lambda window: window[0])):
+            end = later - start
+            if end >= first.frames:
+                problems["no neighbour of the window before, which ends earlier"].append(second.id)
+            elif end < SHORTEST_A:
+                problems[f"no neighbour of the window before, {SHORTEST_A} frames not being between"].append(second.id)
+            elif second.latents <= LONGEST - SHORTEST_A:
+                found.append((first, second, end))
+    return found
+
+
+def make(source: Path, folder: Path, task: tuple[str, Draft]) -> str | None:
+    """Write a pair, or say why there is none."""
+    name, draft = task
+    second, motion = draft.second, _load(source, draft.second)
+    if draft.recorded:
+        part, = draft.firsts
+        first = _load(source, part)
+        overlap = min(len(first) - part.end, len(motion))
+        if not np.allclose(first[part.end:part.end + overlap, ROTATIONS], motion[:overlap, ROTATIONS], atol=1e-4):
+            return "not recorded: windows that differ where they overlap"
+        return _write_pair(folder, name, part, second, follow(first[part.first:part.end + 1], motion[:second.end]))
+    firsts = [(part, _load(source, part)[part.first:part.end]) for part in draft.firsts]
+    for part, first in sorted(firsts, key=lambda found: unlikeness(found[1][-1], motion[0], motion[1])):
+        pose, bent = join(first, motion[:second.end])
+        if bent < BENT and abs(pose[1][..., 1].min()) < SUNK:
+            return _write_pair(folder, name, part, second, pose)
+    return f"not joined: every blend turns a joint by {BENT} degrees or sinks {100 * SUNK:g} cm"
+
+
+def unlikeness(last: np.ndarray, first: np.ndarray, next_: np.ndarray) -> float:
+    """How far the joints are apart where one motion ends and another begins, in place, speed and heading aside, metres.
+
+    last          (272,) the frame that one motion ends with
+    first, next_  (272,) the first two frames of the other; the speed is the second's, the first frame having none
+    """
+    gap = (last - first)[POSITIONS].reshape(22, 3)
+    change = (last - next_)[VELOCITIES].reshape(22, 3)
+    change[:, [0, 2]] += (last - next_)[ROOT_VELOCITY]
+    return float(np.linalg.norm(gap, axis=-1).mean() + AHEAD * np.linalg.norm(change, axis=-1).mean())
+
+
+def follow(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One motion after another that begins with its last frame, as one pose; nothing is blended.
+
+    first, second  (T + 1, 272) and (S, 272)
+    returns        rotations (T + S, 22, 3, 3) and joints (T + S, 22, 3)
+    """
+    rotations, pelvis = motion272_to_pose(first.astype(np.float64))
+    later, path = _turned(*motion272_to_pose(second.astype(np.float64)), _facing(rotations[-1]))
+    rotations = np.concatenate([rotations[:-1], later])
+    # Up, too: each window's floor is its own lowest point.
+    pelvis = np.concatenate([pelvis[:-1], path + pelvis[-1] - path[0]])
+    return rotations, forward_kinematics(rotations, pelvis)
+
+
+def join(first: np.ndarray, second: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], float]:
+    """One motion after another: the second is turned about y and moved to where the first goes, then blended.
+
+    first, second  (T, 272) and (S, 272), at least 2 and BLEND frames
+    returns        rotations (T + S, 22, 3, 3) and joints (T + S, 22, 3); the most that a joint is turned, degrees
+    Inertialisation (Bollo, GDC 2018), with a cubic: the second motion's first frame is where the first one would be
+    after one frame more, at the same speed, and what that changes of the second motion fades.
+    """
+    rotations, pelvis = motion272_to_pose(first.astype(np.float64))
+    later, path = motion272_to_pose(second.astype(np.float64))
+    turn, step = rotations[-1] @ rotations[-2].mT, pelvis[-1] - pelvis[-2]
+    onward = np.stack([turn @ rotations[-1], turn @ turn @ rotations[-1]])  # (2, 22, 3, 3)
+    # A speed that fades takes the body on by a third of BLEND frames. The second motion begins there: if it began
+    # where the first one ends, the body would be pulled back.
+    facing, later_facing = _facing(onward), _facing(later[:2])
+    later, path = _turned(later, path, facing[0] + BLEND / 3 * (np.diff(facing) - np.diff(later_facing))[0])
+    speed = step - (path[1] - path[0])
+    gap = pelvis[-1] + step - path[0]
+    rest = np.where([True, False, True], -BLEND / 3 * speed, gap)  # (3,)
+    path = path + gap - rest
+    path[:BLEND] += fade(rest, speed)
+    gaps = matrix_to_axis_angle(onward @ later[:2].mT)  # (2, 22, 3)
+    offsets = fade(gaps[0], gaps[1] - gaps[0])          # (BLEND, 22, 3)
+    later[:BLEND] = axis_angle_to_matrix(offsets) @ later[:BLEND]
+    rotations = np.concatenate([rotations, later])
+    joints = forward_kinematics(rotations, np.concatenate([pelvis, path]))
+    return (rotations, joints), float(np.degrees(np.linalg.norm(offsets, axis=-1).max()))
+
+
+def fade(value: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    """The cubic that begins with a value (...) and its change per frame and ends at rest at 0: (BLEND, ...)."""
+    frame = np.arange(BLEND).reshape(-1, *(1,) * value.ndim)
+    return (1 - frame / BLEND) ** 2 * ((1 + 2 * frame / BLEND) * value + frame * speed)
+
+
+def _facing(rotations: np.ndarray) -> np.ndarray:
+    """Where bodies (..., 22, 3, 3) face: radians (...) from z+ towards x+."""
+    return np.arctan2(rotations[..., 0, 0, 2], rotations[..., 0, 2, 2])
+
+
+def _turned(rotations: np.ndarray, pelvis: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """A decoded motion turned about y at its start, which is the origin."""
+    turn, rotations = y_rotation(angle), rotations.copy()
+    rotations[:, 0] = turn @ rotations[:, 0]
+    return rotations, pelvis @ turn.T
+
+
+def _draw(rng: np.random.Generator, weight: np.ndarray, count: int, replace: bool = True) -> np.ndarray:
+    """Places in `weight`, drawn by it."""
+    return rng.choice(len(weight), count, replace, weight / weight.sum())
+
+
+def _one_of(rng: np.random.Generator, texts: tuple[str, ...]) -> str:
+    return texts[rng.integers(len(texts))]
+
+
+def _load(source: Path, part: Part) -> np.ndarray:
+    return np.load(source / "motion_data" / f"{part.id}.npy", mmap_mode="r", allow_pickle=False)
+
+
+def _write_pair(folder: Path, name: str, first: Part, second: Part, pose: tuple[np.ndarray, np.ndarray]) -> None:
+    split, sequence = name.split("/")
+    np.save(folder / f"{split}_stream" / f"{sequence}.npy", pose_to_motion272(*pose).astype(np.float32))
+    length = first.end - first.first
+    _write(folder / f"{split}_stream_text" / f"{sequence}.txt", [f"{first.text}*{second.text}#{length}"])
+
+
+def _made(drafts: dict[str, Draft], source: Path, folder: Path, workers: int | None) -> Iterator[str | None]:
+    """`make` of each draft, in their order."""
+    task = partial(make, source, folder)
+    if workers == 0:
+        yield from map(task, drafts.items())
+        return
+    # One thread each: the processes already fill the machine.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap(task, drafts.items(), chunksize=16)
