@@ -9,6 +9,7 @@ START = time.perf_counter()  # before the slow imports: they are part of what a 
 
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from models.pipeline import MotionStreamer, check_length
 from models.text_encoder import TextEncoder
 from motion.formats.bvh import write_bvh
 from motion.formats.npz import write_amass
-from motion.render import render_video
+from motion.render import Title, render_video
 from motion.representation_272 import FPS, motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options import opt, parse
@@ -36,20 +37,11 @@ BATCH = 32    # motions generated at once
 
 
 @dataclass(frozen=True)
-class Demo:
-    """Generate motion from sentences and write it to files named after them."""
+class Chosen:
+    """The model and how it draws."""
 
-    text: tuple[str, ...] = opt((), "what the character does; several sentences give several motions")
-    text_file: Path | None = opt(None, "more sentences, one per line")
-    count: int = opt(1, "motions per sentence, with the seeds seed, seed + 1, ...")
-    seed: int = opt(0, "of the noise; the same seed gives the same motion")
-    length: int | None = opt(None, "frames, 30 a second; None: the model ends by itself")
     guidance: float | None = opt(None, "weight of the text; None: what is stored with the model")
     temperature: float | None = opt(None, "factor of the step noise; None: what is stored with the model")
-    out: Path = opt(Path("demo_output"), "folder of the files")
-    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, mp4")
-    mode: str = opt("pos", "joints from positions, or from rotations through forward kinematics",
-                    choices=("pos", "rot"))
     resume_pth: Path = opt(SHIPPED / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
     resume_trans: Path = opt(SHIPPED / "ar", "AR model: a checkpoint folder, or the authors' file")
     text_encoder: str | None = opt(None, "sentence-transformers name or folder; None: the AR model's own")
@@ -58,58 +50,85 @@ class Demo:
     device: str = opt("auto", "where to generate", choices=DEVICES)
 
 
+@dataclass(frozen=True)
+class Files:
+    """What is written and where."""
+
+    out: Path = opt(Path("demo_output"), "folder of the files")
+    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, mp4")
+    mode: str = opt("pos", "joints from positions, or from rotations through forward kinematics",
+                    choices=("pos", "rot"))
+
+    @property
+    def formats(self) -> list[str]:
+        return self.format.split(",")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Generate motion from sentences and write it to files named after them."""
+
+    text: tuple[str, ...] = opt((), "what the character does; several sentences give several motions")
+    text_file: Path | None = opt(None, "more sentences, one per line")
+    count: int = opt(1, "motions per sentence, with the seeds seed, seed + 1, ...")
+    seed: int = opt(0, "of the noise; the same seed gives the same motion")
+    length: int | None = opt(None, "frames, 30 a second; None: the model ends by itself")
+    chosen: Chosen = Chosen()
+    files: Files = Files()
+
+
 def main():
     config = parse({"default": Demo()})
-    sentences, formats = read_sentences(config), config.format.split(",")
-    if unknown := set(formats) - set(ENDINGS):
-        raise ValueError(f"--format has {', '.join(map(repr, unknown))}: expected {','.join(ENDINGS)}.")
-    make_folder(config.out)
-    model = load_model(config)
+    sentences = read_sentences(config.text, config.text_file)
+    if config.count < 1:
+        raise ValueError(f"--count is {config.count}; expected 1 or more motions per sentence.")
     check_length(config.length)
-    model.generate(sentences[0], config.seed, length=1)
+    check_files(config.files)
+    model = load_model(config.chosen)
+    next(model.stream(sentences[0], config.seed))
     print(f"the first frame after {time.perf_counter() - START:.1f} s")
 
     texts = [text for text in sentences for _ in range(config.count)]
     seeds = [config.seed + number for _ in sentences for number in range(config.count)]
     names = file_names(texts)
     for part in (slice(first, first + BATCH) for first in range(0, len(texts), BATCH)):
-        motions = model.generate_batch(texts[part], seeds[part], config.length, config.guidance,
-                                       config.temperature)
+        motions = model.generate_batch(texts[part], seeds[part], config.length, config.chosen.guidance,
+                                       config.chosen.temperature)
         for text, name, motion in zip(texts[part], names[part], motions):
             if not np.isfinite(motion).all():
                 print(f"{text}: left out, its motion is not finite; give a smaller --guidance")
                 continue
             print(f"{text}: {len(motion) / FPS:.1f} s")
-            for path in write(config.out / name, motion, text, formats, config.mode):
+            for path in write(config.files, name, motion, text):
                 print(f"  {path}")
     print(f"the whole after {time.perf_counter() - START:.1f} s")
 
 
-def read_sentences(config: Demo) -> list[str]:
+def read_sentences(text: Sequence[str], text_file: Path | None) -> list[str]:
     """Those of --text and --text-file; ValueError or FileNotFoundError if there is nothing to generate."""
-    sentences = list(config.text)
-    if config.text_file:
-        if not config.text_file.is_file():
-            raise FileNotFoundError(f"There is no file {config.text_file}; expected one sentence per line.")
-        lines = config.text_file.read_text(encoding="utf-8").splitlines()
+    sentences = list(text)
+    if text_file:
+        if not text_file.is_file():
+            raise FileNotFoundError(f"There is no file {text_file}; expected one sentence per line.")
+        lines = text_file.read_text(encoding="utf-8").splitlines()
         sentences += [line.strip() for line in lines if line.strip()]
     if not sentences or not all(sentence.strip() for sentence in sentences):
         raise ValueError("The prompt is empty; say what the character does, e.g. --text 'a person walks'.")
-    if config.count < 1:
-        raise ValueError(f"--count is {config.count}; expected 1 or more motions per sentence.")
     return sentences
 
 
-def make_folder(folder: Path) -> None:
+def check_files(config: Files) -> None:
     """Make sure that files can be written, before the work and not after it; ValueError if not."""
+    if unknown := set(config.formats) - set(ENDINGS):
+        raise ValueError(f"--format has {', '.join(map(repr, unknown))}: expected {','.join(ENDINGS)}.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        config.out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=config.out).close()
     except OSError as error:
-        raise ValueError(f"--out {folder} is not writable ({error.strerror}); give another one.") from None
+        raise ValueError(f"--out {config.out} is not writable ({error.strerror}); give another one.") from None
 
 
-def load_model(config: Demo) -> MotionStreamer:
+def load_model(config: Chosen) -> MotionStreamer:
     """TAE, AR model and text encoder, each from our checkpoint folder or from the authors' file."""
     if (config.resume_pth == SHIPPED / "tae") != (config.resume_trans == SHIPPED / "ar"):
         raise ValueError("Only one of --resume-pth and --resume-trans is given, but a TAE and an AR model belong "
@@ -132,20 +151,20 @@ def file_names(texts: list[str]) -> list[str]:
     return names
 
 
-def write(stem: Path, motion: np.ndarray, text: str, formats: list[str], mode: str) -> list[Path]:
-    """Write a motion (T, 272) as stem.npy, stem.bvh, ..., each whole or not at all; returns the paths."""
+def write(config: Files, name: str, motion: np.ndarray, title: Title) -> list[Path]:
+    """Write a motion (T, 272) as name.npy, name.bvh, ..., each whole or not at all; returns the paths."""
     rotations, pelvis = motion272_to_pose(motion)
-    joints = motion272_to_positions(motion) if mode == "pos" else forward_kinematics(rotations, pelvis)
+    joints = motion272_to_positions(motion) if config.mode == "pos" else forward_kinematics(rotations, pelvis)
     writers = {
         "npy": lambda path: save_array(path, motion),
         "joints": lambda path: save_array(path, joints),
         "npz": lambda path: write_amass(path, rotations, pelvis),
         "bvh": lambda path: write_bvh(path, rotations, pelvis),
-        "mp4": lambda path: render_video(path, joints, text),
+        "mp4": lambda path: render_video(path, joints, title),
     }
-    paths = [stem.with_name(stem.name + ENDINGS[name]) for name in formats]
-    for name, path in zip(formats, paths):
-        writers[name](path)
+    paths = [config.out / f"{name}{ENDINGS[format]}" for format in config.formats]
+    for format, path in zip(config.formats, paths):
+        writers[format](path)
     return paths
 
 

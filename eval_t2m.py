@@ -1,10 +1,12 @@
 """Evaluate: the row of a model next to the row of the real motions (MotionStreamer).
 
 python eval_t2m.py --target t2m --dataname mocap_272
+python eval_t2m.py --target stream --streams data/mocap_272_stream --resume-trans output/streamer_small/last
 torchrun --nproc-per-node 8 eval_t2m.py --target tae --resume-pth output/tae_small/last
 
 Protocol: clips of 60 to 299 frames of the test split, cut to whole latents; in every repetition one caption is drawn
 for each, and batches of 32 in a random order; the last short batch is dropped. Means of 20 repetitions, 95% intervals.
+`--target stream` is of two prompts, one after the other; its protocol is in Evaluator_272/streams.py.
 `--target latency` measures instead how many seconds the first frame takes, against the number of frames.
 N motions, D channels of an embedding.
 """
@@ -12,8 +14,8 @@ N motions, D channels of an embedding.
 import hashlib
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,7 +28,10 @@ from tqdm import tqdm
 
 from dataset.clips import load_clips, load_statistics
 from dataset.pairs import POOL, SHORTEST, Item, MotionTexts
+from dataset.streams import REMEDY, Pair
+from Evaluator_272 import streams
 from Evaluator_272.checkpoints import load_evaluator
+from Evaluator_272.judge import Judge
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_ar, load_tae
 from models.pipeline import MotionStreamer
@@ -36,13 +41,14 @@ from options import opt, parse, to_json
 from options.training import DATASETS, DEVICES
 from utils import metrics
 from utils.checkpoint import write_json, write_whole
-from utils.distributed import distributed, gather, rank, world_size
+from utils.distributed import distributed, rank
 from utils.errors import run
 
 SHIPPED = Path(__file__).parent / "weights" / "mocap_small"
 LONGEST = 299                      # frames
 MULTIMODALITY_PAIRS = 10
-TARGETS = ("truth", "tae", "t2m", "latency")
+TARGETS = ("truth", "tae", "t2m", "stream", "latency")
+DECIMALS = {"PJ": 5, "AUJ": 5, "AUJ halves": 5}    # metres per frame^3 are small; others have 3
 LATENCY_FRAMES = (32, 64, 96, 128, 160, 192, 224, 256, 288)
 LATENCY_TEXT = "a person walks forward"
 
@@ -52,16 +58,18 @@ class EvalT2M:
     """Print a row of a table, and the real motions' row beside it; write both to OUT/TARGET.json."""
 
     target: str = opt("t2m", "truth: the real motions alone; tae: rebuilt; t2m: generated from the captions; "
-                      "latency: how long until the first frame, and until the last, by the number of frames",
+                      "stream: of two prompts, one after the other; latency: how long until the first frame, and "
+                      "until the last, by the number of frames",
                       choices=TARGETS)
     evaluator: Path = opt(Path("output/evaluator_mocap_272/best"), "a checkpoint folder, or the authors' epoch=99.ckpt")
     resume_pth: Path = opt(SHIPPED / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
     resume_trans: Path = opt(SHIPPED / "ar", "AR model: a checkpoint folder, or the authors' file")
     dataname: str = opt("mocap_272", "data set", choices=DATASETS)
     data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
-    split: str = opt("test", "clips to evaluate on", choices=("train", "val", "test"))
+    split: str = opt("test", "clips to evaluate on; streams: always val", choices=("train", "val", "test"))
+    streams: str | None = opt(None, "folder of val_stream/ and val_stream_text/, the pairs that --target stream needs")
     repetitions: int = opt(20, "draws of captions, batches and noise")
-    limit: int | None = opt(None, "use this many clips only, the same for every target")
+    limit: int | None = opt(None, "use this many clips, or pairs, only; the same for every target")
     batch: int = opt(32, "motions embedded, rebuilt or generated at once")
     guidance: float | None = opt(None, "weight of the text; None: what is stored with the model")
     temperature: float | None = opt(None, "factor of the step noise; None: what is stored with the model")
@@ -70,45 +78,6 @@ class EvalT2M:
     seed: int = opt(0, "of every draw")
     out: Path = opt(Path("output/eval"), "folder of the results, and of the embeddings that are kept between runs")
     device: str = opt("auto", "where to run", choices=DEVICES)
-
-
-class Judge:
-    """Embeds motions and sentences, with the batches shared out among the ranks, and keeps what it computed on disk."""
-
-    def __init__(self, config: EvalT2M, device: torch.device):
-        self.evaluator, mean, std = load_evaluator(config.evaluator)
-        self.evaluator.to(device)
-        mean, std = own_or_data(mean, std, config)
-        self.mean, self.std = mean.numpy(), std.numpy()
-        self.batch, self.kept = config.batch, config.out / "kept"
-        self.hash = hash_of(config.evaluator, self.mean, self.std)
-
-    def motions(self, motions: Sequence[np.ndarray]) -> np.ndarray:
-        """motions (T_i, 272), denormalised -> (N, D)"""
-        batch = [torch.from_numpy((motion - self.mean) / self.std).float() for motion in motions]
-        padded = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)
-        return self.evaluator.encode_motion(padded, [len(motion) for motion in batch]).cpu().numpy()
-
-    def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """sentences -> (N, D)"""
-        return self.evaluator.encode_text(texts).cpu().numpy()
-
-    def kept_or(self, key: Sequence, count: int, compute, what: str) -> np.ndarray:
-        """The rows (count, ...) that an earlier run kept under `key`, or those of `compute(indices)`, shared out."""
-        digest = hashlib.sha256(repr([self.hash, *key]).encode()).hexdigest()[:24]
-        path = self.kept / f"{digest}.npy"
-        kept = gather(np.load(path, allow_pickle=False) if rank() == 0 and path.is_file() else None)[0]
-        if kept is not None:                              # as rank 0 sees it, so that all ranks go the same way
-            return kept
-        parts = [range(first, min(first + self.batch, count)) for first in range(0, count, self.batch)]
-        mine = tqdm(parts[rank()::world_size()], desc=what, unit="batch", disable=None if rank() == 0 else True)
-        found = {part.start: compute(part) for part in mine}
-        rows = {start: values for of_rank in gather(found) for start, values in of_rank.items()}
-        rows = np.concatenate([rows[part.start] for part in parts])
-        if rank() == 0:
-            with write_whole(path) as temporary:
-                np.save(temporary, rows)
-        return rows
 
 
 def own_or_data(mean: Tensor | None, std: Tensor | None, config: EvalT2M) -> tuple[Tensor, Tensor]:
@@ -126,14 +95,27 @@ def hash_of(source: Path, *statistics: np.ndarray) -> str:
     return found.hexdigest()
 
 
+def hash_of_data(told_and_motions: Iterable[tuple[list, np.ndarray]]) -> str:
+    """sha256 of motions, and of what counts beside each."""
+    found = hashlib.sha256()
+    for told, motion in told_and_motions:
+        found.update(repr(told).encode() + motion.tobytes())
+    return found.hexdigest()
+
+
+def some(values: list, config: EvalT2M) -> list:
+    """As many as `limit` says, drawn, in their order."""
+    if config.limit is None:
+        return values
+    chosen = np.random.default_rng(config.seed).permutation(len(values))[:config.limit]
+    return [values[index] for index in sorted(chosen)]
+
+
 def read_items(config: EvalT2M) -> list[Item]:
     """What is evaluated on, longest first so that batches are of like length, cut to whole latents."""
     clips = load_clips(config.dataname, config.data_root, config.split)
     pairs = MotionTexts(clips, np.zeros(DIM), np.ones(DIM), SHORTEST, LONGEST)
-    items = sorted(pairs.items, key=lambda item: (-len(item.motion), item.id))
-    if config.limit is not None:
-        chosen = np.random.default_rng(config.seed).permutation(len(items))[:config.limit]
-        items = [items[index] for index in sorted(chosen)]
+    items = some(sorted(pairs.items, key=lambda item: (-len(item.motion), item.id)), config)
     if len(items) < POOL:
         raise ValueError(f"{len(items)} motions to evaluate on; expected at least {POOL}, among which a text finds its "
                          "own: give another --split")
@@ -182,29 +164,37 @@ def rebuild(tae: CausalTAE, mean: np.ndarray, std: np.ndarray, judge: Judge, ite
 
 def generate(model: MotionStreamer, judge: Judge, texts: Sequence[str], lengths: Sequence[int], seeds: Sequence[int],
              guidance: float, temperature: float, part: range) -> np.ndarray:
-    """Embeddings (N, D) of motions generated at the given lengths. ValueError if one has exploded."""
+    """Embeddings (N, D) of motions generated at the given lengths. Errors as `refuse_exploded`."""
     part = slice(part.start, part.stop)
     motions = model.generate_batch(texts[part], seeds[part], lengths[part], guidance, temperature)
-    if bad := [text for text, motion in zip(texts[part], motions) if not np.isfinite(motion).all()]:
+    refuse_exploded(texts[part], motions)
+    return judge.motions(motions)
+
+
+def generate_streams(model: MotionStreamer, judge: Judge, pairs: Sequence[Pair], seeds: Sequence[int],
+                     config: EvalT2M, part: range) -> np.ndarray:
+    """What streams of the pairs' prompts are judged by (N,), as `streams.cut`. Errors as `refuse_exploded`."""
+    part = slice(part.start, part.stop)
+    motions = streams.play(model, pairs[part], seeds[part], config.guidance, config.temperature)
+    refuse_exploded([" * ".join(pair.texts) for pair in pairs[part]], motions)
+    return streams.cut(motions, [pair.past for pair in pairs[part]], judge.motions)
+
+
+def refuse_exploded(texts: Sequence[str], motions: Sequence[np.ndarray]) -> None:
+    """ValueError unless all motions are finite."""
+    if bad := [text for text, motion in zip(texts, motions) if not np.isfinite(motion).all()]:
         raise ValueError(f"the motions of {len(bad)} captions are not finite, the first is {bad[0]!r}: "
                          "give a smaller --guidance or another checkpoint")
-    return judge.motions(motions)
 
 
 def evaluate(config: EvalT2M, device: torch.device) -> dict:
     """Everything that is printed and written: each row's metrics, mean and half-width of the 95% interval."""
-    judge, items = Judge(config, device), read_items(config)
-    data = hashlib.sha256()
-    for item in items:
-        data.update(repr([item.id, item.texts]).encode() + item.motion.tobytes())
-    data = data.hexdigest()
+    judge, items = load_judge(config, device), read_items(config)
+    data = hash_of_data(([item.id, item.texts], item.motion) for item in items)
     hashes = dict(evaluator=judge.hash, data=data)
 
-    everyone = judge.kept_or(["real", data], len(items),
-                             lambda part: judge.motions([items[index].motion for index in part]), "real motions")
-    sentences = sorted({text for item in items for text in item.texts})
-    of_text = dict(zip(sentences, judge.kept_or(["text", sentences], len(sentences), lambda part: judge.texts(
-        sentences[part.start:part.stop]), "captions")))
+    everyone = judge.of_items(items, data)
+    of_text = judge.of_sentences(text for item in items for text in item.texts)
     rebuilt = model = None
     if config.target == "tae":
         tae, mean, std = load_tae(config.resume_pth)
@@ -214,8 +204,7 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
             rebuild, tae.to(device), mean.numpy(), std.numpy(), judge, items), "rebuilt motions")
     if config.target == "t2m":
         model = load_model(config, device)
-        hashes |= dict(tae=hash_of(config.resume_pth, model.mean.cpu().numpy(), model.std.cpu().numpy()),
-                       ar=hash_of(config.resume_trans))
+        hashes |= hashes_of_model(config, model)
 
     repetitions: dict[str, list[dict[str, float]]] = {"real": []}
     for repetition in range(config.repetitions):
@@ -236,10 +225,52 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
             made = generated(config, judge, model, hashes, items, order, captions, repetition)
             add("t2m", made, **multimodality(config, judge, model, hashes, items, order, captions, repetition))
 
+    return report_of(config, repetitions, hashes, len(order), everyone.shape[1],
+                     {"FID": len(order), "FID halves": len(order) // 2})
+
+
+def evaluate_streams(config: EvalT2M, device: torch.device) -> dict:
+    """As `evaluate`, of streams that follow the prompts of pairs."""
+    judge, pairs = load_judge(config, device), some(streams.read_pairs(config.streams), config)
+    items, model = read_items(replace(config, split="val", limit=None)), load_model(config, device)
+    data = hash_of_data(([item.id, item.texts], item.motion) for item in items)
+    data_pairs = hash_of_data(([pair.id, pair.texts, pair.past], pair.motion) for pair in pairs)
+    hashes = dict(evaluator=judge.hash, data=data, pairs=data_pairs) | hashes_of_model(config, model)
+
+    clips = judge.of_items(items, data)
+    of_text = judge.of_sentences(text for pair in pairs for text in pair.texts)
+    texts = np.array([[of_text[text] for text in pair.texts] for pair in pairs])                      # (N, 2, D)
+    real = judge.kept_or(["pairs", data_pairs, streams.WINDOW], len(pairs), lambda part: streams.cut(
+        [pairs[index].motion for index in part], [pairs[index].past for index in part], judge.motions), "real pairs")
+    sampling = model.sampling_with(config.guidance, config.temperature)
+    repetitions: dict[str, list[dict[str, float]]] = {"real": [], "stream": []}
+    for repetition in range(config.repetitions):
+        seeds = np.random.default_rng([config.seed, repetition, 5]).integers(2 ** 62, size=len(pairs)).tolist()
+        key = ["stream", data_pairs, streams.WINDOW, hashes["tae"], hashes["ar"], sampling, seeds]
+        made = judge.kept_or(key, len(pairs), partial(generate_streams, model, judge, pairs, seeds, config),
+                             f"repetition {repetition + 1}")
+        for name, found in (("real", real), ("stream", made)):
+            repetitions[name].append(streams.row(real, found, texts, clips,
+                                                 np.random.default_rng([config.seed, repetition, 1])))
+    return report_of(config, repetitions, hashes, len(pairs), clips.shape[1],
+                     {"FID": min(len(clips), 2 * len(pairs)), "transition FID": len(pairs),
+                      "transition FID halves": len(pairs) // 2})
+
+
+def report_of(config: EvalT2M, repetitions: dict[str, list[dict[str, float]]], hashes: dict[str, str], motions: int,
+              dimensions: int, samples: dict[str, int]) -> dict:
+    """What is printed and written; `samples` are the motions that each FID is of, the smaller set's."""
     rows = {name: {metric: metrics.mean_and_interval([one[metric] for one in found]) for metric in found[0]}
             for name, found in repetitions.items()}
-    return dict(rows=rows, motions=len(order), dimensions=everyone.shape[1], config=to_json(config), sha256=hashes,
-                versions=versions())
+    return dict(rows=rows, motions=motions, samples=samples, dimensions=dimensions, config=to_json(config),
+                sha256=hashes, versions=versions())
+
+
+def load_judge(config: EvalT2M, device: torch.device) -> Judge:
+    evaluator, mean, std = load_evaluator(config.evaluator)
+    mean, std = (values.numpy() for values in own_or_data(mean, std, config))
+    return Judge(evaluator.to(device), mean, std, hash_of(config.evaluator, mean, std), config.batch,
+                 config.out / "kept")
 
 
 def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
@@ -249,11 +280,16 @@ def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
     return MotionStreamer(tae, ar, TextEncoder(encoder, device), mean, std, sampling, device.type)
 
 
+def hashes_of_model(config: EvalT2M, model: MotionStreamer) -> dict[str, str]:
+    return dict(tae=hash_of(config.resume_pth, model.mean.cpu().numpy(), model.std.cpu().numpy()),
+                ar=hash_of(config.resume_trans))
+
+
 def generated(config: EvalT2M, judge: Judge, model: MotionStreamer, hashes: dict, items: Sequence[Item],
               order: np.ndarray, captions: Sequence[str], repetition: int, times: int = 1) -> np.ndarray:
     """Embeddings (N * times, D) of a motion for every caption, at the true length; drawn in the order of length."""
-    guidance = model.sampling.guidance if config.guidance is None else config.guidance
-    temperature = model.sampling.temperature if config.temperature is None else config.temperature
+    sampling = model.sampling_with(config.guidance, config.temperature)
+    guidance, temperature = sampling.guidance, sampling.temperature
     texts = np.repeat(np.array(captions, dtype=object), times)
     lengths = np.repeat([len(items[index].motion) for index in order], times)
     rng = np.random.default_rng([config.seed, repetition, 3, times])
@@ -280,15 +316,16 @@ def multimodality(config: EvalT2M, judge: Judge, model: MotionStreamer, hashes: 
 def table(report: dict) -> str:
     """The rows as a table, mean ± half-width."""
     columns = list(dict.fromkeys(metric for row in report["rows"].values() for metric in row))
-    lines = [f"{'':26}" + "".join(f"{column:>18}" for column in columns)]
+    widths = {column: max(18, len(column) + 2) for column in columns}
+    lines = [f"{'':26}" + "".join(f"{column:>{width}}" for column, width in widths.items())]
     for name, found in report["rows"].items():
-        cells = (f"{found[column][0]:.3f} ± {found[column][1]:.3f}" if column in found else "-" for column in columns)
-        lines.append(f"{name:26}" + "".join(f"{cell:>18}" for cell in cells))
-    count, dimensions = report["motions"], report["dimensions"]
-    for size, name in ((count, "FID"), (count // 2, "FID halves")):
-        if metrics.too_few_for_fid(size, dimensions):
-            lines.append(f"{name}: {size} motions are too few for {dimensions} channels, so it is large and means "
-                         "little; compare it with the real row's only.")
+        cells = {column: " ± ".join(f"{value:.{DECIMALS.get(column, 3)}f}" for value in found[column])
+                 if column in found else "-" for column in columns}
+        lines.append(f"{name:26}" + "".join(f"{cells[column]:>{width}}" for column, width in widths.items()))
+    for name, size in report["samples"].items():
+        if metrics.too_few_for_fid(size, report["dimensions"]):
+            lines.append(f"{name}: {size} motions are too few for {report['dimensions']} channels, so it is large and "
+                         "means little; compare it with the real row's only.")
     return "\n".join(lines)
 
 
@@ -349,11 +386,14 @@ def publish(config: EvalT2M, report: dict, text: str, scalars: dict[str, float])
 
 def main():
     config = parse({"default": EvalT2M()})
-    for name, least in dict(repetitions=1, batch=1, limit=POOL, multimodality_texts=0,
+    of_streams = config.target == "stream"                                # each pair has two parts
+    for name, least in dict(repetitions=1, batch=1, limit=POOL // 2 if of_streams else POOL, multimodality_texts=0,
                             multimodality_motions=MULTIMODALITY_PAIRS).items():
         value = getattr(config, name)
         if value is not None and value < least:
             raise ValueError(f"--{name.replace('_', '-')} is {value}; expected {least} or more.")
+    if of_streams and config.streams is None:
+        raise ValueError(f"--target stream needs --streams, the folder of the pairs. {REMEDY}")
     with distributed(config.device) as device:
         if config.target == "latency":
             if rank() == 0:                                               # others would only disturb the clock
@@ -362,7 +402,7 @@ def main():
                 publish(config, report, latency_lines(report), {
                     f"latency/{name}": report[name][-1] for name in ("first_frame_s", "last_frame_s")})
             return
-        report = evaluate(config, device)
+        report = (evaluate_streams if of_streams else evaluate)(config, device)
         if rank() == 0:
             publish(config, report, table(report), {
                 f"{metric}/{name}".replace(" ", "_"): mean

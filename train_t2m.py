@@ -39,7 +39,7 @@ class TrainT2M:
 
 
 SMALL = AR(text_dim=384, width=256, layers=6, heads=4, head_width=512, head_depth=4, prediction="velocity",
-           text_everywhere=True)
+           text_everywhere=True, text_scale=384 ** 0.5)
 TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1)
 
 PRESETS = {
@@ -83,6 +83,9 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
         train = LatentClips(config.latent_dir, "train", config.model.context, config.text_drop, pairs)
         val = LatentClips(config.latent_dir, "val", config.model.context, pairs=pairs)
         index = train.index
+        if pairs and not any(train.past):
+            raise ValueError(f"{config.latent_dir} holds no pairs for streams: run get_latent.py with --streams FOLDER, "
+                             "or train on single clips: python train_t2m.py")
         if index["dataname"] != config.training.dataname:
             raise ValueError(f"{config.latent_dir} holds latents of {index['dataname']}, not of "
                              f"{config.training.dataname}: give --dataname {index['dataname']}")

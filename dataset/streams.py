@@ -8,6 +8,7 @@ A text file has one line, `A_text*B_text#A_length` or `A_text*B_text#tokens#A_le
 
 import json
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.captions import Caption
@@ -16,6 +17,17 @@ from utils.distributed import rank
 
 REMEDY = ("Get it: hf download --repo-type dataset lxxiao/272-dim-BABEL-stream --local-dir babel_272_stream, or make "
           "it: python -m dataset.prepare stream --source data/mocap_272 --out data/mocap_272_stream")
+
+
+@dataclass(frozen=True)
+class Pair(Clip):
+    """A and B as one motion: `past` counts A's frames, the caption is B's text."""
+    past_text: str = ""
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """What A and B are told."""
+        return self.past_text, self.captions[0].text
 
 
 def parse_pair(line: str) -> tuple[str, str, int]:
@@ -37,12 +49,11 @@ def parse_pair(line: str) -> tuple[str, str, int]:
     return first, second, length
 
 
-def load_pairs(root: Path | str, split: str) -> tuple[list[Clip], dict[str, str]]:
+def load_pairs(root: Path | str, split: str) -> tuple[list[Pair], dict[str, str]]:
     """Read all pairs of a split; print what was left out and why.
 
     root     the folder of train_stream/, train_stream_text/, val_stream/ and val_stream_text/
-    returns  the pairs as clips: A and B as one motion, B's text as the caption, `past` frames of A; and what kind of
-             motion each pair's B is, by the clip's id, as far as groups.json says
+    returns  the pairs, and what kind of motion each one's B is, by the pair's id, as far as groups.json says
     raises   FileNotFoundError if the folder or every pair is missing
     """
     motions, texts = Path(root) / f"{split}_stream", Path(root) / f"{split}_stream_text"
@@ -60,7 +71,7 @@ def load_pairs(root: Path | str, split: str) -> tuple[list[Clip], dict[str, str]
             problems["text missing"].append(pair_id)
             continue
         try:
-            _, text, length = parse_pair(lines[name].read_text(encoding="utf-8"))
+            past_text, text, length = parse_pair(lines[name].read_text(encoding="utf-8"))
         except ValueError as error:
             problems["text unreadable"].append(f"{pair_id} ({error})")
             continue
@@ -68,7 +79,7 @@ def load_pairs(root: Path | str, split: str) -> tuple[list[Clip], dict[str, str]
         if motion is not None and length >= len(motion):
             problems["A as long as both"].append(pair_id)
         elif motion is not None:
-            pairs.append(Clip(pair_id, motion, [Caption(text)], past=length))
+            pairs.append(Pair(pair_id, motion, [Caption(text)], length, past_text))
             groups[pair_id] = "stream " + kinds.get(f"{split}/{path.stem}", "")
     if rank() == 0:
         print(f"{root} {split}: {len(pairs)} of {len(found)} pairs" + report(problems), flush=True)

@@ -50,12 +50,15 @@ class StreamingTransformer(nn.Module):
         if latents.shape[1] >= self.config.context:
             raise ValueError(f"{latents.shape[1]} latents do not fit the context of {self.config.context} positions, "
                              f"one of which is the text: give at most {self.config.context - 1}")
-        return torch.cat([self.text_embed(text)[:, None], self.embed(latents, text)], dim=1)
+        first = self.text_embed(text * self.config.text_scale)            # (B, D)
+        return torch.cat([first[:, None], self.embed(latents, text)], dim=1)
 
     def embed(self, latents: Tensor, text: Tensor) -> Tensor:
         """latents (B, L, C), text (B, text_dim) -> what the blocks see of them (B, L, D)."""
         x = self.latent_embed(latents)
-        return x if self.text_to_latents is None else x + self.text_to_latents(text)[:, None]
+        if self.text_to_latents is not None:
+            x = x + self.text_to_latents(text * self.config.text_scale)[:, None]
+        return x
 
     def backbone(self, x: Tensor, padding: Padding | None = None, kept: list[dict] | None = None) -> Tensor:
         """Embedded positions (B, L, D), or (N, D) with their `padding`, -> as many conditions.

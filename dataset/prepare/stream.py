@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.clips import read_clip, report, split_ids
-from dataset.prepare.folder import _building, _write
+from dataset.prepare.folder import building, write_lines
 from dataset.windows import rarity
 from motion.representation_272 import (
     POSITIONS, ROOT_VELOCITY, ROTATIONS, VELOCITIES, motion272_to_pose, pose_to_motion272,
@@ -106,7 +106,7 @@ def prepare_pairs(source: str | Path, out: str | Path, pairs: int = 4000, worker
     for split, count in zip(SPLITS, (pairs, max(1, pairs // 10))):
         found = draft_pairs(known_clips(source, split, problems), SPLITS.index(split), count, problems)
         drafts |= {f"{split}/seq{number}": draft for number, draft in enumerate(found)}
-    with _building(out) as folder:
+    with building(out) as folder:
         for split in SPLITS:
             (folder / f"{split}_stream").mkdir()
             (folder / f"{split}_stream_text").mkdir()
@@ -122,7 +122,7 @@ def prepare_pairs(source: str | Path, out: str | Path, pairs: int = 4000, worker
                 raise ValueError(f"found 0 pairs for {split}, expected at least 1: give the source more clips of one "
                                  "performer" + report(problems))
         write_json(folder / "groups.json", kinds)
-        _write(folder / "skipped.txt", [f"{name}: {reason}" for reason, names in problems.items() for name in names])
+        write_lines(folder / "skipped.txt", [f"{name}: {reason}" for reason, names in problems.items() for name in names])
     print(f"{len(kinds)} pairs in {out}: " + ", ".join(
         f"{split} {made[split, True]} recorded and {made[split, False]} joined" for split in SPLITS))
     print(f"{sum(map(len, problems.values()))} left out" + report(problems))
@@ -318,7 +318,7 @@ def _write_pair(folder: Path, name: str, first: Part, second: Part, pose: tuple[
     split, sequence = name.split("/")
     np.save(folder / f"{split}_stream" / f"{sequence}.npy", pose_to_motion272(*pose).astype(np.float32))
     length = first.end - first.first
-    _write(folder / f"{split}_stream_text" / f"{sequence}.txt", [f"{first.text}*{second.text}#{length}"])
+    write_lines(folder / f"{split}_stream_text" / f"{sequence}.txt", [f"{first.text}*{second.text}#{length}"])
 
 
 def _made(drafts: dict[str, Draft], source: Path, folder: Path, workers: int | None) -> Iterator[str | None]:

@@ -1,0 +1,111 @@
+"""Streams of two prompts: played, cut where the prompt changes, and measured.
+
+Protocol: a pair is two sentences, A and B, and a motion of both, in which A and B are cut to whole latents; where they
+meet is the boundary. A stream is told A's sentence for as many frames as A has, then B's for as many as B has, and
+holds, so that it does not end before. Streams and pairs are cut at the boundary and make a row each:
+
+    FID, R@1 to R@3, MM-Dist   of each prompt's own part. FID compares with the single clips of the data set's val
+                               split that have 60 to 299 frames; R@k is of pools of POOL parts in a random order, the
+                               last short pool left out
+    transition FID, Diversity  of the WINDOW frames around the boundary. FID compares with the pairs' windows
+    PJ, AUJ                    of the joints in those frames, each window decoded as if it began facing z+. AUJ compares
+                               with the pairs' windows
+    ... halves                 compares one random half of the pairs with the other half's motions: the pairs' own
+                               value, 0 otherwise, tells how small it can be for so many
+
+N pairs, M clips, D channels of an embedding, T frames at 30 per second; joints in metres.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dataset.pairs import POOL
+from dataset.streams import Pair, load_pairs
+from models.causal_tae import FRAMES_PER_LATENT
+from models.pipeline import MotionStreamer
+from motion.representation_272 import motion272_to_positions
+from utils import metrics
+from utils.distributed import rank
+
+WINDOW = 30    # frames around a boundary, half of them on each side
+
+
+def read_pairs(root: str) -> list[Pair]:
+    """The val pairs, longest first so that batches are of like length, cut to whole latents on both sides.
+
+    raises   FileNotFoundError as `load_pairs`; ValueError if too few are left for a pool
+    """
+    every, pairs = load_pairs(root, "val")[0], []
+    for pair in every:
+        first, second = (frames // FRAMES_PER_LATENT * FRAMES_PER_LATENT
+                         for frames in (pair.past, len(pair.motion) - pair.past))
+        if min(first, second) >= WINDOW // 2:
+            pairs.append(replace(pair, motion=pair.motion[pair.past - first:pair.past + second], past=first))
+    if rank() == 0:
+        print(f"{len(pairs)} pairs to evaluate on; {len(every) - len(pairs)} left out, A or B being shorter than "
+              f"{WINDOW // 2} frames in whole latents")
+    if 2 * len(pairs) < POOL:
+        raise ValueError(f"{len(pairs)} pairs to evaluate on; expected at least {POOL // 2}, among whose parts a text "
+                         "finds its own: give other --streams")
+    return sorted(pairs, key=lambda pair: (-len(pair.motion), pair.id))
+
+
+def play(model: MotionStreamer, pairs: Sequence[Pair], seeds: Sequence[int], guidance: float | None = None,
+         temperature: float | None = None) -> list[np.ndarray]:
+    """A stream of each pair's two prompts, as long as the pair: (T_i, 272). None depends on its neighbours."""
+    streams = model.streams(guidance, temperature)
+    pair_of = {streams.start(pair.texts[0], seed, hold=True): pair for pair, seed in zip(pairs, seeds)}
+    pieces = {stream: [] for stream in pair_of}
+    for frames in streams:
+        for stream, piece in frames.items():
+            pieces[stream].append(piece)
+            pair, played = pair_of[stream], len(pieces[stream]) * FRAMES_PER_LATENT
+            if played == pair.past:
+                stream.prompt(pair.texts[1])
+            elif played == len(pair.motion):
+                stream.stop()
+    return [np.concatenate(found) for found in pieces.values()]
+
+
+def cut(motions: Sequence[np.ndarray], boundaries: Sequence[int],
+        embed: Callable[[Sequence[np.ndarray]], np.ndarray]) -> np.ndarray:
+    """What motions (T_i, 272) of two prompts are judged by, cut at their boundaries.
+
+    boundaries  frames of the first prompt's part
+    embed       motions -> embeddings (N, D)
+    returns     (N,) with the fields parts (2, D), window (D,) and joints (WINDOW, 22, 3)
+    """
+    cuts = list(zip(motions, boundaries))
+    windows = [motion[boundary - WINDOW // 2:boundary + WINDOW // 2] for motion, boundary in cuts]
+    joints = motion272_to_positions(np.stack(windows))
+    window = embed(windows)
+    found = np.empty(len(cuts), [("parts", "f4", (2, window.shape[1])), ("window", "f4", window.shape[1:]),
+                                 ("joints", "f4", joints.shape[1:])])
+    found["parts"][:, 0] = embed([motion[:boundary] for motion, boundary in cuts])
+    found["parts"][:, 1] = embed([motion[boundary:] for motion, boundary in cuts])
+    found["window"], found["joints"] = window, joints
+    return found
+
+
+def row(real: np.ndarray, found: np.ndarray, texts: np.ndarray, clips: np.ndarray,
+        rng: np.random.Generator) -> dict[str, float]:
+    """One repetition's metrics of the streams `found`, as `cut` gives them, in the order of the pairs `real`.
+
+    texts  (N, 2, D) embeddings of the prompts
+    clips  (M, D) embeddings of real clips of one action
+    """
+    order = rng.permutation(2 * len(found))
+    told, parts = (values.reshape(len(order), -1)[order] for values in (texts, found["parts"]))
+    half, other = np.split(rng.permutation(len(found))[:len(found) // 2 * 2], 2)
+    precision = metrics.pooled_r_precision(told, parts, POOL)
+    return {"FID": metrics.frechet_distance(clips, parts),
+            **{f"R@{k}": float(share) for k, share in enumerate(precision, start=1)},
+            "MM-Dist": metrics.multimodal_distance(told, parts),
+            "transition FID": metrics.frechet_distance(real["window"], found["window"]),
+            "transition FID halves": metrics.frechet_distance(real["window"][half], found["window"][other]),
+            "transition Diversity": metrics.diversity(found["window"], None, rng),
+            "PJ": metrics.peak_jerk(found["joints"]),
+            "AUJ": metrics.area_under_jerk(found["joints"], real["joints"]),
+            "AUJ halves": metrics.area_under_jerk(found["joints"][other], real["joints"][half])}

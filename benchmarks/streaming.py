@@ -1,0 +1,211 @@
+"""How a stream behaves: its speed, its changes of prompt, and five minutes of it.
+
+    python -m benchmarks.streaming --measure speed
+    python -m benchmarks.streaming --measure changes --streams data/mocap_272_stream
+    python -m benchmarks.streaming --measure endurance --data-root data/mocap_272
+
+speed      seconds to the first frames and to ten seconds of motion; the cost of a latent after 10 and after 1,000 of
+           them, in turn; memory after 1,000 and after 10,000 frames
+changes    a second sentence after two seconds of the first: does plain geometry find in the next three seconds what it
+           says, and how much does the motion jerk, against real pairs (`--streams`)
+endurance  five minutes of 30 random prompts of all kinds: finite, feet on the floor, speed and joints as in the data
+
+T frames, 30 per second.
+"""
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import geometry as does
+from benchmarks.says_does import KINDS
+from dataset.clips import load_clips
+from dataset.streams import load_pairs
+from models.causal_tae import FRAMES_PER_LATENT
+from models.pipeline import MotionStream, MotionStreamer
+from motion.representation_272 import FPS, motion272_to_positions, motion272_to_pose
+from motion.rotation import matrix_to_axis_angle
+from options import opt, parse
+from utils import metrics
+from utils.checkpoint import write_json
+from utils.errors import run
+
+REPEATS = 5
+BEFORE, AFTER = 60, 90         # frames of the first prompt, and of the second one that are looked at
+AROUND = 30                    # frames around a change
+PROMPTS, EACH = 30, 300        # endurance: prompts, and frames of each
+QUANTILE = 0.999               # of the data's speeds and angles: what counts as usual
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """Measure a stream."""
+
+    measure: str = opt("speed", "what to measure", choices=("speed", "changes", "endurance"))
+    weights: Path = opt(Path("weights/mocap_stream"), "folder with the checkpoints tae/ and ar/")
+    seeds: int = opt(5, "changes: streams for each change, with the seeds 0, 1, ...")
+    validation: bool = opt(False, "changes: other sentences than the reported, by which to choose how to sample")
+    guidance: float | None = opt(None, "weight of the text; None: what is stored")
+    past: int | None = opt(None, "latents that a new prompt goes on from; None: what is stored")
+    streams: str | None = opt(None, "changes: folder of real pairs, to compare the jerk with")
+    data_root: str | None = opt(None, "endurance: folder of mocap_272, to compare speeds and angles with")
+    json: Path | None = opt(None, "file for all that is printed")
+
+
+def walks_on(joints: np.ndarray) -> bool:
+    """Over half a metre ahead in the last second and a half, slower than a run."""
+    last = joints[-45:]
+    return does.travelled(last)[0] > 0.5 and does.speed(last) < 2.0
+
+
+def waves(joints: np.ndarray, side: str) -> bool:
+    return does.swings(joints, side) >= 2
+
+
+def waves_both(joints: np.ndarray) -> bool:
+    return waves(joints, "left") and waves(joints, "right")
+
+
+# First prompt, second prompt, what the second one does; the reported sentences, then those to choose by.
+Change = tuple[str, str, Callable[[np.ndarray], bool]]
+CHANGES: tuple[Change, ...] = (
+    ("a person walks forward", "a person waves the right hand", partial(waves, side="right")),
+    ("a person waves the right hand", "a person walks forward", walks_on),
+    ("a person walks forward", "a person walks and turns left", partial(does.turns, side="left")),
+    ("a person stands still", "a person runs", does.runs),
+    ("a person runs", "a person walks forward", walks_on),
+    ("a person walks forward", "a person walks and turns right", partial(does.turns, side="right")),
+    ("a person raises both hands", "a person walks forward", walks_on),
+    ("a person walks forward", "a person raises both hands", does.raises_both),
+    ("a person bows", "a person waves both hands", waves_both),
+    ("a person walks forward", "a person runs", does.runs),
+)
+VALIDATION: tuple[Change, ...] = (
+    ("someone is walking", "someone is waving with their left hand", partial(waves, side="left")),
+    ("someone is waving with their left hand", "someone is walking straight ahead", walks_on),
+    ("someone is walking", "someone walks, then turns to the right", partial(does.turns, side="right")),
+    ("someone is standing", "someone is jogging", does.runs),
+    ("someone is jogging", "someone is walking straight ahead", walks_on),
+    ("someone is walking", "someone walks, then turns to the left", partial(does.turns, side="left")),
+    ("someone lifts both arms up", "someone is walking straight ahead", walks_on),
+    ("someone is walking", "someone lifts both arms up", does.raises_both),
+    ("someone bows politely", "someone is waving with both hands", waves_both),
+    ("someone is walking", "someone is jogging", does.runs),
+)
+
+
+def main() -> None:
+    config = parse({"streaming": Streaming()})
+    model = MotionStreamer.from_pretrained(config.weights)
+    given = dict(guidance=config.guidance, past=config.past)
+    model.sampling = replace(model.sampling, **{name: value for name, value in given.items() if value is not None})
+    report = dict(speed=speed, changes=changes, endurance=endurance)[config.measure](model, config)
+    print(json.dumps(report, indent=2))
+    if config.json:
+        write_json(config.json, report)
+
+
+def pull(stream: MotionStream, frames: int) -> np.ndarray:
+    """The next frames (T, 272), whole latents."""
+    return np.concatenate(list(islice(stream, frames // FRAMES_PER_LATENT)))
+
+
+def speed(model: MotionStreamer, config: Streaming) -> dict:
+    """Medians of REPEATS runs; early and late latents are timed in turn."""
+    def seconds(work: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    text = "a person walks forward"
+    pull(model.stream(text, hold=True), 40)                               # the first time is slower
+    first, ten = [], []
+    for seed in range(REPEATS):
+        start = time.perf_counter()
+        stream = model.stream(text, seed, hold=True)
+        next(stream)
+        first.append(time.perf_counter() - start)
+        pull(stream, 10 * FPS - FRAMES_PER_LATENT)
+        ten.append(time.perf_counter() - start)
+    late = model.stream(text, hold=True)
+    pull(late, 1000 * FRAMES_PER_LATENT)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ratios = []
+    for seed in range(4 * REPEATS):
+        early = model.stream(text, seed, hold=True)
+        pull(early, 8 * FRAMES_PER_LATENT)
+        costs = [seconds(lambda: pull(stream, 4 * FRAMES_PER_LATENT)) for stream in (early, late, late, early)]
+        ratios.append((costs[1] + costs[2]) / (costs[0] + costs[3]))
+    for _ in islice(late, 10_000 // FRAMES_PER_LATENT - 1000):
+        pass
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return dict(first_frames_s=float(np.median(first)), ten_seconds_s=float(np.median(ten)),
+                first_of_ten=float(np.median(np.divide(first, ten))), frames_per_second=10 * FPS / float(np.median(ten)),
+                latent_1000_to_10=float(np.median(ratios)), memory_growth_mb=(after - before) / 1024)
+
+
+def changes(model: MotionStreamer, config: Streaming) -> dict:
+    """How many of the second sentences come true, by change; and the jerk around the changes."""
+    found, windows = {}, []
+    for before, after, test in VALIDATION if config.validation else CHANGES:
+        batch = model.streams()
+        streams = [batch.start(before, seed, hold=True) for seed in range(config.seeds)]
+        pieces = {stream: [] for stream in streams}
+        for prompt, frames in ((None, BEFORE), (after, AFTER)):
+            for stream in streams if prompt else ():
+                stream.prompt(prompt)
+            for moved in islice(batch, -(-frames // FRAMES_PER_LATENT)):
+                for stream, piece in moved.items():
+                    pieces[stream].append(piece)
+        joints = [motion272_to_positions(np.concatenate(of_one).astype(np.float64)) for of_one in pieces.values()]
+        found[f"{before} -> {after}"] = sum(bool(test(one[BEFORE:BEFORE + AFTER])) for one in joints)
+        windows += [one[BEFORE - AROUND // 2:BEFORE + AROUND // 2] for one in joints]
+    report = dict(passed=sum(found.values()) / (len(found) * config.seeds), seeds=config.seeds, changes=found,
+                  peak_jerk=metrics.peak_jerk(np.stack(windows)))
+    if config.streams:
+        real = [around(motion272_to_positions(pair.motion.astype(np.float64)), pair.past)
+                for pair in load_pairs(config.streams, "val")[0]]
+        real = np.stack([window for window in real if len(window) == AROUND])
+        report |= dict(real_pairs=len(real), real_peak_jerk=metrics.peak_jerk(real),
+                       jerk_to_real=report["peak_jerk"] / metrics.peak_jerk(real))
+    return report
+
+
+def around(joints: np.ndarray, change: int) -> np.ndarray:
+    """The frames around a change, fewer if they do not fit."""
+    return joints[max(change - AROUND // 2, 0):change + AROUND // 2]
+
+
+def endurance(model: MotionStreamer, config: Streaming) -> dict:
+    """One stream of random prompts, against the data's own speeds and angles."""
+    rng = np.random.default_rng(0)
+    prompts = [KINDS[kind].sentences[rng.integers(2)] for kind in rng.integers(len(KINDS), size=PROMPTS)]
+    stream, pieces = model.stream(prompts[0], hold=True), []
+    for text in prompts:
+        stream.prompt(text)
+        pieces.append(pull(stream, EACH))
+    motion = np.concatenate(pieces)
+    lowest = motion272_to_positions(motion)[..., 1].min(axis=1)
+    report = dict(frames=len(motion), finite=bool(np.isfinite(motion).all()),
+                  lowest_joint_5th_percentile_cm=100 * float(np.quantile(lowest, 0.05)), **usual(motion))
+    data = [usual(clip.motion) for clip in load_clips("mocap_272", config.data_root, "train")]
+    return report | {f"data_{name}": float(max(of_clip[name] for of_clip in data)) for name in data[0]}
+
+
+def usual(motion: np.ndarray) -> dict[str, float]:
+    """Nearly the highest (QUANTILE) of the root's speed and of every joint's turn from its rest."""
+    rotations, pelvis = motion272_to_pose(motion)
+    speeds = np.linalg.norm(np.diff(pelvis[:, [0, 2]], axis=0), axis=-1) * FPS
+    angles = np.degrees(np.linalg.norm(matrix_to_axis_angle(rotations[:, 1:]), axis=-1))
+    return dict(speed_m_s=float(np.quantile(speeds, QUANTILE)), joint_angle_deg=float(np.quantile(angles, QUANTILE)))
+
+
+if __name__ == "__main__":
+    run(main)

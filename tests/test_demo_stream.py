@@ -1,0 +1,96 @@
+"""demo_stream.py on a tiny random model: several prompts, a past, the terminal, and mistakes."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+
+import demo_stream
+from demo_stream import seconds_of
+from motion.formats.bvh import write_bvh
+from motion.representation_272 import ROTATIONS, motion272_to_pose, pose_to_motion272
+from test_demo import model    # noqa: F401, a fixture
+from test_representation_272 import walk
+from utils.errors import run
+
+
+def demo(monkeypatch, *flags: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["demo_stream.py", *flags])
+    run(demo_stream.main)
+
+
+def test_prompts_follow_one_another(model, tmp_path, monkeypatch, capsys):
+    """For their seconds, in whole latents; the pieces of a longer stream are those of a shorter one."""
+    common = [*model, "--text", "walk", "--text", "wave", "--out", str(tmp_path)]
+    demo(monkeypatch, *common, "--seconds", "0.5", "1", "--format", "npy,bvh,mp4")
+    names = [f"walk-stream{ending}" for ending in (".bvh", ".mp4", ".npy")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    printed = capsys.readouterr().out
+    assert "walk: 0.5 s of motion at" in printed and "wave: 1.1 s of motion at" in printed
+    motion = np.load(tmp_path / "walk-stream.npy")
+    assert motion.shape == (16 + 32, 272)
+    demo(monkeypatch, *common, "--seconds", "0.5", "--format", "npy")
+    np.testing.assert_allclose(np.load(tmp_path / "walk-stream.npy"), motion[:32], atol=1e-5)
+
+
+def test_the_title_is_the_prompt_of_the_moment():
+    pulls = [("walk", np.zeros((4, 272))), ("walk", np.ones((4, 272))), ("wave", np.ones((4, 272)))]
+    motion, title = demo_stream.collect(pulls)
+    assert motion.shape == (12, 272) and title == [(0, "walk"), (8, "wave")]
+    with pytest.raises(ValueError, match="not finite"):
+        demo_stream.collect([("walk", np.full((4, 272), np.nan))])
+
+
+def test_a_past_of_either_kind_is_the_same(tmp_path):
+    """A motion (T, 272), or the capture of it."""
+    rotations, joints = walk(1, 40)
+    motion = pose_to_motion272(rotations[0], joints[0]).astype(np.float32)
+    np.save(tmp_path / "walk.npy", motion)
+    write_bvh(tmp_path / "walk.bvh", *motion272_to_pose(motion))
+    np.testing.assert_array_equal(demo_stream.read_past(tmp_path / "walk.npy", "smpl"), motion)
+    read = demo_stream.read_past(tmp_path / "walk.bvh", "smpl")
+    assert read.shape == motion.shape and read.dtype == np.float32
+    np.testing.assert_allclose(read[:, ROTATIONS], motion[:, ROTATIONS], atol=1e-3)
+
+
+def test_a_stream_goes_on_from_a_past(model, tmp_path, monkeypatch):
+    common = [*model, "--seconds", "0.5", "--format", "npy", "--out", str(tmp_path)]
+    demo(monkeypatch, *common, "--text", "walk")
+    demo(monkeypatch, *common, "--text", "sit")
+    alone = np.load(tmp_path / "sit-stream.npy")
+    demo(monkeypatch, *common, "--text", "sit", "--past", str(tmp_path / "walk-stream.npy"))
+    assert np.abs(np.load(tmp_path / "sit-stream.npy") - alone).max() > 1e-5
+
+
+def test_prompts_from_the_terminal(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("walk\nwave\n"))
+    demo(monkeypatch, *model, "--interactive", "--format", "npy", "--out", str(tmp_path))
+    printed = capsys.readouterr().out
+    assert all(f"{text}: the first frame after" in printed for text in ("walk", "wave"))
+    assert np.load(tmp_path / "walk-stream.npy").shape == (8, 272)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    demo(monkeypatch, *model, "--interactive", "--format", "npy", "--out", str(tmp_path / "none"))
+    assert "no prompt, no motion" in capsys.readouterr().out
+
+
+def test_seconds():
+    assert seconds_of((), 2) == [None, None] and seconds_of((3.0,), 2) == [3.0, 3.0]
+    assert seconds_of((3.0, 4.0), 2) == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("flags, reason", [
+    ([], "prompt is empty"),
+    (["--text", "walk", "--seconds", "1", "2"], "--seconds has 2 numbers for 1 prompts"),
+    (["--text", "walk", "--seconds", "0"], "--seconds 0.0: expected numbers above 0"),
+    (["--text", "walk", "--past", "nowhere.bvh"], "There is no file nowhere.bvh"),
+    (["--text", "walk", "--past", __file__], "test_demo_stream.py"),
+    (["--text", "walk", "--format", "fbx"], "'fbx'"),
+])
+def test_mistakes_are_one_sentence(model, tmp_path, monkeypatch, capsys, flags, reason):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        demo(monkeypatch, *model, *flags)
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stop.value.code == 2 and last.startswith("error: ") and reason in last and len(last) < 400
+    assert not list(tmp_path.glob("demo_output/*"))
