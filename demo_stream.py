@@ -4,16 +4,19 @@ python demo_stream.py --text "a person walks forward" --text "a person turns lef
 python demo_stream.py --interactive
 """
 
+import math
 import queue
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dataset.clips import read_motion, report
 from demo_t2m import Chosen, Files, check_files, file_names, load_model, read_sentences, write
 from models.causal_tae import FRAMES_PER_LATENT
 from models.pipeline import MotionStream, MotionStreamer
@@ -24,6 +27,8 @@ from options import opt, parse
 from utils.errors import run
 
 Pull = tuple[str, np.ndarray]    # the prompt of the moment, frames (4, 272)
+REPORT = 60                      # frames between two reports of the speed
+SHOWN = FRAMES_PER_LATENT / FPS  # seconds for which the frames of a pull are seen
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class DemoStream:
     text_file: Path | None = opt(None, "more prompts, one per line")
     seconds: tuple[float, ...] = opt((), "how long each prompt lasts, one number for all or one for each; none: "
                                      "until its motion ends by itself")
-    interactive: bool = opt(False, "read prompts from the terminal while the character moves; an empty line ends it")
+    interactive: bool = opt(False, "read prompts from the terminal while the character moves; an empty line or Ctrl-C ends it")
     seed: int = opt(0, "of the noise; the same seed gives the same motion")
     past: Path | None = opt(None, "motion to go on from: .npy (T, 272), or a capture such as .bvh")
     past_skeleton: str = opt("smpl", "skeleton map of that capture: a name that ships, or a JSON file")
@@ -44,17 +49,17 @@ class DemoStream:
 
 def main():
     config = parse({"default": DemoStream()})
-    prompts = [] if config.interactive and not config.text else read_sentences(config.text, config.text_file)
+    given = bool(config.text or config.text_file)
+    prompts = read_sentences(config.text, config.text_file) if given or not config.interactive else []
+    if config.interactive and (config.seconds or len(prompts) > 1):
+        raise ValueError("--interactive takes one --text at most, and no --seconds: type what comes next")
     seconds = seconds_of(config.seconds, len(prompts))
     past = read_past(config.past, config.past_skeleton) if config.past else None
     check_files(config.files)
     model = load_model(config.chosen)
     start = dict(seed=config.seed, guidance=config.chosen.guidance, temperature=config.chosen.temperature, past=past)
-    if config.interactive:
-        pulls = in_real_time(told(model, prompts, start))
-    else:
-        pulls = in_turn(model, prompts, seconds, start)
-    motion, title = collect(pulls)
+    motion, title = collect(in_real_time(told(model, prompts, start)) if config.interactive
+                            else in_turn(model, prompts, seconds, start))
     if not len(motion):
         return print("no prompt, no motion")
     for path in write(config.files, file_names([title[0][1]])[0] + "-stream", motion, title):
@@ -63,7 +68,7 @@ def main():
 
 def seconds_of(given: tuple[float, ...], count: int) -> list[float | None]:
     """How long each of the prompts lasts; None: until it ends by itself."""
-    if any(not value > 0 for value in given):
+    if not all(0 < value < math.inf for value in given):
         raise ValueError(f"--seconds {' '.join(map(str, given))}: expected numbers above 0.")
     if len(given) not in (0, 1, count):
         raise ValueError(f"--seconds has {len(given)} numbers for {count} prompts: give one, or one for each.")
@@ -71,49 +76,65 @@ def seconds_of(given: tuple[float, ...], count: int) -> list[float | None]:
 
 
 def read_past(path: Path, skeleton: str) -> np.ndarray:
-    """A motion (T, 272) at 30 fps: of an .npy as it is, of a capture put on our skeleton."""
+    """A motion (T, 272) at 30 fps: of an .npy as it is, of a capture put on our skeleton.
+
+    raises   FileNotFoundError, or ValueError that names the file
+    """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}; expected a motion, .npy (T, {DIM}) or .bvh.")
-    if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
-    return pose_to_motion272(*retarget(read_capture(path), load_skeleton_map(skeleton))).astype(np.float32)
+    if path.suffix.lower() == ".npy":
+        problems: dict[str, list[str]] = defaultdict(list)
+        motion = read_motion(path, path.name, problems)
+        if motion is None:
+            raise ValueError(f"--past {path} is no motion (T, {DIM}):{report(problems).replace(chr(10), '')}")
+        return motion
+    try:
+        pose = retarget(read_capture(path), load_skeleton_map(skeleton))
+    except ValueError as error:
+        raise ValueError(f"--past {path} could not be read as a capture of --past-skeleton {skeleton}: "
+                         f"{error}") from None
+    return pose_to_motion272(*pose).astype(np.float32)
 
 
 def in_turn(model: MotionStreamer, prompts: list[str], seconds: list[float | None], start: dict) -> Iterator[Pull]:
     """Each prompt for its seconds, or until its motion ends, at the latest when the context is full."""
     stream = None
     for text, lasts in zip(prompts, seconds):
-        begun, first = time.perf_counter(), None
+        begun, first, count = time.perf_counter(), None, 0
         if stream is None:
             stream = model.stream(text, hold=lasts is not None, **start)
         else:
             stream.prompt(text)
-        count = 0
         for frames in stream:
             first = first or time.perf_counter() - begun
             yield text, frames
             count += FRAMES_PER_LATENT
-            if count >= (lasts * FPS if lasts else model.longest):
+            over = count >= (lasts * FPS if lasts else model.longest)
+            if over or count % REPORT == 0:
+                say_speed(text, count, time.perf_counter() - begun, first)
+            if over:
                 break
-        taken = time.perf_counter() - begun
-        print(f"{text}: {count / FPS:.1f} s of motion at {count / taken:.0f} frames a second, the first after "
-              f"{1000 * first:.0f} ms")
+        else:
+            say_speed(text, count, time.perf_counter() - begun, first)
+
+
+def say_speed(text: str, frames: int, taken: float, first: float) -> None:
+    print(f"{text}: {frames / FPS:.1f} s of motion at {frames / taken:.0f} frames a second, the first after "
+          f"{1000 * first:.0f} ms", flush=True)
 
 
 def told(model: MotionStreamer, prompts: list[str], start: dict) -> Iterator[Pull]:
     """What the terminal says, from the next latent on, until an empty line or its end; `prompts` come first."""
-    lines: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=lambda: [lines.put(line) for line in sys.stdin] + [lines.put("")], daemon=True).start()
+    lines: queue.Queue[tuple[float, str]] = queue.Queue()
+    for text in prompts:
+        lines.put((time.perf_counter(), text))
+    threading.Thread(target=read_lines, args=[lines], daemon=True).start()
     print("Type what the character does; an empty line ends it.", flush=True)
-    waiting, stream, text, asked = list(prompts), None, "", None
+    stream, text = None, ""
     while True:
-        try:
-            waiting.append((lines.get() if stream is None and not waiting else lines.get_nowait()).strip())
-        except queue.Empty:
-            pass
-        if waiting:
-            asked = time.perf_counter()
-            text = waiting.pop(0)
+        asked = None
+        if stream is None or not lines.empty():
+            asked, text = lines.get()
             if not text:
                 return
             if stream is None:
@@ -121,25 +142,34 @@ def told(model: MotionStreamer, prompts: list[str], start: dict) -> Iterator[Pul
             else:
                 stream.prompt(text)
         frames = next(stream)
-        if asked:
+        if asked is not None:
             print(f"{text}: the first frame after {1000 * (time.perf_counter() - asked):.0f} ms", flush=True)
-            asked = None
         yield text, frames
+
+
+def read_lines(lines: queue.Queue) -> None:
+    """The terminal's lines, each with the time at which it came, and an empty one when there are no more."""
+    try:
+        for line in sys.stdin or ():
+            lines.put((time.perf_counter(), line.strip()))
+    finally:
+        lines.put((time.perf_counter(), ""))
 
 
 def in_real_time(pulls: Iterator[Pull]) -> Iterator[Pull]:
     """The same, not faster than it is seen; says at the end how much faster it could be."""
-    due, working, count = None, 0.0, 0
+    due = working = 0.0
+    count = 0
     while True:
         begun = time.perf_counter()
         pull = next(pulls, None)
         if pull is None:
             break
         now = time.perf_counter()
-        due = (due or now) + FRAMES_PER_LATENT / FPS
-        if count:
+        if count:                                     # before the first there was the wait for a prompt
             working += now - begun
         count += 1
+        due = (due if now < due + SHOWN else now) + SHOWN    # after a stall it does not hurry to catch up
         yield pull
         time.sleep(max(0.0, due - time.perf_counter()))
     if count > 1:
@@ -147,14 +177,17 @@ def in_real_time(pulls: Iterator[Pull]) -> Iterator[Pull]:
 
 
 def collect(pulls: Iterable[Pull]) -> tuple[np.ndarray, list[tuple[int, str]]]:
-    """All frames (T, 272), and from which frame on each prompt holds."""
+    """All frames (T, 272) until the end or Ctrl-C, and from which frame on each prompt holds."""
     pieces, title = [], []
-    for text, frames in pulls:
-        if not title or title[-1][1] != text:
-            title.append((FRAMES_PER_LATENT * len(pieces), text))
-        if not np.isfinite(frames).all():
-            raise ValueError("the motion is not finite (NaN or infinity): give a smaller --guidance")
-        pieces.append(frames)
+    try:
+        for text, frames in pulls:
+            if not np.isfinite(frames).all():
+                raise ValueError("the motion is not finite (NaN or infinity): give a smaller --guidance")
+            if not title or title[-1][1] != text:
+                title.append((FRAMES_PER_LATENT * len(pieces), text))
+            pieces.append(frames)
+    except KeyboardInterrupt:
+        print("stopped")
     return np.concatenate(pieces) if pieces else np.empty((0, DIM), np.float32), title
 
 

@@ -175,7 +175,8 @@ def generate_streams(model: MotionStreamer, judge: Judge, pairs: Sequence[Pair],
                      config: EvalT2M, part: range) -> np.ndarray:
     """What streams of the pairs' prompts are judged by (N,), as `streams.cut`. Errors as `refuse_exploded`."""
     part = slice(part.start, part.stop)
-    motions = streams.play(model, pairs[part], seeds[part], config.guidance, config.temperature)
+    scenes = [streams.Scene.of(pair) for pair in pairs[part]]
+    motions = streams.play(model, scenes, seeds[part], config.guidance, config.temperature)
     refuse_exploded([" * ".join(pair.texts) for pair in pairs[part]], motions)
     return streams.cut(motions, [pair.past for pair in pairs[part]], judge.motions)
 

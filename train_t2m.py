@@ -35,11 +35,12 @@ class TrainT2M:
     tae: str | None = opt(None, "TAE that must have made the latents", flag="resume-pth")
     latent_dir: str = opt("humanml3d_272/t2m_latents", "latent folder that get_latent.py made")
     text_drop: float = opt(0.1, "share of the samples whose text is dropped, for guidance")
+    text_start: int = opt(0, "channels of the text's layers that start as the linear regression of motion on sentences")
     text_noise: float = opt(0.0, "deviation of the noise added to the embeddings, so that new wordings stay near old")
 
 
 SMALL = AR(text_dim=384, width=256, layers=6, heads=4, head_width=512, head_depth=4, prediction="velocity",
-           text_everywhere=True, text_scale=384 ** 0.5)
+           text_everywhere=True)
 TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1)
 
 PRESETS = {
@@ -47,7 +48,7 @@ PRESETS = {
     "small": TrainT2M(SMALL, Training(                                                 # 11.6 M; ships for mocap_272
         dataname="mocap_272", exp_name="t2m_small", total_iter=6200, batch_size=32, lr=5e-4, warmup=200,
         schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, balance=0.5, eval_iter=2000,
-        save_iter=1000, precision="bfloat16"), text_noise=0.02),
+        save_iter=1000, precision="bfloat16"), text_start=32, text_noise=0.02),
     "tiny": TrainT2M(TINY, Training(
         dataname="mocap_272", exp_name="t2m_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, schedule="cosine",
         eval_iter=10, save_iter=10, print_iter=5)),
@@ -97,6 +98,8 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
                             end_latent=tuple(index["end_latent"]))
         seed_step(config.training.seed)
         model = StreamingTransformer(config.model)
+        if config.text_start and not config.start:
+            model.start_text(*train.motion_of_text(config.text_start, config.training.balance, config.text_noise))
         if config.start:
             fill(model, load_ar(config.start)[0].state_dict(), config.start)
         made = train.embeddings.shape[1], len(index["end_latent"])

@@ -17,7 +17,7 @@ N pairs, M clips, D channels of an embedding, T frames at 30 per second; joints 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,17 @@ from utils import metrics
 from utils.distributed import rank
 
 WINDOW = 30    # frames around a boundary, half of them on each side
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Two prompts, and for how many frames, whole latents, each of them holds."""
+    texts: tuple[str, str]
+    frames: tuple[int, int]
+
+    @classmethod
+    def of(cls, pair: Pair) -> "Scene":
+        return cls(pair.texts, (pair.past, len(pair.motion) - pair.past))
 
 
 def read_pairs(root: str) -> list[Pair]:
@@ -52,19 +63,19 @@ def read_pairs(root: str) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (-len(pair.motion), pair.id))
 
 
-def play(model: MotionStreamer, pairs: Sequence[Pair], seeds: Sequence[int], guidance: float | None = None,
+def play(model: MotionStreamer, scenes: Sequence[Scene], seeds: Sequence[int], guidance: float | None = None,
          temperature: float | None = None) -> list[np.ndarray]:
-    """A stream of each pair's two prompts, as long as the pair: (T_i, 272). None depends on its neighbours."""
+    """A stream of two prompts for each scene: (T_i, 272), as long as both. None depends on its neighbours."""
     streams = model.streams(guidance, temperature)
-    pair_of = {streams.start(pair.texts[0], seed, hold=True): pair for pair, seed in zip(pairs, seeds)}
-    pieces = {stream: [] for stream in pair_of}
+    scene_of = {streams.start(scene.texts[0], seed, hold=True): scene for scene, seed in zip(scenes, seeds)}
+    pieces = {stream: [] for stream in scene_of}
     for frames in streams:
         for stream, piece in frames.items():
             pieces[stream].append(piece)
-            pair, played = pair_of[stream], len(pieces[stream]) * FRAMES_PER_LATENT
-            if played == pair.past:
-                stream.prompt(pair.texts[1])
-            elif played == len(pair.motion):
+            scene, played = scene_of[stream], len(pieces[stream]) * FRAMES_PER_LATENT
+            if played == scene.frames[0]:
+                stream.prompt(scene.texts[1])
+            elif played == sum(scene.frames):
                 stream.stop()
     return [np.concatenate(found) for found in pieces.values()]
 

@@ -40,7 +40,7 @@ class LatentClips:
                  pairs: bool = False):
         folder = Path(folder)
         remedy = (f"Make it: python get_latent.py --resume-pth TAE_CHECKPOINT --latent-dir {folder} "
-                  "--dataname DATANAME --text-encoder TEXT_ENCODER")
+                  "--dataname DATANAME --text-encoder TEXT_ENCODER" + pairs * " --streams PAIRS")
         if not (folder / "index.json").is_file():
             raise FileNotFoundError(f"there is no index.json in {folder}. {remedy}")
         self.index = read_json(folder / "index.json", INDEX)
@@ -85,6 +85,28 @@ class LatentClips:
         if shorten < SHORTENED and len(latents) > past + 1:
             latents, past = (latents[1:], max(past - 1, 0)) if which < 0.5 else (latents[:-1], past)
         return latents, NO_TEXT if drop_text < self.text_drop else caption, past
+
+    def motion_of_text(self, directions: int, balance: float, noise: float) -> tuple[Tensor, Tensor]:
+        """What sentences tell of motion, linearly: weight (K, D) and bias (K,) of K directions of unit variance.
+
+        Ridge regression of the clips' latents, averaged over each quarter of their length, on their sentences, the
+        clips weighed as `balance` draws them; the directions in which what it predicts varies most. It is the best for
+        sentences to which `noise`, a deviation, is added.
+        """
+        rows = [(caption, clip) for clip, captions in enumerate(self.captions) for caption, _, _ in captions]
+        share = torch.tensor([self.rarity[clip] ** balance / len(self.captions[clip]) for _, clip in rows])
+        share = (share / share.sum())[:, None]                                                         # (N, 1)
+        quarters = torch.stack([torch.cat([part.mean(dim=0) for part in torch.from_numpy(latents).tensor_split(4)])
+                                for latents in self.latents]).double()
+        text = self.embeddings[[caption for caption, _ in rows]].double()                              # (N, D)
+        motion = quarters[[clip for _, clip in rows]]                                                  # (N, 4C)
+        centre = (share * text).sum(dim=0)
+        text, motion = text - centre, motion - (share * motion).sum(dim=0)
+        ridge = (noise ** 2 + 1e-6) * torch.eye(text.shape[1], dtype=text.dtype)
+        weight = torch.linalg.solve(text.T @ (share * text) + ridge, text.T @ (share * motion))        # (D, 4C)
+        _, deviation, axes = torch.linalg.svd(share.sqrt() * (text @ weight), full_matrices=False)
+        weight = ((weight @ axes.T) / deviation)[:, :directions].T.float()
+        return weight, -weight @ centre.float()
 
     def collate(self, samples: Sequence[tuple[np.ndarray, int, int]]) -> dict[str, Tensor]:
         """-> latents (B, L, C) padded with zeros, lengths (B,), past (B,), text (B, D)"""

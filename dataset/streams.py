@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dataset.captions import Caption
 from dataset.clips import Clip, read_motion, report
+from models.causal_tae import FRAMES_PER_LATENT
 from utils.distributed import rank
 
 REMEDY = ("Get it: hf download --repo-type dataset lxxiao/272-dim-BABEL-stream --local-dir babel_272_stream, or make "
@@ -76,8 +77,8 @@ def load_pairs(root: Path | str, split: str) -> tuple[list[Pair], dict[str, str]
             problems["text unreadable"].append(f"{pair_id} ({error})")
             continue
         motion = read_motion(path, pair_id, problems)
-        if motion is not None and length >= len(motion):
-            problems["A as long as both"].append(pair_id)
+        if motion is not None and not 0 < length // FRAMES_PER_LATENT < len(motion) // FRAMES_PER_LATENT:
+            problems["no latent of A or of B"].append(pair_id)
         elif motion is not None:
             pairs.append(Pair(pair_id, motion, [Caption(text)], length, past_text))
             groups[pair_id] = "stream " + kinds.get(f"{split}/{path.stem}", "")

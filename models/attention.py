@@ -24,14 +24,14 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, x.shape[-1:], self.scale.to(x.dtype), self.eps)
 
 
-def rope_table(positions: Tensor, dim: int, device: torch.device | str = "cpu") -> Tensor:
+def rope_table(positions: Tensor, dim: int) -> Tensor:
     """Cosines and sines (2, ..., dim/2) of integer positions (...), base 10000.
 
-    Made in float64 on the CPU: after an hour of a stream, float32 would turn by wrong angles.
+    Made in float64: after an hour of a stream, float32 would turn by wrong angles.
     """
-    frequency = 10000 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    frequency = 10000 ** (-torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device) / dim)
     angle = positions.double()[..., None] * frequency
-    return torch.stack([angle.cos(), angle.sin()]).float().to(device)
+    return torch.stack([angle.cos(), angle.sin()]).float()
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ B sentences, L latents, C latent channels, T frames.
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,8 @@ class MotionStreamer:
         for text, frames in zip(texts, wanted):
             check_prompt(text)
             check_length(frames)
+        if not texts:
+            return []
         latents = self.draw_latents(texts, seeds, wanted, self.sampling_with(guidance, temperature))
         motions = self.decode(torch.nn.utils.rnn.pad_sequence(latents, batch_first=True))
         frames = [given or len(drawn) * FRAMES_PER_LATENT for given, drawn in zip(wanted, latents)]
@@ -89,8 +92,7 @@ class MotionStreamer:
 
         wanted  frames of each, which it then has; one of None ends by itself
         """
-        *embedded, empty = self.text_encoder([*texts, ""]).to(self.device)
-        streams = LatentStreams(self.ar, sampling, empty)
+        streams, embedded = LatentStreams(self.ar, sampling, self.empty), self.embed(texts)
         rows = [self.new_row(text, seed, hold=frames is not None)
                 for text, seed, frames in zip(embedded, seeds, wanted)]
         for row in rows:
@@ -105,6 +107,15 @@ class MotionStreamer:
             if done := [row for row in streams.rows if row in over or len(drawn[row]) == counts[row]]:
                 streams.drop(done)
         return [torch.stack(latents) for latents in drawn.values()]
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """(N, text_dim), the sentences' embeddings."""
+        return self.text_encoder(list(texts)).to(self.device)
+
+    @cached_property
+    def empty(self) -> Tensor:
+        """(text_dim,) the embedding of the empty text, against which guidance weighs."""
+        return self.embed([""])[0]
 
     def new_row(self, text: Tensor, seed: int, hold: bool, past: Tensor | None = None) -> Row:
         """A stream of latents that begins; `past` (L, C) are those already shown."""
@@ -170,7 +181,7 @@ class MotionStreams:
 
     def __init__(self, model: MotionStreamer, sampling: Sampling):
         self.model = model
-        self.latents = LatentStreams(model.ar, sampling, self.embed(""))
+        self.latents = LatentStreams(model.ar, sampling, model.empty)
         self.moving: dict[Row, MotionStream] = {}      # the streams of latents.rows
         self.lock = threading.RLock()
 
@@ -184,14 +195,11 @@ class MotionStreams:
         if past is not None:
             shown = self.model.encode(past)
             self.model.decode(shown[None], decoder)    # these frames were seen; the next ones need their context
-        stream = MotionStream(self, self.model.new_row(self.embed(text), seed, hold, shown), decoder)
+        stream = MotionStream(self, self.model.new_row(self.model.embed([text])[0], seed, hold, shown), decoder)
         with self.lock:
             self.latents.start(stream.row)
             self.moving[stream.row] = stream
         return stream
-
-    def embed(self, text: str) -> Tensor:
-        return self.model.text_encoder([text])[0].to(self.model.device)
 
     def __iter__(self) -> "MotionStreams":
         return self
@@ -218,7 +226,7 @@ class MotionStreams:
         cache = {layer: torch.cat([stream.decoder[layer] for stream in streams]) for layer in streams[0].decoder}
         frames = self.model.decode(latents[:, None], cache).cpu().numpy()
         for place, stream in enumerate(streams):
-            stream.decoder = {layer: context[place:place + 1] for layer, context in cache.items()}
+            stream.decoder = {layer: context[place:place + 1].clone() for layer, context in cache.items()}
         return frames
 
 
@@ -234,7 +242,7 @@ class MotionStream:
         raises   ValueError for an empty prompt. Words beyond what the text encoder reads count for nothing.
         """
         check_prompt(text)
-        embedded = self.streams.embed(text)
+        embedded = self.streams.model.embed([text])[0]    # outside the lock: frames go on meanwhile
         with self.streams.lock:
             if self.at_rest:
                 self.row.text, self.row.since_prompt = embedded, 0

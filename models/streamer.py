@@ -16,6 +16,10 @@ from models.head import DiffusionHead
 from options.models import AR, Sampling
 
 
+ANEW = (8, 2)       # latents of the past before a prompt whose motion begins anew, then if it is over again
+TEXT_SHARE = 0.2    # of the text in what a latent starts as, so that the latent itself still counts most
+
+
 class StreamingTransformer(nn.Module):
     """Embeddings of text and latents, blocks, norm, linear: conditions for `head`, the diffusion head."""
 
@@ -30,6 +34,8 @@ class StreamingTransformer(nn.Module):
         self.norm = RMSNorm(width)
         self.out = nn.Linear(width, width)
         self.apply(initialise)
+        positions = rope_table(torch.arange(config.context), self.head_dim)                # (2, context, D/H/2)
+        self.register_buffer("rope", positions, persistent=False)
         self.head = DiffusionHead(config.latent_dim, width, config.head_width, config.head_depth,
                                   config.prediction)
 
@@ -50,15 +56,21 @@ class StreamingTransformer(nn.Module):
         if latents.shape[1] >= self.config.context:
             raise ValueError(f"{latents.shape[1]} latents do not fit the context of {self.config.context} positions, "
                              f"one of which is the text: give at most {self.config.context - 1}")
-        first = self.text_embed(text * self.config.text_scale)            # (B, D)
-        return torch.cat([first[:, None], self.embed(latents, text)], dim=1)
+        return torch.cat([self.text_embed(text)[:, None], self.embed(latents, text)], dim=1)
 
     def embed(self, latents: Tensor, text: Tensor) -> Tensor:
         """latents (B, L, C), text (B, text_dim) -> what the blocks see of them (B, L, D)."""
         x = self.latent_embed(latents)
         if self.text_to_latents is not None:
-            x = x + self.text_to_latents(text * self.config.text_scale)[:, None]
+            x = x + self.text_to_latents(text)[:, None]
         return x
+
+    @torch.no_grad()
+    def start_text(self, weight: Tensor, bias: Tensor) -> None:
+        """Let the first K channels of the embedded text be weight (K, text_dim) times the sentence plus bias (K,)."""
+        self.text_embed.weight[:len(weight)], self.text_embed.bias[:len(weight)] = weight, bias
+        if self.text_to_latents is not None:
+            self.text_to_latents.weight[:len(weight)] = TEXT_SHARE * weight
 
     def backbone(self, x: Tensor, padding: Padding | None = None, kept: list[dict] | None = None) -> Tensor:
         """Embedded positions (B, L, D), or (N, D) with their `padding`, -> as many conditions.
@@ -66,9 +78,8 @@ class StreamingTransformer(nn.Module):
         `kept`, a dict for each block, takes their keys and values.
         """
         count = padding.shape[1] if padding else x.shape[1]
-        rope = rope_table(torch.arange(count), self.head_dim, x.device)
         for block, block_kept in zip(self.blocks, kept or [None] * len(self.blocks)):
-            x = block(x, rope, padding, block_kept)
+            x = block(x, self.rope[:, :count], padding, block_kept)
         return self.out(self.norm(x))
 
     @property
@@ -91,8 +102,8 @@ class StreamingTransformer(nn.Module):
         """
         last = self.config.context - 1
         memory.seen += 1
-        near, far = (rope_table(positions, self.head_dim, latents.device)[:, :, None, None]
-                     for positions in (memory.seen, memory.seen.clamp(max=last)))           # (2, B, 1, 1, D/H/2)
+        near = rope_table(memory.seen, self.head_dim).to(latents.device)[:, :, None, None]  # (2, B, 1, 1, D/H/2)
+        far = self.rope[:, memory.seen.clamp(max=last).to(latents.device)][:, :, None, None]
         void = (torch.arange(last) < last - memory.seen[:, None])[:, None, None].to(latents.device)
         x = self.embed(latents[:, None], text)                                              # (B, 1, D)
         for block, window in zip(self.blocks, memory.windows):
@@ -175,7 +186,7 @@ class LatentStreams:
         """The next latent of each row (R, C), and the rows whose motion is over instead: drop or prompt them.
 
         A prompt's motion is over with a latent near the end latent, but not with its first. Where the row holds, the
-        motion begins anew: the prompt is read with less and less of the past until another latent comes.
+        motion begins anew instead (`begin_anew`).
         """
         latents = self.sample(self.rows)
         near = self.near_end(latents).tolist()
@@ -203,10 +214,9 @@ class LatentStreams:
         return (latents * self.sampling.latent_scale - self.end).norm(dim=-1) < self.sampling.stop_threshold
 
     def begin_anew(self, row: Row) -> Tensor:
-        """A latent (C,) that does not end the motion; if none comes, the character stays as it is."""
-        past = min(self.sampling.past, len(row.latents))
-        while past > 1:
-            past //= 2
+        """A latent (C,) that does not end the motion: the prompt is read with so little of the past that its motion
+        cannot be over. Two draws at most; if neither gives one, the last latent comes again."""
+        for past in ANEW:
             self.read_again(row, past)
             latent = self.sample([row])
             if not self.near_end(latent):
@@ -215,8 +225,8 @@ class LatentStreams:
 
     def read(self, row: Row, past: int) -> tuple[Tensor, Memory]:
         """One pass over a row's text and its last `past` latents: condition and memory of its part of the batch."""
-        texts = self.texts([row])
-        return self.model.read(row.latents[-past:].expand(len(texts), -1, -1), texts)
+        texts, kept = self.texts([row]), row.latents[max(len(row.latents) - past, 0):]
+        return self.model.read(kept.expand(len(texts), -1, -1), texts)
 
     def read_again(self, row: Row, past: int) -> None:
         batch = self.batch_rows([self.rows.index(row)])

@@ -26,8 +26,6 @@ class AR:
     head_width: int = opt(1792, "channels of the diffusion head")
     head_depth: int = opt(9, "residual blocks of the diffusion head")
     text_everywhere: bool = opt(False, "add the text to every latent too; as published it is the first position only")
-    text_scale: float = opt(1.0, "factor of the sentence embeddings; they have unit length, so the root of text_dim "
-                            "gives their channels unit variance, and the text is learnt that much faster")
     prediction: str = opt("noise", "what the head's network predicts: the noise as published, or the velocity, which "
                           "stays accurate where the noise is nearly all there is", choices=("noise", "velocity"))
 
@@ -40,11 +38,15 @@ class Sampling:
     temperature: float = opt(1.0, "factor of the diffusion's step noise")
     latent_scale: float = opt(1.0, "latents of the TAE are those of the AR model times this")
     stop_threshold: float = opt(0.1, "distance to the end latent, in the TAE's units, below which a motion ends")
-    past: int = opt(77, "latents of the motion so far that a new prompt goes on from")
+    past: int = opt(77, "latents of the motion so far that a new prompt goes on from, at most")
     end_latent: tuple[float, ...] = opt(
         (-0.03545712, -0.11705846, -0.05517992, 0.00844862, 0.04809663, 0.00272764, 0.18799046, -0.02028011,
          0.01018141, 0.03007844, -0.03314216, -0.03098543, 0.02590478, 0.00261714, 0.01297793, -0.10481539),
         "the encoding of four all-zero normalised frames")
+
+    def __post_init__(self):
+        if self.past < 0:
+            raise ValueError(f"a past of {self.past} latents: expected 0 or more")
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,34 @@ def test_prompts_from_the_terminal(model, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert all(f"{text}: the first frame after" in printed for text in ("walk", "wave"))
     assert np.load(tmp_path / "walk-stream.npy").shape == (8, 272)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    demo(monkeypatch, *model, "--interactive", "--format", "npy", "--out", str(tmp_path / "none"))
-    assert "no prompt, no motion" in capsys.readouterr().out
+    for nothing in (io.StringIO(""), None):           # at its end, or closed
+        monkeypatch.setattr(sys, "stdin", nothing)
+        demo(monkeypatch, *model, "--interactive", "--format", "npy", "--out", str(tmp_path / "none"))
+        assert "no prompt, no motion" in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_what_was_shown():
+    def pulls():
+        yield "walk", np.zeros((4, 272))
+        raise KeyboardInterrupt
+
+    assert demo_stream.collect(pulls())[0].shape == (4, 272)
+
+
+def test_real_time_is_not_hurried_after_a_stall(monkeypatch):
+    """Nor are frames given before they are due."""
+    clock, slept = [0.0], []
+    monkeypatch.setattr(demo_stream.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(demo_stream.time, "sleep", lambda seconds: (slept.append(seconds),
+                                                                    clock.__setitem__(0, clock[0] + seconds)))
+
+    def pulls():
+        for work in (0.0, 0.03, 1.0, 0.03):
+            clock[0] += work
+            yield "walk", np.zeros((4, 272))
+
+    assert len(list(demo_stream.in_real_time(pulls()))) == 4
+    np.testing.assert_allclose(slept, [4 / 30, 4 / 30 - 0.03, 4 / 30, 4 / 30 - 0.03], atol=1e-6)
 
 
 def test_seconds():
@@ -83,14 +108,30 @@ def test_seconds():
     ([], "prompt is empty"),
     (["--text", "walk", "--seconds", "1", "2"], "--seconds has 2 numbers for 1 prompts"),
     (["--text", "walk", "--seconds", "0"], "--seconds 0.0: expected numbers above 0"),
+    (["--text", "walk", "--seconds", "inf"], "--seconds inf: expected numbers above 0"),
+    (["--text", "walk", "--seconds", "nan"], "--seconds nan: expected numbers above 0"),
+    (["--interactive", "--seconds", "2"], "--interactive takes one --text at most"),
+    (["--interactive", "--text", "walk", "--text", "sit"], "--interactive takes one --text at most"),
     (["--text", "walk", "--past", "nowhere.bvh"], "There is no file nowhere.bvh"),
     (["--text", "walk", "--past", __file__], "test_demo_stream.py"),
+    (["--text", "walk", "--past", "empty.npy"], "--past empty.npy is no motion (T, 272):  1 unreadable"),
+    (["--text", "walk", "--past", "narrow.npy"], "1 shape other than (T, 272)"),
+    (["--text", "walk", "--past", "nan.npy"], "1 NaN, infinity or no numbers"),
+    (["--text", "walk", "--past", "pickled.npy"], "1 unreadable"),
+    (["--text", "walk", "--past", "short.npy"], "a past of shape (3, 272): expected (T, 272), T at least 4"),
+    (["--text", "walk", "--past", "ours.bvh", "--past-skeleton", "cmu"], "as a capture of --past-skeleton cmu"),
     (["--text", "walk", "--format", "fbx"], "'fbx'"),
 ])
 def test_mistakes_are_one_sentence(model, tmp_path, monkeypatch, capsys, flags, reason):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.npy").touch()
+    np.save("narrow.npy", np.zeros((9, 263)))
+    np.save("nan.npy", np.full((9, 272), np.nan))
+    np.save("pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save("short.npy", np.zeros((3, 272)))
+    write_bvh(tmp_path / "ours.bvh", *motion272_to_pose(pose_to_motion272(*walk(9))))
     with pytest.raises(SystemExit) as stop:
         demo(monkeypatch, *model, *flags)
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert stop.value.code == 2 and last.startswith("error: ") and reason in last and len(last) < 400
+    assert stop.value.code == 2 and last.startswith("error: ") and reason in last and len(last) < 1000
     assert not list(tmp_path.glob("demo_output/*"))

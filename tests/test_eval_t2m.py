@@ -21,7 +21,7 @@ from eval_t2m import EvalT2M, draw, evaluate, evaluate_streams, row, table
 from Evaluator_272.checkpoints import evaluator_checkpoint
 from Evaluator_272.judge import Judge
 from Evaluator_272.model import Evaluator
-from Evaluator_272.streams import cut, play, read_pairs
+from Evaluator_272.streams import Scene, cut, play, read_pairs
 from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, tae_checkpoint
 from models.streamer import StreamingTransformer
@@ -129,14 +129,14 @@ def test_a_stream_is_told_the_second_prompt_at_the_boundary():
     model = streamer()
     pairs = [Pair(str(first), np.zeros((first + second, 272)), [Caption("jump")], first, "walk")
              for first, second in ((20, 32), (16, 40), (32, 16))]
-    together = play(model, pairs, [3, 4, 5])
+    together = play(model, list(map(Scene.of, pairs)), [3, 4, 5])
     for pair, seed, motion in zip(pairs, [3, 4, 5], together):
         stream = model.stream("walk", seed, hold=True)
         frames = [next(stream) for _ in range(pair.past // 4)]
         stream.prompt("jump")
         frames += [next(stream) for _ in range(len(pair.motion) // 4 - len(frames))]
         assert_same(motion, np.concatenate(frames))
-        assert_same(motion, play(model, [pair], [seed])[0])
+        assert_same(motion, play(model, [Scene.of(pair)], [seed])[0])
 
 
 def test_motions_are_cut_at_their_boundaries():

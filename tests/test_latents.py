@@ -105,12 +105,45 @@ def test_rarity(tmp_path):
     np.testing.assert_allclose(clips.rarity, [0.25, 0.25, 0.25, 0.25, 1.0])
 
 
+def test_a_pair_loses_latents_and_keeps_its_past(tmp_path):
+    """The first of A, and then A is one shorter, or the last of B; never B's only one. Without `pairs` it is no clip."""
+    write_folder(tmp_path, dict(a=dict(latents=4, past=2), b=dict(latents=3, past=3), c=dict(latents=2)))
+    clips = LatentClips(tmp_path, "train", 78, pairs=True)
+    assert clips.past == [2, 3, 0] and len(LatentClips(tmp_path, "train", 78)) == 1
+
+    def drawn(clip: int) -> set[tuple[int, int]]:
+        samples = [clips.sample(clip, rng) for rng in map(np.random.default_rng, range(200))]
+        return {(len(latents), past) for latents, _, past in samples}
+
+    assert drawn(0) == {(5, 2), (4, 1), (4, 2)} and drawn(1) == {(4, 3)} and drawn(2) == {(3, 0), (2, 0)}
+
+
+def test_motion_of_text_finds_what_sentences_say(tmp_path):
+    """Latents that follow a direction of the sentences: found again, with unit variance, whatever their size."""
+    rng = np.random.default_rng(0)
+    count, direction = 300, np.array([0.6, 0.0, 0.8])
+    text = rng.normal(0, 0.1, (count, 3))
+    write_folder(tmp_path, {str(number): dict(latents=8, captions=[(number, 0.0, 0.0)]) for number in range(count)})
+    save_file({"embeddings": torch.from_numpy(text).half()}, tmp_path / "embeddings.safetensors")
+    clips = LatentClips(tmp_path, "train", 78)
+    for number in range(count):
+        clips.latents[number][:, 0] = 40 * text[number] @ direction
+        clips.latents[number][:, 1] = 0
+    weight, bias = clips.motion_of_text(2, balance=0.5, noise=0.0)
+    assert weight.shape == (2, 3) and bias.shape == (2,)
+    found = torch.from_numpy(text).float() @ weight[0] + bias[0]
+    assert abs(found.mean()) < 0.01 and abs(found.std() - 1) < 0.02
+    assert abs(np.corrcoef(found, text @ direction)[0, 1]) > 0.999
+    noisy = clips.motion_of_text(2, balance=0.5, noise=1.0)[0][0]
+    assert torch.nn.functional.cosine_similarity(noisy, weight[0], dim=0).abs() > 0.99
+
+
 def test_collate(tmp_path):
     folder = write_folder(tmp_path, dict(a=dict(latents=4), b=dict(latents=2, captions=[(3, 0.0, 0.0)])))
     clips = LatentClips(folder, "train", 78)
     batch = clips.collate([(clips.latents[0], 1, 2), (clips.latents[1], 3, 0), (clips.latents[1][:1], 0, 0)])
     assert batch["latents"].shape == (3, 5, 2) and batch["latents"].dtype == torch.float32
-    assert batch["lengths"].tolist() == [5, 3, 1]
+    assert batch["lengths"].tolist() == [5, 3, 1] and batch["past"].tolist() == [2, 0, 0]
     assert not batch["latents"][1, 3:].any() and not batch["latents"][2, 1:].any()
     np.testing.assert_array_equal(batch["latents"][0], clips.latents[0])
     assert batch["text"].tolist() == [[1.0] * 3, [3.0] * 3, [0.0] * 3]

@@ -60,12 +60,12 @@ def test_bad_pairs_are_counted_and_named(tmp_path, capsys):
     write_pairs(tmp_path, dict(
         seq0=("seq0", "walk*turn#20", good), seq1=("", "", good), seq2=("seq2", "walk#20", good),
         seq3=("seq3", "walk*turn#20", broken), seq4=("seq4", "walk*turn#20", good[:, :263]),
-        seq5=("seq5", "walk*turn#60", good)))
+        seq5=("seq5", "walk*turn#60", good), seq6=("seq6", "walk*turn#3", good), seq7=("seq7", "walk*turn#57", good[:59])))
     assert [pair.id for pair in load_pairs(tmp_path, "train")[0]] == ["train_stream-seq0"]
     printed = capsys.readouterr().out
-    for said in ("1 of 6 pairs", "1 text missing: train_stream-seq1", "1 text unreadable: train_stream-seq2",
+    for said in ("1 of 8 pairs", "1 text missing: train_stream-seq1", "1 text unreadable: train_stream-seq2",
                  "1 NaN, infinity or no numbers: train_stream-seq3", "1 shape other than (T, 272): train_stream-seq4",
-                 "1 A as long as both: train_stream-seq5"):
+                 "3 no latent of A or of B: train_stream-seq5, train_stream-seq6, train_stream-seq7"):
         assert said in printed
 
 

@@ -1,6 +1,7 @@
 """Motion as a stream: the same as whole, whatever its neighbours do; prompts, ends and stops at any time."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
@@ -180,10 +181,10 @@ def test_two_threads_on_one_stream_share_its_frames():
     expected = pull(plain, 20).reshape(20, 4, 272)
     order = [int(np.abs(expected - piece).max(axis=(1, 2)).argmin()) for piece in found]
     assert sorted(order) == list(range(20))
-    prompting = threading.Thread(target=lambda: [stream.prompt(word) for word in ["jump", "sit"] * 10])
-    prompting.start()
-    assert np.isfinite(pull(stream, 20)).all()
-    prompting.join()
+    with ThreadPoolExecutor(1) as prompting:
+        prompted = prompting.submit(lambda: [stream.prompt(word) for word in ["jump", "sit"] * 10])
+        assert np.isfinite(pull(stream, 20)).all()
+        prompted.result()    # raises what went wrong there
 
 
 def test_memory_stays_flat():
@@ -198,6 +199,15 @@ def test_memory_stays_flat():
     before = size()
     pull(stream, 1000)
     assert size() == before
+
+
+def test_a_stream_at_rest_keeps_nothing_of_its_neighbours():
+    streams = streamer().streams()
+    first, *others = [streams.start("walk", seed) for seed in range(8)]
+    next(streams)
+    first.stop()
+    kept = sum(context.untyped_storage().nbytes() for context in first.decoder.values())
+    assert kept == sum(context.nbytes for context in first.decoder.values())
 
 
 def test_positions_of_a_stream_equal_those_of_the_whole():

@@ -1,17 +1,25 @@
 """The two-forward loss against a plain reference, its laws, and the authors' numbers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
-from conftest import assert_relative
+from conftest import assert_relative, randomised
 from models.diffusion import STEPS
 from models.published import load_published_ar
+from models.streamer import StreamingTransformer
 from models.two_forward import REPEATS, replaced_share, two_forward_loss
-from test_streamer import tiny_ar
+from test_streamer import TINY
 
 LENGTHS = torch.tensor([9, 5, 7])
 CONTEXTS = torch.tensor([3, 1, 2])
+
+
+def noise_ar() -> StreamingTransformer:
+    """A tiny model that predicts the noise, as published."""
+    return randomised(StreamingTransformer(replace(TINY, prediction="noise")))
 
 
 def batch() -> dict[str, Tensor]:
@@ -52,7 +60,7 @@ def reference(model, latents, text, first, draws) -> Tensor:
 @pytest.mark.parametrize("positions", [[], [1, 4, 8], list(range(9))])
 def test_loss_and_gradient_equal_a_plain_reference(contexts, positions):
     """So the gradient passes through the second forward only."""
-    model, data = tiny_ar(), batch()
+    model, data = noise_ar(), batch()
     first = torch.zeros(3, dtype=torch.long) if contexts is None else contexts
     choices = draws(int((LENGTHS - first).sum()), positions)
     found = two_forward_loss(model, **data, step=1, total_steps=2, context_lengths=contexts, draws=choices)
@@ -74,7 +82,7 @@ def test_replaced_share():
 @pytest.mark.parametrize("step, replaced", [(0, 0), (50, 4), (100, 9)])
 def test_the_share_sets_how_many_positions_are_replaced(step, replaced):
     """The first forward predicts just these latents, in every clip that reaches them."""
-    model, data, rows = tiny_ar(), batch() | dict(lengths=torch.full((3,), 9)), []
+    model, data, rows = noise_ar(), batch() | dict(lengths=torch.full((3,), 9)), []
     original = model.head.loss
 
     def counting(latents, *others):
@@ -88,7 +96,7 @@ def test_the_share_sets_how_many_positions_are_replaced(step, replaced):
 
 def test_padding_never_matters():
     """Neither what stands in it nor how much of it there is."""
-    model, data, losses = tiny_ar(), batch(), []
+    model, data, losses = noise_ar(), batch(), []
     padded = torch.arange(9) >= LENGTHS[:, None]
     zeros, noise = (torch.where(padded[..., None], filler, data["latents"]) for filler in (0.0, 100.0))
     longer = torch.cat([zeros, torch.full((3, 2, 4), -100.0)], dim=1)

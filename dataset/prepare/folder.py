@@ -15,11 +15,13 @@ import tarfile
 import tempfile
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -193,8 +195,8 @@ def prepare(trials: list[Trial], skipped: list[str], out: str | Path, workers: i
     with building(out) as folder:
         (folder / "motion_data").mkdir()
         entries, skipped = [], list(skipped)
-        for clips, problems in tqdm(_converted(trials, folder, workers), total=len(trials), desc="trials",
-                                    mininterval=1):
+        converted = in_processes(partial(convert, out=folder), trials, workers, chunksize=4)
+        for clips, problems in tqdm(converted, total=len(trials), desc="trials", mininterval=1):
             entries += clips
             skipped += problems
         if not entries:
@@ -254,20 +256,15 @@ class _Always:
         return list(self.captions)
 
 
-def _converted(trials: list[Trial], folder: Path,
-               workers: int | None) -> Iterator[tuple[list[Entry], list[str]]]:
-    """`convert` of each trial, in the order of the trials."""
+def in_processes(work: Callable[[Any], Any], tasks: Iterable[Any], workers: int | None, chunksize: int) -> Iterator[Any]:
+    """`work` of each task, in their order, in parallel; `workers` 0 does it in this process."""
     if workers == 0:
-        yield from (convert(trial, folder) for trial in trials)
+        yield from map(work, tasks)
         return
     # One thread each: the processes already fill the machine.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap(_convert_one, [(trial, folder) for trial in trials], chunksize=4)
-
-
-def _convert_one(task: tuple[Trial, Path]) -> tuple[list[Entry], list[str]]:
-    return convert(*task)
+        yield from pool.imap(work, tasks, chunksize)
 
 
 def _finish(folder: Path, entries: list[Entry], skipped: list[str]) -> None:

@@ -1,7 +1,8 @@
 """Pairs of motions that follow one another, from a prepared data set: what streams are trained on.
 
     {train,val}_stream/seqN.npy (T, 272) float32, A then B     {train,val}_stream_text/seqN.txt A_text*B_text#A_length
-    groups.json {"train/seqN": what kind of motion B is}       skipped.txt, what was left out and why
+    groups.json {"train/seqN": what kind of motion B is}       recorded.txt, the pairs whose transition was recorded
+    skipped.txt, what was left out and why
 
 Some pairs are recorded: neighbouring windows of one long trial. The others join a part of one clip to the start of
 another of the same performer: of several parts the one that ends most like the other begins, with a blend between.
@@ -9,11 +10,8 @@ Letters: A the first motion and B the second, T frames at 30 fps. Metres, radian
 """
 
 import json
-import multiprocessing
-import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -23,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.clips import read_clip, report, split_ids
-from dataset.prepare.folder import building, write_lines
+from dataset.prepare.folder import building, in_processes, write_lines
 from dataset.windows import rarity
 from motion.representation_272 import (
     POSITIONS, ROOT_VELOCITY, ROTATIONS, VELOCITIES, motion272_to_pose, pose_to_motion272,
@@ -95,9 +93,10 @@ def prepare_pairs(source: str | Path, out: str | Path, pairs: int = 4000, worker
               something else than an earlier data set or is the source
     """
     source, out = Path(source), Path(out)
-    if not (source / "motion_data").is_dir():
-        raise FileNotFoundError(f"found no {source / 'motion_data'}, expected a prepared data set. "
-                                f"Make it first: {PREPARE.format(source)}")
+    for needed in ("motion_data", "groups.json"):
+        if not (source / needed).exists():
+            raise FileNotFoundError(f"found no {source / needed}, expected a prepared data set. "
+                                    f"Make it first: {PREPARE.format(source)}")
     if source.resolve() == out.resolve():
         raise ValueError(f"found {out} as --source and as --out, expected two folders: choose another --out")
     if pairs < 1:
@@ -110,7 +109,8 @@ def prepare_pairs(source: str | Path, out: str | Path, pairs: int = 4000, worker
         for split in SPLITS:
             (folder / f"{split}_stream").mkdir()
             (folder / f"{split}_stream_text").mkdir()
-        results = tqdm(_made(drafts, source, folder, workers), total=len(drafts), desc="pairs", mininterval=1)
+        results = tqdm(in_processes(partial(make, source, folder), drafts.items(), workers, chunksize=16),
+                       total=len(drafts), desc="pairs", mininterval=1)
         for problem, (name, draft) in zip(results, drafts.items()):
             if problem:
                 problems[problem].append(f"{name} ({draft.second.id})")
@@ -122,6 +122,7 @@ def prepare_pairs(source: str | Path, out: str | Path, pairs: int = 4000, worker
                 raise ValueError(f"found 0 pairs for {split}, expected at least 1: give the source more clips of one "
                                  "performer" + report(problems))
         write_json(folder / "groups.json", kinds)
+        write_lines(folder / "recorded.txt", [name for name in kinds if drafts[name].recorded])
         write_lines(folder / "skipped.txt", [f"{name}: {reason}" for reason, names in problems.items() for name in names])
     print(f"{len(kinds)} pairs in {out}: " + ", ".join(
         f"{split} {made[split, True]} recorded and {made[split, False]} joined" for split in SPLITS))
@@ -149,7 +150,7 @@ def known_clips(source: Path, split: str, problems: dict[str, list[str]]) -> lis
             continue
         mirrored = name[0] == "M" and name[1:] in every
         performer = "M" * mirrored + PERFORMER.match(name[mirrored:])[0]
-        known.append(Known(name, groups[name], len(clip.motion), texts, performer))
+        known.append(Known(name, groups.get(name, ""), len(clip.motion), texts, performer))
     return known
 
 
@@ -320,14 +321,3 @@ def _write_pair(folder: Path, name: str, first: Part, second: Part, pose: tuple[
     length = first.end - first.first
     write_lines(folder / f"{split}_stream_text" / f"{sequence}.txt", [f"{first.text}*{second.text}#{length}"])
 
-
-def _made(drafts: dict[str, Draft], source: Path, folder: Path, workers: int | None) -> Iterator[str | None]:
-    """`make` of each draft, in their order."""
-    task = partial(make, source, folder)
-    if workers == 0:
-        yield from map(task, drafts.items())
-        return
-    # One thread each: the processes already fill the machine.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap(task, drafts.items(), chunksize=16)
