@@ -299,7 +299,8 @@ def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, monkeypat
 
 
 def test_streams_that_explode_are_one_sentence(with_val, tmp_path, monkeypatch):
-    monkeypatch.setattr(eval_t2m.streams, "play", lambda model, pairs, *_: [pair.motion * np.nan for pair in pairs])
+    monkeypatch.setattr(eval_t2m.streams, "play",
+                        lambda model, scenes, *_: [np.full((sum(scene.frames), 272), np.nan) for scene in scenes])
     with pytest.raises(ValueError, match=r"motions of 17 captions are not finite, the first is 'walk \* walk on, "):
         rows(replace(with_val, out=tmp_path))
 
