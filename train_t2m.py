@@ -45,7 +45,7 @@ TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1
 
 PRESETS = {
     "full": TrainT2M(),                                                                # 86 M + 156 M
-    "small": TrainT2M(SMALL, Training(                                                 # 11.6 M; ships for mocap_272
+    "small": TrainT2M(SMALL, Training(                                                 # 11.7 M; ships for mocap_272
         dataname="mocap_272", exp_name="t2m_small", total_iter=6200, batch_size=32, lr=5e-4, warmup=200,
         schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, balance=0.5, eval_iter=2000,
         save_iter=1000, precision="bfloat16"), text_start=32, text_noise=0.02),
