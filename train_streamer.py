@@ -23,8 +23,7 @@ def preset(name: str, latent_dir: str, **training) -> TrainStreamer:
     """The preset of train_t2m.py with other data and schedule."""
     t2m = T2M[name]
     return TrainStreamer(t2m.model, replace(t2m.training, **training), latent_dir=latent_dir, text_drop=t2m.text_drop,
-                         text_start=t2m.text_start,
-                         text_noise=t2m.text_noise)
+                         early=t2m.early, text_start=t2m.text_start, text_noise=t2m.text_noise)
 
 
 PRESETS = {

@@ -35,6 +35,7 @@ class TrainT2M:
     tae: str | None = opt(None, "TAE that must have made the latents", flag="resume-pth")
     latent_dir: str = opt("humanml3d_272/t2m_latents", "latent folder that get_latent.py made")
     text_drop: float = opt(0.1, "share of the samples whose text is dropped, for guidance")
+    early: float = opt(0.0, "latent l of a clip, from 0, counts with probability early / (l + 1); 0: all count")
     text_start: int = opt(0, "channels of the text's layers that start as the linear regression of motion on sentences")
     text_noise: float = opt(0.0, "deviation of the noise added to the embeddings, so that new wordings stay near old")
 
@@ -48,7 +49,7 @@ PRESETS = {
     "small": TrainT2M(SMALL, Training(                                                 # 11.7 M; ships for mocap_272
         dataname="mocap_272", exp_name="t2m_small", total_iter=6200, batch_size=32, lr=5e-4, warmup=200,
         schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, balance=0.5, eval_iter=2000,
-        save_iter=1000, precision="bfloat16"), text_start=32, text_noise=0.02),
+        save_iter=1000, precision="bfloat16"), early=4.0, text_start=32, text_noise=0.02),
     "tiny": TrainT2M(TINY, Training(
         dataname="mocap_272", exp_name="t2m_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, schedule="cosine",
         eval_iter=10, save_iter=10, print_iter=5)),
@@ -59,10 +60,10 @@ class T2MObjective(nn.Module):
     """What DDP wraps: both forwards and the diffusion loss."""
 
     def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, empty: Tensor,
-                 total_steps: int, text_noise: float = 0.0):
+                 total_steps: int, text_noise: float = 0.0, early: float = 0.0):
         super().__init__()
         self.model, self.sampling, self.text_encoder = model, sampling, text_encoder
-        self.total_steps, self.text_noise = total_steps, text_noise
+        self.total_steps, self.text_noise, self.early = total_steps, text_noise, early
         self.register_buffer("empty", empty, persistent=False)            # (D,)
 
     def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
@@ -72,7 +73,7 @@ class T2MObjective(nn.Module):
             kept = (text != self.empty).any(dim=-1, keepdim=True)
             text = text + self.text_noise * kept * torch.randn_like(text)
         return dict(loss=two_forward_loss(self.model, batch["latents"], batch["lengths"], text, step,
-                                          self.total_steps, batch["past"]))
+                                          self.total_steps, batch["past"], early=self.early * self.training))
 
     def checkpoint(self):
         return ar_checkpoint(self.model, self.sampling, self.text_encoder)
@@ -109,7 +110,7 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
                              f"{index['text_encoder']}, and latents of {made[1]}; the model reads {read[0]} "
                              f"and {read[1]}: give --text-dim {made[0]} --latent-dim {made[1]}")
         objective = T2MObjective(model, sampling, index["text_encoder"], train.embeddings[NO_TEXT],
-                                 config.training.total_iter, config.text_noise).to(device)
+                                 config.training.total_iter, config.text_noise, config.early).to(device)
         batches = list(fixed_batches(val, config.training.batch_size, config.training.seed))
 
         def evaluate(step: int) -> dict[str, float]:

@@ -27,7 +27,7 @@ def draw_replaced(count: int, step: int, total_steps: int, device: torch.device)
 
 def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tensor, text: Tensor, step: int,
                      total_steps: int, context_lengths: Tensor | None = None,
-                     draws: dict[str, Tensor] | None = None) -> Tensor:
+                     draws: dict[str, Tensor] | None = None, early: float = 0.0) -> Tensor:
     """Diffusion loss of the true latents under conditions that partly come from predicted ones.
 
     latents (B, L, C) of `lengths` (B,) valid latents each; text (B, text_dim). The first forward conditions on the
@@ -35,7 +35,8 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
     a random subset of positions (the same in every clip). Each valid row counts REPEATS times, with its own step and
     noise. `context_lengths` (B,): the leading latents that are only context (the stream's A), never replaced and
     without loss. `draws` fixes every random choice: t_first, noise_first (B*L rows), replaced_positions, t_second,
-    noise_second (the valid rows, tiled).
+    noise_second (the valid rows, tiled). With `early`, latent l (from 0, after the context) counts with probability
+    early / (l + 1), if that is below 1: the first latents decide what a motion becomes, the others go on with it.
     """
     count, channels = latents.shape[1:]
     device = latents.device
@@ -63,6 +64,8 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
             predicted = model.head.loss(latents[replaced], conditions, t, noise)[1]
         mixed = latents.masked_scatter(replaced[..., None], predicted.to(latents.dtype))
 
+    if early:
+        scored &= torch.rand_like(latents[..., 0]) * (position + 1 - first[:, None]) < early
     conditions = model(mixed[:, :-1], text, lengths - 1)[scored].repeat(REPEATS, 1)                    # (rows, D)
     t, noise = draw("second", torch.arange(len(conditions), device=device))
     return model.head.loss(latents[scored].repeat(REPEATS, 1), conditions, t, noise)[0].mean()

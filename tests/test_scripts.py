@@ -339,12 +339,20 @@ def test_positions_are_weighed_in_metres():
     assert "metres" not in objective.state_dict()
 
 
-def test_text_noise_spares_the_empty_text_and_evaluation(monkeypatch):
-    text, seen = torch.randn(400, 384), []
-    monkeypatch.setattr(train_t2m, "two_forward_loss", lambda *arguments: seen.append(arguments[3]))
-    objective = train_t2m.T2MObjective(torch.nn.Identity(), None, MINILM, text[3], 2, text_noise=0.1)
+def test_text_noise_and_early_spare_the_empty_text_and_evaluation(monkeypatch):
+    """And how much of a pair is past reaches the loss."""
+    text, seen, earlies, past = torch.randn(400, 384), [], [], torch.tensor([3])
+
+    def loss(model, latents, lengths, text, step, total_steps, context_lengths, early: float) -> None:
+        assert context_lengths is past
+        seen.append(text)
+        earlies.append(early)
+
+    monkeypatch.setattr(train_t2m, "two_forward_loss", loss)
+    objective = train_t2m.T2MObjective(torch.nn.Identity(), None, MINILM, text[3], 2, text_noise=0.1, early=4.0)
     for mode in (True, False):
-        objective.train(mode)(dict(text=text, latents=None, lengths=None), step=1)
+        objective.train(mode)(dict(text=text, latents=None, lengths=None, past=past), step=1)
+    assert earlies == [4, 0]
     noise = (seen[0] - text)[torch.arange(400) != 3]
     assert torch.equal(seen[0][3], text[3]) and torch.equal(seen[1], text)
     assert abs(noise.mean()) < 1e-3 and abs(noise.std() - 0.1) < 1e-3

@@ -94,6 +94,26 @@ def test_the_share_sets_how_many_positions_are_replaced(step, replaced):
     assert rows == [3 * replaced] * (replaced > 0) + [REPEATS * 27]
 
 
+def test_early_latents_count_more_often():
+    """Latent l after the context with probability early / (l + 1); padding never, and whatever is replaced."""
+    model, data, counts = noise_ar(), batch(), torch.zeros(3, 9)
+    data["latents"] = torch.arange(27.0).view(3, 9, 1).expand(-1, -1, 4)
+    original = model.head.loss
+
+    def counting(latents, *others):
+        if len(latents) % REPEATS == 0:
+            counts.view(-1).index_add_(0, latents[:len(latents) // REPEATS, 0].long(), torch.ones(len(latents) // REPEATS))
+        return original(latents, *others)
+
+    model.head.loss = counting
+    for _ in range(400):
+        two_forward_loss(model, **data, step=0, total_steps=100, context_lengths=CONTEXTS, early=2.0)
+    expected = torch.zeros(3, 9)
+    for clip, (context, length) in enumerate(zip(CONTEXTS, LENGTHS)):
+        expected[clip, context:length] = (2 / torch.arange(1, length - context + 1)).clamp(max=1)
+    torch.testing.assert_close(counts / 400, expected, atol=0.09, rtol=0)
+
+
 def test_padding_never_matters():
     """Neither what stands in it nor how much of it there is."""
     model, data, losses = noise_ar(), batch(), []
