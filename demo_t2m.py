@@ -31,7 +31,7 @@ from utils.checkpoint import write_whole
 from utils.distributed import pick_device
 from utils.errors import run
 
-SHIPPED = Path(__file__).parent / "weights" / "mocap_small"
+SHIPPED = Path(__file__).parent / "weights" / "mocap_stream"
 ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "mp4": ".mp4"}
 BATCH = 32    # motions generated at once
 

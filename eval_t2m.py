@@ -44,7 +44,7 @@ from utils.checkpoint import write_json, write_whole
 from utils.distributed import distributed, rank
 from utils.errors import run
 
-SHIPPED = Path(__file__).parent / "weights" / "mocap_small"
+SHIPPED = Path(__file__).parent / "weights" / "mocap_stream"
 LONGEST = 299                      # frames
 MULTIMODALITY_PAIRS = 10
 TARGETS = ("truth", "tae", "t2m", "stream", "latency")

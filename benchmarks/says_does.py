@@ -41,7 +41,7 @@ MOST_CLIPS = 150     # real clips of a kind that are looked at
 class SaysDoes:
     """Generate motions from sentences and test whether they do what the sentence says."""
 
-    weights: Path = opt(Path("weights/mocap_small"), "folder with the checkpoints tae/ and ar/")
+    weights: Path = opt(Path("weights/mocap_stream"), "folder with the checkpoints tae/ and ar/")
     seeds: int = opt(5, "motions per sentence, with the seeds 0, 1, ...")
     guidance: tuple[float, ...] = opt((), "weights of the text to try; none: what is stored")
     temperature: tuple[float, ...] = opt((), "factors of the noise to try; none: what is stored")
