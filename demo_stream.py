@@ -39,7 +39,8 @@ class DemoStream:
     text_file: Path | None = opt(None, "more prompts, one per line")
     seconds: tuple[float, ...] = opt((), "how long each prompt lasts, one number for all or one for each; none: "
                                      "until its motion ends by itself")
-    interactive: bool = opt(False, "read prompts from the terminal while the character moves; an empty line or Ctrl-C ends it")
+    interactive: bool = opt(False, "read prompts from the terminal while the character moves; "
+                            "an empty line or Ctrl-C ends it")
     seed: int = opt(0, "of the noise; the same seed gives the same motion")
     past: Path | None = opt(None, "motion to go on from: .npy (T, 272), or a capture such as .bvh")
     past_skeleton: str = opt("smpl", "skeleton map of that capture: a name that ships, or a JSON file")

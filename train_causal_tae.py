@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dataset.clips import Clip, load_clips, load_groups, load_statistics
+from dataset.streams import load_pairs
 from dataset.windows import MotionWindows
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, gaussian_kl, sigma_nll
 from models.checkpoints import load_tae, tae_checkpoint
@@ -37,6 +38,9 @@ class TrainTAE:
     root_weight: float = opt(7.0, "weight of the root's channels in the loss", flag="root-loss")
     position_weight: float = opt(0.0, "weight of a loss of the joints' positions in metres, where the far joints count "
                                  "as much as they are seen to", flag="position-loss")
+    jerk_weight: float = opt(0.0, "weight of a loss of the joints' jerk, that they may not tremble", flag="jerk-loss")
+    decoder_only: bool = opt(False, "train the decoder alone: the latents stay as they are")
+    streams: str | None = opt(None, "folder of train_stream/, to whose pairs of motions the TAE is trained too")
 
 
 PRESETS = {
@@ -55,10 +59,10 @@ class TAEObjective(nn.Module):
     """What DDP wraps: everything that needs gradients is inside this forward."""
 
     def __init__(self, tae: CausalTAE, mean: Tensor, std: Tensor, root_weight: float,
-                 position_weight: float = 0.0):
+                 position_weight: float = 0.0, jerk_weight: float = 0.0):
         super().__init__()
-        self.tae, self.root_weight, self.position_weight = tae, root_weight, position_weight
-        self.mean, self.std = mean, std
+        self.tae, self.mean, self.std = tae, mean, std
+        self.root_weight, self.position_weight, self.jerk_weight = root_weight, position_weight, jerk_weight
         self.register_buffer("metres", std[POSITIONS], persistent=False)      # (66,) of one unit of each channel
 
     def forward(self, motion: Tensor, step: int) -> dict[str, Tensor]:
@@ -69,10 +73,13 @@ class TAEObjective(nn.Module):
         root = ranks * sigma_nll(rebuilt[..., ROOT], motion[..., ROOT])
         losses = dict(recon=recon, root=root, kl=gaussian_kl(mean, logvar))
         loss = recon + losses["kl"] + self.root_weight * root
+        joints = [x[..., POSITIONS] * self.metres for x in (rebuilt, motion)]       # but for the mean, which cancels
         if self.position_weight:
-            losses["position"] = ranks * sigma_nll(rebuilt[..., POSITIONS] * self.metres,
-                                                   motion[..., POSITIONS] * self.metres)
+            losses["position"] = ranks * sigma_nll(*joints)
             loss = loss + self.position_weight * losses["position"]
+        if self.jerk_weight:
+            losses["jerk"] = ranks * sigma_nll(*(x.diff(n=3, dim=1) for x in joints))
+            loss = loss + self.jerk_weight * losses["jerk"]
         return dict(loss=loss, **losses)
 
     def checkpoint(self):
@@ -105,10 +112,17 @@ def main():
             raise ValueError(f"{config.start} is a {tae.config}, the options say {config.model}: give its sizes")
         if mean is None:
             mean, std = map(torch.from_numpy, load_statistics(*data))
-        windows = MotionWindows(load_clips(*data, "train"), mean.numpy(), std.numpy(), config.window,
-                                load_groups(*data))
+        train, groups = load_clips(*data, "train"), load_groups(*data)
+        if config.streams:
+            pairs, kinds = load_pairs(config.streams, "train")
+            train, groups = train + pairs, groups | kinds
+        windows = MotionWindows(train, mean.numpy(), std.numpy(), config.window, groups)
         clips = [clip for clip in load_clips(*data, "val") if len(clip.motion) >= FRAMES_PER_LATENT]
-        objective = TAEObjective(tae, mean, std, config.root_weight, config.position_weight).to(device)
+        if config.decoder_only:
+            tae.encoder.requires_grad_(False)
+            tae.to_moments.requires_grad_(False)
+        objective = TAEObjective(tae, mean, std, config.root_weight, config.position_weight,
+                                 config.jerk_weight).to(device)
         fit(objective, windows, config.training, to_json(config), best="mpjpe_mm",
             evaluate=lambda step: {"mpjpe_mm": reconstruction_mpjpe(tae, clips, mean.numpy(), std.numpy())})
 

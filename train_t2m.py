@@ -86,8 +86,8 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
         val = LatentClips(config.latent_dir, "val", config.model.context, pairs=pairs)
         index = train.index
         if pairs and not any(train.past):
-            raise ValueError(f"{config.latent_dir} holds no pairs for streams: run get_latent.py with --streams FOLDER, "
-                             "or train on single clips: python train_t2m.py")
+            raise ValueError(f"{config.latent_dir} holds no pairs for streams: run get_latent.py with --streams "
+                             "FOLDER, or train on single clips: python train_t2m.py")
         if index["dataname"] != config.training.dataname:
             raise ValueError(f"{config.latent_dir} holds latents of {index['dataname']}, not of "
                              f"{config.training.dataname}: give --dataname {index['dataname']}")

@@ -152,8 +152,9 @@ def speed(model: MotionStreamer, config: Streaming) -> dict:
     for _ in islice(late, 10_000 // FRAMES_PER_LATENT - 1000):
         pass                                                              # not kept: it is the stream that is measured
     return dict(first_frames_s=float(np.median(first)), ten_seconds_s=float(np.median(ten)),
-                first_of_ten=float(np.median(np.divide(first, ten))), frames_per_second=10 * FPS / float(np.median(ten)),
-                latent_1000_to_10=float(np.median(ratios)), memory_growth_mb=memory_mb() - before)
+                first_of_ten=float(np.median(np.divide(first, ten))),
+                frames_per_second=10 * FPS / float(np.median(ten)), latent_1000_to_10=float(np.median(ratios)),
+                memory_growth_mb=memory_mb() - before)
 
 
 def memory_mb() -> float:

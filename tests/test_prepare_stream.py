@@ -9,7 +9,9 @@ import pytest
 
 from dataset.captions import format_caption
 from dataset.prepare.__main__ import main
-from dataset.prepare.stream import BLEND, LATENT, LONGEST, LONGEST_A, SHORTEST_A, fade, follow, join, prepare_pairs
+from dataset.prepare.stream import (
+    BLEND, LATENT, LEAD, LONGEST, LONGEST_A, SHORTEST, fade, follow, join, prepare_pairs,
+)
 from motion.representation_272 import HEADING, ROOT_VELOCITY, VELOCITIES, motion272_to_positions, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from motion.skeleton import forward_kinematics
@@ -136,14 +138,16 @@ def test_what_fades_begins_with_its_value_and_speed_and_ends_at_rest():
 
 def test_pairs_are_whole_latents_of_both_and_fit_the_model(made):
     source, out, found = made
-    kinds = json.loads((out / "groups.json").read_text())
+    kinds, recorded = json.loads((out / "groups.json").read_text()), (out / "recorded.txt").read_text().split()
     assert [len(pairs) for pairs in found.values()] == [40, 4]
     assert {name for pairs in found.values() for name, *_ in pairs} == set(kinds)
     for name, values, first, second, length in found["train"] + found["val"]:
         clip = np.load(source / "motion_data" / f"{second}.npy")
         assert values.dtype == np.float32 and values.shape[1] == 272 and len(values) <= LONGEST
-        assert length % LATENT == 0 and SHORTEST_A <= length <= LONGEST_A
-        assert len(values) - length == len(clip) // LATENT * LATENT
+        assert length % LATENT == 0 and SHORTEST <= length <= LONGEST_A
+        left_out = len(clip) - (len(values) - length)
+        assert len(values) % LATENT == 0 and len(values) - length >= SHORTEST
+        assert 0 <= left_out <= LATENT - 1 + LEAD * (name not in recorded)
         assert kinds[name] == second.split("_")[1] and first.split("_")[0] == second.split("_")[0]
         np.testing.assert_allclose(values[0, :8], [0, 0, 1, 0, 0, 0, 1, 0], atol=1e-6)
         assert motion272_to_positions(values)[..., 1].min() == pytest.approx(0, abs=1e-4)
@@ -157,6 +161,23 @@ def test_neighbours_are_as_they_were_captured(made):
     values, length = recorded["ann_long_00000", "ann_long_00051"]
     assert length == 48
     np.testing.assert_allclose(values, pose_to_motion272(rotations[3:199], joints[3:199]), atol=1e-4)
+
+
+def test_b_begins_where_it_goes_on_best(source, tmp_path):
+    """Two cuts of one motion become it again, wherever in the second the first ends."""
+    rotations, joints = pose(150, 3)
+    for name, cut in (("cat_one", slice(0, 61)), ("cat_two", slice(40, 150))):
+        np.save(source / "motion_data" / f"{name}.npy", pose_to_motion272(rotations[cut], joints[cut]))
+        (source / "texts" / f"{name}.txt").write_text(format_caption(f"this is {name}") + "\n")
+    (source / "split" / "train.txt").write_text("cat_one\ncat_two")
+    prepare_pairs(source, tmp_path / "out", pairs=30, workers=0)
+    found = [(values, length) for _, values, first, _, length in pairs_of(tmp_path / "out", "train")
+             if first == "cat_one" and length >= 40]
+    assert len({length for _, length in found}) > 3
+    for values, length in found:
+        assert len(values) == length + (150 - length) // LATENT * LATENT
+        whole = slice(0, len(values))
+        np.testing.assert_allclose(values, pose_to_motion272(rotations[whole], joints[whole]), atol=0.03)    # each on a floor of its own
 
 
 def test_a_split_has_pairs_of_its_own_clips_alone(made):

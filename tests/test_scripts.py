@@ -159,7 +159,8 @@ def test_the_streamer_trains_on_clips_and_pairs(chain, data, script, monkeypatch
     assert script("get_latent", *chain.commands["get_latent"], *flags, "--streams", str(tmp_path)) == 0
     assert f"{tmp_path} train: 1 of 1 pairs" in capsys.readouterr().out
     index = json.loads(Path("latents3/index.json").read_text())
-    assert index["clips"]["train_stream-seq_0"] == dict(split="train", group="stream ", past=15, captions=[[3, 0.0, 0.0]])
+    assert index["clips"]["train_stream-seq_0"] == dict(split="train", group="stream ", past=15,
+                                                        captions=[[3, 0.0, 0.0]])
     assert len(np.load("latents3/train_stream-seq_0.npy")) == (100 + 64) // 4 + 1
     assert script("train_streamer", "--preset", "tiny", *flags, "--resume-trans", "output/t2m_tiny/last") == 0
     assert "8 train clips from latents3" in capsys.readouterr().out
@@ -283,7 +284,8 @@ def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, cap
     ("train_t2m", ["--resume-trans", "output/t2m_tiny/last", "--layers", "3"], "t2m_tiny/last does not fit"),
     ("train_t2m", ["--latent-dim", "8"], "the model reads 384 and 8: give --text-dim 384 --latent-dim 16"),
     ("train_t2m", ["--resume-pth", "output/t2m_tiny/last"], "output/t2m_tiny/last is not a TAE checkpoint"),
-    ("train_streamer", ["--preset", "tiny", "--latent-dir", "latents"], "latents holds no pairs for streams: run get_latent.py with --streams"),
+    ("train_streamer", ["--preset", "tiny", "--latent-dir", "latents"],
+     "latents holds no pairs for streams: run get_latent.py with --streams"),
     ("get_latent", ["--streams", "nowhere"], "found no nowhere/train_stream, expected pairs for streams. Get it: hf"),
     ("train_t2m", ["--resume-pth", "other_tae"], "latents was not encoded by other_tae: run get_latent.py"),
 ])
@@ -337,6 +339,36 @@ def test_positions_are_weighed_in_metres():
                                    + 2 * losses["position"])
     torch.testing.assert_close(*found, rtol=1e-4, atol=0)
     assert "metres" not in objective.state_dict()
+
+
+def test_jerk_is_weighed_in_metres_and_what_bends_slowly_is_free():
+    """A parabola has no jerk; frames that are off by turns have much."""
+    tae, std = CausalTAE(train_causal_tae.PRESETS["tiny"].model), torch.linspace(0.1, 2, 272)
+    objective = train_causal_tae.TAEObjective(tae, torch.zeros(272), std, root_weight=0.0, jerk_weight=2.0)
+    motion, time = torch.randn(2, 64, 272), torch.arange(64.0)
+    found = []
+    for off in (1e-4 * time ** 2, 0.1 * (-1) ** time):
+        rebuilt = motion + off[:, None] / std
+        tae.forward = lambda _: (rebuilt, torch.zeros(2, 16, 16), torch.zeros(2, 16, 16))
+        losses = objective(motion, step=1)
+        found.append(losses["jerk"])
+        torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 2 * losses["jerk"])
+    assert found[0] < 0 < found[1]
+
+
+def test_the_decoder_alone_learns_from_clips_and_pairs(chain, data, script, monkeypatch, tmp_path, capsys):
+    for folder in ("train_stream", "train_stream_text"):
+        (tmp_path / folder).mkdir()
+    np.save(tmp_path / "train_stream" / "seq_0.npy", np.load(data / "motion_data" / "a.npy"))
+    (tmp_path / "train_stream_text" / "seq_0.txt").write_text("a person walks*he waves#52")
+    monkeypatch.chdir(chain.folder)
+    assert script("train_causal_tae", "--preset", "tiny", "--data-root", str(data), "--device", "cpu",
+                  "--exp-name", "tae_smooth", "--resume-pth", "output/tae_tiny/last", "--decoder-only", "--jerk-loss", "2",
+                  "--streams", str(tmp_path)) == 0
+    assert "8 clips to draw windows of 64 frames from; 1 left out" in capsys.readouterr().out
+    before, after = (load_tae(f"output/{name}/last")[0].state_dict() for name in ("tae_tiny", "tae_smooth"))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"from_latent", "decoder"}
 
 
 def test_text_noise_and_early_spare_the_empty_text_and_evaluation(monkeypatch):

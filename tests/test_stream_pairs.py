@@ -23,7 +23,8 @@ def test_both_forms_of_a_line(line, expected):
     ("walk#turn#90", "expected A_text"), ("walk*#90", "expected A_text"), ("*turn#90", "expected A_text"),
     ("walk*turn", "expected A_text"), ("walk*turn#soon", "expected A's number of frames"),
     ("walk*turn#0", "expected A's number of frames"), ("walk*turn#2.5", "expected A's number of frames"),
-    ("walk*turn#nan", "expected A's number of frames"), ("walk*turn#inf", "expected A's number of frames"), ("", "expected A_text"),
+    ("walk*turn#nan", "expected A's number of frames"), ("walk*turn#inf", "expected A's number of frames"),
+    ("", "expected A_text"),
 ])
 def test_a_bad_line_refuses(line, said):
     with pytest.raises(ValueError, match=said):
@@ -60,7 +61,9 @@ def test_bad_pairs_are_counted_and_named(tmp_path, capsys):
     write_pairs(tmp_path, dict(
         seq0=("seq0", "walk*turn#20", good), seq1=("", "", good), seq2=("seq2", "walk#20", good),
         seq3=("seq3", "walk*turn#20", broken), seq4=("seq4", "walk*turn#20", good[:, :263]),
-        seq5=("seq5", "walk*turn#60", good), seq6=("seq6", "walk*turn#3", good), seq7=("seq7", "walk*turn#57", good[:59])))
+        seq5=("seq5", "walk*turn#60", good), seq6=("seq6", "walk*turn#3", good),
+        seq7=("seq7", "walk*turn#57", good[:59]),
+    ))
     assert [pair.id for pair in load_pairs(tmp_path, "train")[0]] == ["train_stream-seq0"]
     printed = capsys.readouterr().out
     for said in ("1 of 8 pairs", "1 text missing: train_stream-seq1", "1 text unreadable: train_stream-seq2",

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models.pipeline import MotionStream
+from models.streamer import LatentStreams
 from motion.representation_272 import Motion272Decoder, motion272_to_positions
 from test_pipeline import ALWAYS, MEAN, NEVER, STD, assert_same, replace, streamer
 
@@ -130,7 +131,6 @@ def test_a_stream_goes_on_from_a_given_past():
     cache = model.tae.new_cache(1)
     model.decode(latents[None], cache)
     row = model.new_row(model.text_encoder(["walk"])[0], 5, hold=True, past=latents)
-    from models.streamer import LatentStreams
     streams = LatentStreams(model.ar, NEVER, model.text_encoder([""])[0])
     streams.start(row)
     expected = np.concatenate([model.decode(streams.step()[0][:, None], cache)[0].numpy() for _ in range(4)])

@@ -102,7 +102,8 @@ def test_early_latents_count_more_often():
 
     def counting(latents, *others):
         if len(latents) % REPEATS == 0:
-            counts.view(-1).index_add_(0, latents[:len(latents) // REPEATS, 0].long(), torch.ones(len(latents) // REPEATS))
+            rows = latents[:len(latents) // REPEATS, 0].long()
+            counts.view(-1).index_add_(0, rows, torch.ones(len(rows)))
         return original(latents, *others)
 
     model.head.loss = counting

@@ -256,7 +256,8 @@ class _Always:
         return list(self.captions)
 
 
-def in_processes(work: Callable[[Any], Any], tasks: Iterable[Any], workers: int | None, chunksize: int) -> Iterator[Any]:
+def in_processes(work: Callable[[Any], Any], tasks: Iterable[Any], workers: int | None,
+                 chunksize: int) -> Iterator[Any]:
     """`work` of each task, in their order, in parallel; `workers` 0 does it in this process."""
     if workers == 0:
         yield from map(work, tasks)

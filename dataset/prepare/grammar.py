@@ -26,7 +26,8 @@ SUBJECTS = ["a person"] * 8 + ["someone"] * 3 + ["the person"] * 3 + ["a man"] *
     "this person", "he", "they", "they", "a guy", "the subject", "the actor"]
 MEN = {"a man": "a woman", "the man": "the woman", "he": "she", "a guy": "a lady"}
 OF_MEN = re.compile(r"\b(he|his|him|himself|guy|guys|boy|boys|lad|sir|king|dad|daddy|father|grandad|grandpa|"
-                    r"grandfather|uncle|brother|son|gentleman|prince|mr|(?!woman|women|human)\w*m[ae]n)\b", re.IGNORECASE)
+                    r"grandfather|uncle|brother|son|gentleman|prince|mr|(?!woman|women|human)\w*m[ae]n)\b",
+                    re.IGNORECASE)
 REQUESTS = ["make the character {base}", "make a person {base}", "let the figure {base}",
             "have someone {base}", "show me a person who {third}", "show someone {gerund}",
             "i want to see a person {gerund}", "the character should {base}", "a motion of a person {gerund}",

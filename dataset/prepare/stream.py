@@ -5,7 +5,8 @@
     skipped.txt, what was left out and why
 
 Some pairs are recorded: neighbouring windows of one long trial. The others join a part of one clip to the start of
-another of the same performer: of several parts the one that ends most like the other begins, with a blend between.
+another of the same performer, or to a second later: of several parts, and of the frames to begin with, those most
+alike, with a blend between.
 Letters: A the first motion and B the second, T frames at 30 fps. Metres, radians, y up.
 """
 
@@ -33,9 +34,10 @@ from utils.checkpoint import write_json
 SPLITS = ("train", "val")
 LATENT = 4              # frames; A and B are whole latents
 LONGEST = 77 * LATENT   # frames of both, the AR model's context
-SHORTEST_A = 32         # frames: whole latents, at least a second
+SHORTEST = 32           # frames of A and of B: whole latents, at least a second
 LONGEST_A = 148         # frames: whole latents, at most 5 seconds
 CANDIDATES = 2          # parts of other clips that B may follow: few, so that A may be in full swing where B begins
+LEAD = 30               # frames of B that a join may leave out: it begins behind the one most like A's last
 BALANCE = 0.5           # 0: clips are drawn alike, 1: kinds are
 BLEND = 10              # frames of B that a join changes
 SUNK = 0.01             # metres that a join's lowest joint may be off the floor
@@ -123,7 +125,8 @@ def prepare_pairs(source: str | Path, out: str | Path, pairs: int = 4000, worker
                                  "performer" + report(problems))
         write_json(folder / "groups.json", kinds)
         write_lines(folder / "recorded.txt", [name for name in kinds if drafts[name].recorded])
-        write_lines(folder / "skipped.txt", [f"{name}: {reason}" for reason, names in problems.items() for name in names])
+        write_lines(folder / "skipped.txt",
+                    [f"{name}: {reason}" for reason, names in problems.items() for name in names])
     print(f"{len(kinds)} pairs in {out}: " + ", ".join(
         f"{split} {made[split, True]} recorded and {made[split, False]} joined" for split in SPLITS))
     print(f"{sum(map(len, problems.values()))} left out" + report(problems))
@@ -145,8 +148,8 @@ def known_clips(source: Path, split: str, problems: dict[str, list[str]]) -> lis
         if not texts:
             problems["no caption of the whole clip"].append(name)
             continue
-        if len(clip.motion) < SHORTEST_A:
-            problems[f"fewer than {SHORTEST_A} frames"].append(name)
+        if len(clip.motion) <= SHORTEST:
+            problems[f"no more than {SHORTEST} frames"].append(name)
             continue
         mirrored = name[0] == "M" and name[1:] in every
         performer = "M" * mirrored + PERFORMER.match(name[mirrored:])[0]
@@ -161,8 +164,8 @@ def draft_pairs(clips: list[Known], seed: int, count: int, problems: dict[str, l
     performer = np.unique([clip.performer for clip in clips], return_inverse=True)[1]
     seconds = []
     for number, clip in enumerate(clips):
-        if clip.latents > LONGEST - SHORTEST_A:
-            problems[f"no B, having more than {LONGEST - SHORTEST_A} frames"].append(clip.id)
+        if clip.latents > LONGEST - SHORTEST:
+            problems[f"no B, having more than {LONGEST - SHORTEST} frames"].append(clip.id)
         elif (trial[performer == performer[number]] == trial[number]).all():
             problems["no B, its performer having no other trial"].append(clip.id)
         else:
@@ -182,7 +185,7 @@ def draft_pairs(clips: list[Known], seed: int, count: int, problems: dict[str, l
             second = clips[chosen]
             others = np.flatnonzero((performer == performer[chosen]) & (trial != trial[chosen]))
             drawn = [clips[place] for place in others[_draw(rng, weight[others], CANDIDATES)]]
-            ends = [(clip, LATENT * rng.integers(SHORTEST_A // LATENT, clip.frames // LATENT, endpoint=True))
+            ends = [(clip, LATENT * rng.integers(SHORTEST // LATENT, clip.frames // LATENT, endpoint=True))
                     for clip in drawn]
         longest = min(LONGEST_A, LONGEST - second.latents)
         firsts = [Part(clip.id, end - min(longest, end // LATENT * LATENT), end, _one_of(rng, clip.texts))
@@ -203,9 +206,9 @@ def neighbours(clips: list[Known], problems: dict[str, list[str]]) -> list[tuple
             end = later - start
             if end >= first.frames:
                 problems["no neighbour of the window before, which ends earlier"].append(second.id)
-            elif end < SHORTEST_A:
-                problems[f"no neighbour of the window before, {SHORTEST_A} frames not being between"].append(second.id)
-            elif second.latents <= LONGEST - SHORTEST_A:
+            elif end < SHORTEST:
+                problems[f"no neighbour of the window before, {SHORTEST} frames not being between"].append(second.id)
+            elif second.latents <= LONGEST - SHORTEST:
                 found.append((first, second, end))
     return found
 
@@ -221,24 +224,30 @@ def make(source: Path, folder: Path, task: tuple[str, Draft]) -> str | None:
         if not np.allclose(first[part.end:part.end + overlap, ROTATIONS], motion[:overlap, ROTATIONS], atol=1e-4):
             return "not recorded: windows that differ where they overlap"
         return _write_pair(folder, name, part, second, follow(first[part.first:part.end + 1], motion[:second.end]))
-    firsts = [(part, _load(source, part)[part.first:part.end]) for part in draft.firsts]
-    for part, first in sorted(firsts, key=lambda found: unlikeness(found[1][-1], motion[0], motion[1])):
-        pose, bent = join(first, motion[:second.end])
+    lead = min(LEAD, len(motion) - SHORTEST)
+    joins = []
+    for part in draft.firsts:
+        first = _load(source, part)[part.first:part.end]
+        unlike = unlikeness(first[-1], motion[:lead], motion[1:lead + 1])
+        joins.append((unlike.min(), part, first, motion[1 + unlike.argmin():]))
+    for _, part, first, later in sorted(joins, key=lambda found: found[0]):
+        pose, bent = join(first, later[:len(later) // LATENT * LATENT])
         if bent < BENT and abs(pose[1][..., 1].min()) < SUNK:
             return _write_pair(folder, name, part, second, pose)
     return f"not joined: every blend turns a joint by {BENT} degrees or sinks {100 * SUNK:g} cm"
 
 
-def unlikeness(last: np.ndarray, first: np.ndarray, next_: np.ndarray) -> float:
-    """How far the joints are apart where one motion ends and another begins, in place, speed and heading aside, metres.
+def unlikeness(last: np.ndarray, first: np.ndarray, next_: np.ndarray) -> np.ndarray:
+    """How far the joints of a motion's last frame are from those of others, in place, speed and heading aside, metres.
 
-    last          (272,) the frame that one motion ends with
-    first, next_  (272,) the first two frames of the other; the speed is the second's, the first frame having none
+    last          (272,)
+    first, next_  (N, 272) frames, and those that follow; the speed is theirs, a clip's first frame having none
+    returns       (N,)
     """
-    gap = (last - first)[POSITIONS].reshape(22, 3)
-    change = (last - next_)[VELOCITIES].reshape(22, 3)
-    change[:, [0, 2]] += (last - next_)[ROOT_VELOCITY]
-    return float(np.linalg.norm(gap, axis=-1).mean() + AHEAD * np.linalg.norm(change, axis=-1).mean())
+    gap = (last - first)[:, POSITIONS].reshape(-1, 22, 3)
+    change = (last - next_)[:, VELOCITIES].reshape(-1, 22, 3)
+    change[..., [0, 2]] += (last - next_)[:, None, ROOT_VELOCITY]
+    return np.linalg.norm(gap, axis=-1).mean(axis=-1) + AHEAD * np.linalg.norm(change, axis=-1).mean(axis=-1)
 
 
 def follow(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
