@@ -44,7 +44,7 @@ from utils.checkpoint import write_json, write_whole
 from utils.distributed import distributed, rank
 from utils.errors import run
 
-SHIPPED = Path(__file__).parent / "weights" / "mocap_stream"
+WEIGHTS = Path(__file__).parent / "weights"
 LONGEST = 299                      # frames
 MULTIMODALITY_PAIRS = 10
 TARGETS = ("truth", "tae", "t2m", "stream", "latency")
@@ -61,9 +61,9 @@ class EvalT2M:
                       "stream: of two prompts, one after the other; latency: how long until the first frame, and "
                       "until the last, by the number of frames",
                       choices=TARGETS)
-    evaluator: Path = opt(Path("output/evaluator_mocap_272/best"), "a checkpoint folder, or the authors' epoch=99.ckpt")
-    resume_pth: Path = opt(SHIPPED / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
-    resume_trans: Path = opt(SHIPPED / "ar", "AR model: a checkpoint folder, or the authors' file")
+    evaluator: Path = opt(WEIGHTS / "evaluator_mocap_272", "a checkpoint folder, or the authors' epoch=99.ckpt")
+    resume_pth: Path = opt(WEIGHTS / "mocap_stream" / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
+    resume_trans: Path = opt(WEIGHTS / "mocap_stream" / "ar", "AR model: a checkpoint folder, or the authors' file")
     dataname: str = opt("mocap_272", "data set", choices=DATASETS)
     data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
     split: str = opt("test", "clips to evaluate on; streams: always val", choices=("train", "val", "test"))
@@ -330,7 +330,6 @@ def table(report: dict) -> str:
     return "\n".join(lines)
 
 
-@torch.no_grad()
 def first_and_last(model: MotionStreamer, frames: int, seed: int) -> tuple[float, float]:
     """Seconds from a sentence to its motion's first four frames, and to the last of `frames`, as a stream."""
     start, first = time.perf_counter(), 0.0

@@ -48,7 +48,7 @@ PRESETS = {
     "small": TrainTAE(TAE(width=256), Training(                                # 5.1 M; ships for mocap_272
         dataname="mocap_272", exp_name="tae_small", total_iter=16_000, batch_size=64, lr=4e-4, warmup=300,
         schedule="cosine", clip=0.0, balance=0.5, eval_iter=4000, save_iter=1000, precision="bfloat16"),
-        position_weight=2.0),
+        position_weight=2.0, jerk_weight=2.0),
     "tiny": TrainTAE(TAE(width=32), Training(
         dataname="mocap_272", exp_name="tae_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, eval_iter=10,
         save_iter=10, print_iter=5)),

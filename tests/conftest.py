@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,19 @@ def randomised(model: nn.Module, deviation: float = 0.2) -> nn.Module:
 
 def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def captured(archive: str, names: list[str], folder: Path) -> list[Path]:
+    """Unpack files of a data archive; skip where the data is not there."""
+    data = os.environ.get("MOTION_DATA")
+    if not data:
+        pytest.skip("MOTION_DATA does not name the folder of motion capture archives")
+    missing = set(names)
+    with tarfile.open(Path(data) / archive, "r|xz") as members:
+        while missing:
+            member = members.next()
+            name = Path(member.name).name
+            if name in missing:
+                (folder / name).write_bytes(members.extractfile(member).read())
+                missing.remove(name)
+    return [folder / name for name in names]

@@ -1,8 +1,6 @@
 """Retargeting: our own body comes back as it went in, whatever axes, unit and rate it was dressed in."""
 
 import json
-import os
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from conftest import captured
 from motion.formats import Capture, read_capture, write_amass, write_bvh
 from motion.retarget import load_skeleton_map, resample, retarget, swing
 from motion.rotation import axis_angle_to_matrix, y_rotation
@@ -139,22 +138,6 @@ def test_wrong_captures_and_maps_are_named(tmp_path):
         (tmp_path / "map.json").write_text(text)
         with pytest.raises(ValueError, match=message):
             load_skeleton_map(tmp_path / "map.json")
-
-
-def captured(archive: str, names: list[str], folder: Path) -> list[Path]:
-    """Unpack files of a data archive; skip where the data is not there."""
-    data = os.environ.get("MOTION_DATA")
-    if not data:
-        pytest.skip("MOTION_DATA does not name the folder of motion capture archives")
-    missing = set(names)
-    with tarfile.open(Path(data) / archive, "r|xz") as members:
-        while missing:
-            member = members.next()
-            name = Path(member.name).name
-            if name in missing:
-                (folder / name).write_bytes(members.extractfile(member).read())
-                missing.remove(name)
-    return [folder / name for name in names]
 
 
 @pytest.mark.parametrize("archive, names, skeleton_map", [
