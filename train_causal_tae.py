@@ -22,7 +22,7 @@ from options.training import Training
 from utils.distributed import distributed, world_size
 from utils.engine import fit, seed_step
 from utils.errors import run
-from utils.metrics import mpjpe
+from utils.metrics import jerk, mpjpe
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,20 @@ class TAEObjective(nn.Module):
 
 
 @torch.no_grad()
-def reconstruction_mpjpe(tae: CausalTAE, clips: list[Clip], mean: np.ndarray, std: np.ndarray) -> float:
-    """MPJPE in mm of whole clips rebuilt from the means of their latents, averaged over frames."""
+def reconstruction(tae: CausalTAE, clips: list[Clip], mean: np.ndarray, std: np.ndarray) -> dict[str, float]:
+    """Whole clips rebuilt from the means of their latents, averaged over frames: MPJPE in mm; the mean jerk of the
+    rebuilt joints and that of the captured, mm per frame^3."""
     device = next(tae.parameters()).device
-    errors, frames = 0.0, 0
+    found, frames = np.zeros(3), 0
     for clip in clips:
         motion = clip.motion[:len(clip.motion) // FRAMES_PER_LATENT * FRAMES_PER_LATENT]
         normalised = torch.from_numpy((motion - mean) / std).float().to(device)[None]
         rebuilt = tae.decode(tae.encode(normalised)[0])[0].cpu().numpy() * std + mean
-        errors += len(motion) * mpjpe(motion272_to_positions(motion), motion272_to_positions(rebuilt))
+        joints, captured = motion272_to_positions(rebuilt), motion272_to_positions(motion)
+        found += len(motion) * np.array([mpjpe(captured, joints), 1000 * jerk(joints).mean(),
+                                         1000 * jerk(captured).mean()])
         frames += len(motion)
-    return errors / frames
+    return dict(zip(("mpjpe_mm", "jerk_mm", "captured_jerk_mm"), (found / frames).tolist()))
 
 
 def main():
@@ -124,7 +127,7 @@ def main():
         objective = TAEObjective(tae, mean, std, config.root_weight, config.position_weight,
                                  config.jerk_weight).to(device)
         fit(objective, windows, config.training, to_json(config), best="mpjpe_mm",
-            evaluate=lambda step: {"mpjpe_mm": reconstruction_mpjpe(tae, clips, mean.numpy(), std.numpy())})
+            evaluate=lambda step: reconstruction(tae, clips, mean.numpy(), std.numpy()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How well does a TAE rebuild clips that it has not seen?
+"""How well does a TAE rebuild clips that it has not seen, and does it tremble?
 
     python -m benchmarks.reconstruction --split test
     python -m benchmarks.reconstruction --split test --data-root data/cmu_272     one of the sets alone
@@ -9,19 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataset.clips import load_clips, load_groups
+from dataset.clips import Clip, load_clips, load_groups
 from models.causal_tae import FRAMES_PER_LATENT
 from models.checkpoints import load_tae
 from options import opt, parse
 from options.training import DATASETS, DEVICES
-from train_causal_tae import reconstruction_mpjpe
+from train_causal_tae import reconstruction
 from utils.distributed import pick_device
 from utils.errors import run
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """MPJPE of clips rebuilt from the means of their latents: all, and by kind of motion."""
+    """MPJPE of clips rebuilt from the means of their latents, and their jerk in times that of the captured: all, and by
+    kind of motion."""
 
     tae: str = opt("weights/mocap_small/tae", "TAE: a checkpoint folder", flag="resume-pth")
     dataname: str = opt("mocap_272", "data set", choices=DATASETS)
@@ -41,12 +42,16 @@ def main() -> None:
     groups, of_group = load_groups(*data), defaultdict(list)
     for clip in clips:
         of_group[groups.get(clip.id, "all")].append(clip)
-    errors, frames = [], []
+    found, frames = [], []
     for name, members in sorted(of_group.items(), key=lambda item: -len(item[1])):
-        errors.append(reconstruction_mpjpe(tae, members, mean.numpy(), std.numpy()))
+        found.append(list(reconstruction(tae, members, mean.numpy(), std.numpy()).values()))
         frames.append(sum(len(clip.motion) // FRAMES_PER_LATENT for clip in members))
-        print(f"{name:24}{len(members):6} clips{errors[-1]:8.1f} mm")
-    print(f"{'every frame':24}{len(clips):6} clips{np.average(errors, weights=frames):8.1f} mm")
+        show(name, members, *found[-1])
+    show("every frame", clips, *np.average(found, axis=0, weights=frames))
+
+
+def show(name: str, clips: list[Clip], error: float, jerk: float, captured: float) -> None:
+    print(f"{name:24}{len(clips):6} clips{error:8.1f} mm{jerk / captured:8.2f} times the jerk")
 
 
 if __name__ == "__main__":
