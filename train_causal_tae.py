@@ -15,7 +15,7 @@ from dataset.streams import load_pairs
 from dataset.windows import MotionWindows
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, gaussian_kl, sigma_nll
 from models.checkpoints import load_tae, tae_checkpoint
-from motion.representation_272 import POSITIONS, ROOT, motion272_to_positions
+from motion.representation_272 import POSITIONS, ROOT, ROTATIONS, motion272_to_positions
 from options import opt, parse, to_json
 from options.models import TAE
 from options.training import Training
@@ -38,7 +38,8 @@ class TrainTAE:
     root_weight: float = opt(7.0, "weight of the root's channels in the loss", flag="root-loss")
     position_weight: float = opt(0.0, "weight of a loss of the joints' positions in metres, where the far joints count "
                                  "as much as they are seen to", flag="position-loss")
-    jerk_weight: float = opt(0.0, "weight of a loss of the joints' jerk, that they may not tremble", flag="jerk-loss")
+    jerk_weight: float = opt(0.0, "weight of a loss of the jerk of positions and of rotations, which must not tremble",
+                             flag="jerk-loss")
     decoder_only: bool = opt(False, "train the decoder alone: the latents stay as they are")
     streams: str | None = opt(None, "folder of train_stream/, to whose pairs of motions the TAE is trained too")
 
@@ -63,7 +64,7 @@ class TAEObjective(nn.Module):
         super().__init__()
         self.tae, self.mean, self.std = tae, mean, std
         self.root_weight, self.position_weight, self.jerk_weight = root_weight, position_weight, jerk_weight
-        self.register_buffer("metres", std[POSITIONS], persistent=False)      # (66,) of one unit of each channel
+        self.register_buffer("unit", std, persistent=False)               # (272,) metres, or numbers of a 6-D rotation
 
     def forward(self, motion: Tensor, step: int) -> dict[str, Tensor]:
         """motion (B, T, 272), normalised. "loss" is minimised; all are logged. Sigma is each rank's own."""
@@ -73,12 +74,14 @@ class TAEObjective(nn.Module):
         root = ranks * sigma_nll(rebuilt[..., ROOT], motion[..., ROOT])
         losses = dict(recon=recon, root=root, kl=gaussian_kl(mean, logvar))
         loss = recon + losses["kl"] + self.root_weight * root
-        joints = [x[..., POSITIONS] * self.metres for x in (rebuilt, motion)]       # but for the mean, which cancels
+        rebuilt, motion = rebuilt * self.unit, motion * self.unit         # the mean is left out: differences count
         if self.position_weight:
-            losses["position"] = ranks * sigma_nll(*joints)
+            losses["position"] = ranks * sigma_nll(rebuilt[..., POSITIONS], motion[..., POSITIONS])
             loss = loss + self.position_weight * losses["position"]
         if self.jerk_weight:
-            losses["jerk"] = ranks * sigma_nll(*(x.diff(n=3, dim=1) for x in joints))
+            jerks = rebuilt.diff(n=3, dim=1), motion.diff(n=3, dim=1)
+            losses["jerk"] = ranks * sum(sigma_nll(*(jerk[..., part] for jerk in jerks))
+                                         for part in (POSITIONS, ROTATIONS))
             loss = loss + self.jerk_weight * losses["jerk"]
         return dict(loss=loss, **losses)
 

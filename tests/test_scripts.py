@@ -340,7 +340,7 @@ def test_positions_are_weighed_in_metres():
         torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 7 * losses["root"]
                                    + 2 * losses["position"])
     torch.testing.assert_close(*found, rtol=1e-4, atol=0)
-    assert "metres" not in objective.state_dict()
+    assert "unit" not in objective.state_dict()
 
 
 def test_jerk_is_weighed_in_metres_and_what_bends_slowly_is_free():
