@@ -106,7 +106,7 @@ def test_rarity(tmp_path):
 
 
 def test_a_pair_loses_latents_and_keeps_its_past(tmp_path):
-    """The first of A, which is then one shorter, or the last of B; never B's only one. Without `pairs` it is no clip."""
+    """The first of A, then one shorter, or the last of B; never B's only one. Without `pairs` it is no clip."""
     write_folder(tmp_path, dict(a=dict(latents=4, past=2), b=dict(latents=3, past=3), c=dict(latents=2)))
     clips = LatentClips(tmp_path, "train", 78, pairs=True)
     assert clips.past == [2, 3, 0] and len(LatentClips(tmp_path, "train", 78)) == 1

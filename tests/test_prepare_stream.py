@@ -176,8 +176,9 @@ def test_b_begins_where_it_goes_on_best(source, tmp_path):
     assert len({length for _, length in found}) > 3
     for values, length in found:
         assert len(values) == length + (150 - length) // LATENT * LATENT
-        whole = slice(0, len(values))
-        np.testing.assert_allclose(values, pose_to_motion272(rotations[whole], joints[whole]), atol=0.03)    # each on a floor of its own
+        frames = slice(0, len(values))
+        whole = pose_to_motion272(rotations[frames], joints[frames])
+        np.testing.assert_allclose(values, whole, atol=0.03)    # each is on a floor of its own
 
 
 def test_a_split_has_pairs_of_its_own_clips_alone(made):
