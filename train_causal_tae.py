@@ -110,6 +110,8 @@ def main():
     config = parse(PRESETS)
     if config.window < FRAMES_PER_LATENT or config.window % FRAMES_PER_LATENT:
         raise ValueError(f"--window-size is {config.window}; expected a multiple of {FRAMES_PER_LATENT}")
+    if config.decoder_only and not config.start:
+        raise ValueError("--decoder-only keeps the encoder of a trained TAE; expected --resume-pth, which names it")
     data = config.training.dataname, config.training.data_root
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)

@@ -274,6 +274,7 @@ def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, cap
     ("train_causal_tae", ["--window-size", "500"], "none of 8 clips has 500 frames: give a smaller"),
     ("train_causal_tae", ["--lr", "0.5"], "run with other options: training.lr was 0.001, now 0.5"),
     ("train_causal_tae", ["--resume-pth", "output/t2m_tiny/last"], "t2m_tiny/last is not a TAE checkpoint"),
+    ("train_causal_tae", ["--decoder-only"], "--decoder-only keeps the encoder of a trained TAE; expected --resume-pth"),
     ("get_latent", ["--data-root", "nowhere"], "found no nowhere/motion_data"),
     ("get_latent", ["--resume-pth", "nowhere"], "no model.safetensors in nowhere; expected a checkpoint"),
     ("get_latent", ["--resume-pth", "output/t2m_tiny/last"], "output/t2m_tiny/last is not a TAE checkpoint"),
