@@ -35,7 +35,8 @@ class TrainT2M:
     tae: str | None = opt(None, "TAE that must have made the latents", flag="resume-pth")
     latent_dir: str = opt("humanml3d_272/t2m_latents", "latent folder that get_latent.py made")
     text_drop: float = opt(0.1, "share of the samples whose text is dropped, for guidance")
-    early: float = opt(0.0, "latent l of a clip, from 0, counts with probability early / (l + 1); 0: all count")
+    early: float = opt(0.0, "latent l of a clip, from 0, counts with probability early / (l + 1), the last always; "
+                            "0: all count")
     text_start: int = opt(0, "channels of the text's layers that start as the linear regression of motion on sentences")
     text_noise: float = opt(0.0, "deviation of the noise added to the embeddings, so that new wordings stay near old")
 

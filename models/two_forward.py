@@ -36,7 +36,8 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
     noise. `context_lengths` (B,): the leading latents that are only context (the stream's A), never replaced and
     without loss. `draws` fixes every random choice: t_first, noise_first (B*L rows), replaced_positions, t_second,
     noise_second (the valid rows, tiled). With `early`, latent l (from 0, after the context) counts with probability
-    early / (l + 1), if that is below 1: the first latents decide what a motion becomes, the others go on with it.
+    early / (l + 1), if that is below 1, a clip's last always: the first decide what a motion becomes, the last that it
+    ends, the others go on with it.
     """
     count, channels = latents.shape[1:]
     device = latents.device
@@ -65,7 +66,8 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
         mixed = latents.masked_scatter(replaced[..., None], predicted.to(latents.dtype))
 
     if early:
-        scored &= torch.rand_like(latents[..., 0]) * (position + 1 - first[:, None]) < early
+        drawn = torch.rand_like(latents[..., 0]) * (position + 1 - first[:, None]) < early
+        scored &= drawn | (position == lengths[:, None] - 1)
     conditions = model(mixed[:, :-1], text, lengths - 1)[scored].repeat(REPEATS, 1)                    # (rows, D)
     t, noise = draw("second", torch.arange(len(conditions), device=device))
     return model.head.loss(latents[scored].repeat(REPEATS, 1), conditions, t, noise)[0].mean()

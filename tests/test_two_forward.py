@@ -95,7 +95,7 @@ def test_the_share_sets_how_many_positions_are_replaced(step, replaced):
 
 
 def test_early_latents_count_more_often():
-    """Latent l after the context with probability early / (l + 1); padding never, and whatever is replaced."""
+    """Latent l after the context with probability early / (l + 1), the last always; padding never."""
     model, data, counts = noise_ar(), batch(), torch.zeros(3, 9)
     data["latents"] = torch.arange(27.0).view(3, 9, 1).expand(-1, -1, 4)
     original = model.head.loss
@@ -112,6 +112,7 @@ def test_early_latents_count_more_often():
     expected = torch.zeros(3, 9)
     for clip, (context, length) in enumerate(zip(CONTEXTS, LENGTHS)):
         expected[clip, context:length] = (2 / torch.arange(1, length - context + 1)).clamp(max=1)
+        expected[clip, length - 1] = 1
     torch.testing.assert_close(counts / 400, expected, atol=0.09, rtol=0)
 
 
