@@ -58,7 +58,7 @@ def main():
     past = read_past(config.past, config.past_skeleton) if config.past else None
     check_files(config.files)
     model = load_model(config.chosen)
-    start = dict(seed=config.seed, guidance=config.chosen.guidance, temperature=config.chosen.temperature, past=past)
+    start = dict(seed=config.seed, past=past)
     motion, title = collect(in_real_time(told(model, prompts, start)) if config.interactive
                             else in_turn(model, prompts, seconds, start))
     if not len(motion):

@@ -26,6 +26,7 @@ from motion.render import Title, render_video
 from motion.representation_272 import FPS, motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options import opt, parse
+from options.models import Drawing
 from options.training import DATASETS, DEVICES
 from utils.checkpoint import write_whole
 from utils.distributed import pick_device
@@ -40,8 +41,7 @@ BATCH = 32    # motions generated at once
 class Chosen:
     """The model and how it draws."""
 
-    guidance: float | None = opt(None, "weight of the text; None: what is stored with the model")
-    temperature: float | None = opt(None, "factor of the step noise; None: what is stored with the model")
+    drawing: Drawing = Drawing()
     resume_pth: Path = opt(SHIPPED / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
     resume_trans: Path = opt(SHIPPED / "ar", "AR model: a checkpoint folder, or the authors' file")
     text_encoder: str | None = opt(None, "sentence-transformers name or folder; None: the AR model's own")
@@ -92,8 +92,7 @@ def main():
     seeds = [config.seed + number for _ in sentences for number in range(config.count)]
     names = file_names(texts)
     for part in (slice(first, first + BATCH) for first in range(0, len(texts), BATCH)):
-        motions = model.generate_batch(texts[part], seeds[part], config.length, config.chosen.guidance,
-                                       config.chosen.temperature)
+        motions = model.generate_batch(texts[part], seeds[part], config.length)
         for text, name, motion in zip(texts[part], names[part], motions):
             if not np.isfinite(motion).all():
                 print(f"{text}: left out, its motion is not finite; give a smaller --guidance")
@@ -138,7 +137,8 @@ def load_model(config: Chosen) -> MotionStreamer:
         mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
     ar, sampling, encoder = load_ar(config.resume_trans)
     text_encoder = TextEncoder(config.text_encoder or encoder, pick_device(config.device))
-    return MotionStreamer(tae, ar, text_encoder, mean, std, sampling, config.device)
+    return MotionStreamer(tae, ar, text_encoder, mean, std, config.drawing.over(sampling), config.device,
+                          config.drawing.precision)
 
 
 def file_names(texts: list[str]) -> list[str]:

@@ -38,6 +38,7 @@ from models.pipeline import MotionStreamer
 from models.text_encoder import TextEncoder
 from motion.representation_272 import DIM, motion272_to_positions
 from options import opt, parse, to_json
+from options.models import Drawing
 from options.training import DATASETS, DEVICES
 from utils import metrics
 from utils.checkpoint import write_json, write_whole
@@ -71,8 +72,7 @@ class EvalT2M:
     repetitions: int = opt(20, "draws of captions, batches and noise")
     limit: int | None = opt(None, "use this many clips, or pairs, only; the same for every target")
     batch: int = opt(32, "motions embedded, rebuilt or generated at once")
-    guidance: float | None = opt(None, "weight of the text; None: what is stored with the model")
-    temperature: float | None = opt(None, "factor of the step noise; None: what is stored with the model")
+    drawing: Drawing = Drawing()
     multimodality_texts: int = opt(0, "captions that are generated several times for MModality; the paper's: 100")
     multimodality_motions: int = opt(30, "times that each of them is")
     seed: int = opt(0, "of every draw")
@@ -163,20 +163,20 @@ def rebuild(tae: CausalTAE, mean: np.ndarray, std: np.ndarray, judge: Judge, ite
 
 
 def generate(model: MotionStreamer, judge: Judge, texts: Sequence[str], lengths: Sequence[int], seeds: Sequence[int],
-             guidance: float, temperature: float, part: range) -> np.ndarray:
+             part: range) -> np.ndarray:
     """Embeddings (N, D) of motions generated at the given lengths. Errors as `refuse_exploded`."""
     part = slice(part.start, part.stop)
-    motions = model.generate_batch(texts[part], seeds[part], lengths[part], guidance, temperature)
+    motions = model.generate_batch(texts[part], seeds[part], lengths[part])
     refuse_exploded(texts[part], motions)
     return judge.motions(motions)
 
 
 def generate_streams(model: MotionStreamer, judge: Judge, pairs: Sequence[Pair], seeds: Sequence[int],
-                     config: EvalT2M, part: range) -> np.ndarray:
+                     part: range) -> np.ndarray:
     """What streams of the pairs' prompts are judged by (N,), as `streams.cut`. Errors as `refuse_exploded`."""
     part = slice(part.start, part.stop)
     scenes = [streams.Scene.of(pair) for pair in pairs[part]]
-    motions = streams.play(model, scenes, seeds[part], config.guidance, config.temperature)
+    motions = streams.play(model, scenes, seeds[part])
     refuse_exploded([" * ".join(pair.texts) for pair in pairs[part]], motions)
     return streams.cut(motions, [pair.past for pair in pairs[part]], judge.motions)
 
@@ -243,12 +243,11 @@ def evaluate_streams(config: EvalT2M, device: torch.device) -> dict:
     texts = np.array([[of_text[text] for text in pair.texts] for pair in pairs])                      # (N, 2, D)
     real = judge.kept_or(["pairs", data_pairs, streams.WINDOW], len(pairs), lambda part: streams.cut(
         [pairs[index].motion for index in part], [pairs[index].past for index in part], judge.motions), "real pairs")
-    sampling = model.sampling_with(config.guidance, config.temperature)
     repetitions: dict[str, list[dict[str, float]]] = {"real": [], "stream": []}
     for repetition in range(config.repetitions):
         seeds = np.random.default_rng([config.seed, repetition, 5]).integers(2 ** 62, size=len(pairs)).tolist()
-        key = ["stream", data_pairs, streams.WINDOW, hashes["tae"], hashes["ar"], sampling, seeds]
-        made = judge.kept_or(key, len(pairs), partial(generate_streams, model, judge, pairs, seeds, config),
+        key = ["stream", data_pairs, streams.WINDOW, hashes["tae"], hashes["ar"], config.drawing.precision, model.sampling, seeds]
+        made = judge.kept_or(key, len(pairs), partial(generate_streams, model, judge, pairs, seeds),
                              f"repetition {repetition + 1}")
         for name, found in (("real", real), ("stream", made)):
             repetitions[name].append(streams.row(real, found, texts, clips,
@@ -278,7 +277,8 @@ def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
     tae, mean, std = load_tae(config.resume_pth)
     ar, sampling, encoder = load_ar(config.resume_trans)
     mean, std = own_or_data(mean, std, config)
-    return MotionStreamer(tae, ar, TextEncoder(encoder, device), mean, std, sampling, device.type)
+    return MotionStreamer(tae, ar, TextEncoder(encoder, device), mean, std, config.drawing.over(sampling), device.type,
+                          config.drawing.precision)
 
 
 def hashes_of_model(config: EvalT2M, model: MotionStreamer) -> dict[str, str]:
@@ -289,16 +289,14 @@ def hashes_of_model(config: EvalT2M, model: MotionStreamer) -> dict[str, str]:
 def generated(config: EvalT2M, judge: Judge, model: MotionStreamer, hashes: dict, items: Sequence[Item],
               order: np.ndarray, captions: Sequence[str], repetition: int, times: int = 1) -> np.ndarray:
     """Embeddings (N * times, D) of a motion for every caption, at the true length; drawn in the order of length."""
-    sampling = model.sampling_with(config.guidance, config.temperature)
-    guidance, temperature = sampling.guidance, sampling.temperature
     texts = np.repeat(np.array(captions, dtype=object), times)
     lengths = np.repeat([len(items[index].motion) for index in order], times)
     rng = np.random.default_rng([config.seed, repetition, 3, times])
     seeds = rng.integers(2 ** 62, size=len(texts))
     by_length = np.argsort(-lengths, kind="stable")
     texts, lengths, seeds = (values[by_length].tolist() for values in (texts, lengths, seeds))
-    key = ["t2m", hashes["tae"], hashes["ar"], guidance, temperature, texts, lengths, seeds]
-    rows = judge.kept_or(key, len(texts), partial(generate, model, judge, texts, lengths, seeds, guidance, temperature),
+    key = ["t2m", hashes["tae"], hashes["ar"], config.drawing.precision, model.sampling, texts, lengths, seeds]
+    rows = judge.kept_or(key, len(texts), partial(generate, model, judge, texts, lengths, seeds),
                          f"repetition {repetition + 1}")
     return rows[np.argsort(by_length)]
 

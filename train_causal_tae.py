@@ -40,6 +40,8 @@ class TrainTAE:
                                  "as much as they are seen to", flag="position-loss")
     jerk_weight: float = opt(0.0, "weight of a loss of the jerk of positions and of rotations, which must not tremble",
                              flag="jerk-loss")
+    latent_spread: float = opt(1.0, "factor of the posterior's deviation in what the decoder is trained on; above 1 it "
+                               "learns to stay smooth on latents that are not quite right, as generated ones are")
     decoder_only: bool = opt(False, "train the decoder alone: the latents stay as they are")
     streams: str | None = opt(None, "folder of train_stream/, to whose pairs of motions the TAE is trained too")
 
@@ -60,15 +62,16 @@ class TAEObjective(nn.Module):
     """What DDP wraps: everything that needs gradients is inside this forward."""
 
     def __init__(self, tae: CausalTAE, mean: Tensor, std: Tensor, root_weight: float,
-                 position_weight: float = 0.0, jerk_weight: float = 0.0):
+                 position_weight: float = 0.0, jerk_weight: float = 0.0, latent_spread: float = 1.0):
         super().__init__()
         self.tae, self.mean, self.std = tae, mean, std
         self.root_weight, self.position_weight, self.jerk_weight = root_weight, position_weight, jerk_weight
+        self.latent_spread = latent_spread
         self.register_buffer("unit", std, persistent=False)               # (272,) metres, or numbers of a 6-D rotation
 
     def forward(self, motion: Tensor, step: int) -> dict[str, Tensor]:
         """motion (B, T, 272), normalised. "loss" is minimised; all are logged. Sigma is each rank's own."""
-        rebuilt, mean, logvar = (x.float() for x in self.tae(motion))
+        rebuilt, mean, logvar = (x.float() for x in self.tae(motion, self.latent_spread))
         ranks = world_size()                               # gradients are averaged over ranks; these are sums
         recon = ranks * sigma_nll(rebuilt, motion)
         root = ranks * sigma_nll(rebuilt[..., ROOT], motion[..., ROOT])
@@ -130,7 +133,7 @@ def main():
             tae.encoder.requires_grad_(False)
             tae.to_moments.requires_grad_(False)
         objective = TAEObjective(tae, mean, std, config.root_weight, config.position_weight,
-                                 config.jerk_weight).to(device)
+                                 config.jerk_weight, config.latent_spread).to(device)
         fit(objective, windows, config.training, to_json(config), best="mpjpe_mm",
             evaluate=lambda step: reconstruction(tae, clips, mean.numpy(), std.numpy()))
 

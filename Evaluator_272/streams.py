@@ -63,10 +63,9 @@ def read_pairs(root: str) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (-len(pair.motion), pair.id))
 
 
-def play(model: MotionStreamer, scenes: Sequence[Scene], seeds: Sequence[int], guidance: float | None = None,
-         temperature: float | None = None) -> list[np.ndarray]:
+def play(model: MotionStreamer, scenes: Sequence[Scene], seeds: Sequence[int]) -> list[np.ndarray]:
     """A stream of two prompts for each scene: (T_i, 272), as long as both. None depends on its neighbours."""
-    streams = model.streams(guidance, temperature)
+    streams = model.streams()
     scene_of = {streams.start(scene.texts[0], seed, hold=True): scene for scene, seed in zip(scenes, seeds)}
     pieces = {stream: [] for stream in scene_of}
     for frames in streams:

@@ -1,7 +1,7 @@
 """Does what the sentence says happen? Sentences in, motions out, and plain geometry to judge them.
 
     python -m benchmarks.says_does --data-root data/mocap_272 --json says_does.json
-    python -m benchmarks.says_does --validation --guidance 1 2 3 4             other sentences, to choose by
+    python -m benchmarks.says_does --validation --guidance 3                   other sentences, to choose by
     python -m benchmarks.says_does --calibrate --data-root data/mocap_272     how real clips pass the tests
 
 Every kind of motion has a plain sentence and one unlike any caption. Kinds, tests and sentences were fixed
@@ -13,12 +13,10 @@ other kind equally often, so what passes is the mean over all of them: no draw i
 Letters: K kinds, T frames, 30 per second.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +28,8 @@ from models.pipeline import MotionStreamer
 from models.text_encoder import TextEncoder
 from motion.representation_272 import FPS, motion272_to_positions
 from options import opt, parse
-from utils.checkpoint import write_whole
+from options.models import Drawing
+from utils.checkpoint import write_json
 from utils.errors import run
 
 BATCH = 60           # motions drawn at once
@@ -43,8 +42,7 @@ class SaysDoes:
 
     weights: Path = opt(Path("weights/mocap_stream"), "folder with the checkpoints tae/ and ar/")
     seeds: int = opt(5, "motions per sentence, with the seeds 0, 1, ...")
-    guidance: tuple[float, ...] = opt((), "weights of the text to try; none: what is stored")
-    temperature: tuple[float, ...] = opt((), "factors of the noise to try; none: what is stored")
+    drawing: Drawing = Drawing()
     validation: bool = opt(False, "other sentences than the reported, by which to choose how to sample")
     calibrate: bool = opt(False, "test the real clips of the data set instead")
     data_root: str | None = opt(None, "folder of mocap_272, to measure how unlike its captions these are")
@@ -136,30 +134,26 @@ def main() -> None:
         raise ValueError(f"--seeds {config.seeds}: expected 1 or more motions per sentence")
     if config.calibrate:
         return calibrate(config.data_root)
-    model = MotionStreamer.from_pretrained(config.weights)
+    model = MotionStreamer.from_pretrained(config.weights, precision=config.drawing.precision)
+    model.sampling = config.drawing.over(model.sampling)
     sentences = [kind.validation if config.validation else kind.sentences for kind in KINDS]
     closest = closest_captions(sentences, config.data_root, model.text_encoder) if config.data_root else []
-    reports = []
-    for guidance, temperature in product(config.guidance or [model.sampling.guidance],
-                                         config.temperature or [model.sampling.temperature]):
-        settings = dict(guidance=guidance, temperature=temperature)
-        reports.append(dict(weights=str(config.weights), validation=config.validation, **settings,
-                            **check(model, sentences, config.seeds, **settings), closest_captions=closest))
-        show(reports[-1])
+    settings = {name: getattr(model.sampling, name) for name in ("guidance", "temperature", "steps", "solver")}
+    report = dict(weights=str(config.weights), validation=config.validation, precision=config.drawing.precision,
+                  **settings, **check(model, sentences, config.seeds), closest_captions=closest)
+    show(report)
     if config.json:
-        with write_whole(config.json) as temporary:
-            temporary.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
+        write_json(config.json, report)
 
 
-def check(model: MotionStreamer, sentences: Sequence[tuple[str, str]], seeds: int, guidance: float,
-          temperature: float) -> dict:
+def check(model: MotionStreamer, sentences: Sequence[tuple[str, str]], seeds: int) -> dict:
     """Generate `seeds` motions of the model's own length for both sentences of every kind, and test them."""
     texts = [text for pair in sentences for text in pair for _ in range(seeds)]
     numbers = [number for pair in sentences for _ in pair for number in range(seeds)]
     motions = []
     for first in range(0, len(texts), BATCH):
         part = slice(first, first + BATCH)
-        motions += model.generate_batch(texts[part], numbers[part], None, guidance, temperature)
+        motions += model.generate_batch(texts[part], numbers[part])
     passes = np.array([judge(motion) for motion in motions]).reshape(len(KINDS), 2, seeds, len(KINDS))
     seconds = np.array([len(motion) for motion in motions]).reshape(len(KINDS), -1).mean(axis=1) / FPS
     plain, unlike = np.diagonal(passes, axis1=0, axis2=3).sum(axis=1)  # (K,) each, how many of `seeds`
@@ -214,6 +208,7 @@ def show(report: dict) -> None:
     seeds = report["seeds"]
     cosines = [[found["cosine"] for found in pair] for pair in report["closest_captions"]]
     print(f"\n{report['weights']}, guidance {report['guidance']:g}, temperature {report['temperature']:g}, "
+          f"{report['steps']} {report['solver']} steps, {report['precision']}, "
           f"{'validation' if report['validation'] else 'reported'} sentences; passed:")
     print(f"{'':24}plain unlike others  seconds" + "   cosine to the closest caption" * bool(cosines))
     for row, kind in enumerate(report["kinds"]):

@@ -37,6 +37,7 @@ from motion.representation_272 import FPS, motion272_to_positions, motion272_to_
 from motion.rotation import matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES
 from options import opt, parse
+from options.models import Drawing
 from utils import metrics
 from utils.checkpoint import write_json
 from utils.errors import run
@@ -55,7 +56,7 @@ class Streaming:
     weights: Path = opt(Path("weights/mocap_stream"), "folder with the checkpoints tae/ and ar/")
     seeds: int = opt(5, "changes: streams for each change, with the seeds 0, 1, ...")
     validation: bool = opt(False, "changes: other sentences than the reported, by which to choose how to sample")
-    guidance: float | None = opt(None, "weight of the text; None: what is stored")
+    drawing: Drawing = Drawing()
     past: int | None = opt(None, "latents that a new prompt goes on from; None: what is stored")
     streams: str | None = opt(None, "changes: folder of real pairs, to compare the jerk with")
     data_root: str | None = opt(None, "endurance: folder of mocap_272, to compare speeds and angles with")
@@ -108,9 +109,9 @@ def main() -> None:
     config = parse({"streaming": Streaming()})
     if config.seeds < 1:
         raise ValueError(f"--seeds {config.seeds}: expected 1 or more streams for each change")
-    model = MotionStreamer.from_pretrained(config.weights)
-    given = dict(guidance=config.guidance, past=config.past)
-    model.sampling = replace(model.sampling, **{name: value for name, value in given.items() if value is not None})
+    model = MotionStreamer.from_pretrained(config.weights, precision=config.drawing.precision)
+    past = model.sampling.past if config.past is None else config.past
+    model.sampling = replace(config.drawing.over(model.sampling), past=past)
     report = dict(speed=speed, changes=changes, endurance=endurance)[config.measure](model, config)
     print(json.dumps(report, indent=2))
     if config.json:

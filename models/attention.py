@@ -84,19 +84,18 @@ class Attention(nn.Module):
         x = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                         # (B, L, D)
         return self.out(x if padding is None else padding.remove(x))
 
-    def step(self, x: Tensor, near: Tensor, far: Tensor, window: "Window", void: Tensor) -> Tensor:
-        """The next position of each row, x (B, 1, D): it enters the window, and sees that and the text.
+    def step(self, x: Tensor, near: Tensor, far: Tensor, window: "Window", slots: Tensor, void: Tensor) -> Tensor:
+        """The next position of each row, x (B, 1, D): it enters the window, and sees that.
 
-        near  its rope among the latents; far: its rope towards the text, at most the context away
-        void  (B, 1, 1, W) where the window is empty still
+        near   its rope among the latents; far: its rope towards the text, at most the context away
+        slots  (B,) where it enters; void (B, 1, 1, W) where the window is empty still
         """
         q, k, v = self.heads_of(self.qkv(x))                                              # (B, H, 1, D/H) each
-        window.push(rotate(k, near).to(v.dtype), v)
-        to_text = rotate(q, far).to(v.dtype) @ window.text_k.mT                           # (B, H, 1, 1)
-        to_latents = (rotate(q, near).to(v.dtype) @ window.k.mT).float().masked_fill(void, -math.inf)
-        weights = torch.cat([to_text.float(), to_latents], dim=-1).softmax(dim=-1).to(v.dtype)
-        x = weights[..., :1] * window.text_v + weights[..., 1:] @ window.v                # (B, H, 1, D/H)
-        return self.out(x.transpose(1, 2).flatten(-2))
+        window.put(rotate(k, near).to(v.dtype), v, slots)
+        weights = rotate(q, near).to(v.dtype) @ window.k.mT                               # (B, H, 1, W)
+        weights[..., :1] = rotate(q, far).to(v.dtype) @ window.k[:, :, :1].mT
+        weights = weights.float().masked_fill(void, -math.inf).softmax(dim=-1).to(v.dtype)
+        return self.out((weights @ window.v).transpose(1, 2).flatten(-2))
 
     def heads_of(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, 3D) -> queries times the scale, keys, values, (B, H, L, D/H) each; not rotated yet."""
@@ -106,21 +105,21 @@ class Attention(nn.Module):
 
 @dataclass
 class Window:
-    """Keys and values of one block: the text's (B, H, 1, D/H), and those of the last W latents, newest last."""
-    text_k: Tensor
-    text_v: Tensor
+    """Keys and values (B, H, W, D/H) that one block keeps: the text's in slot 0, then a ring of the last W - 1
+    latents'."""
     k: Tensor
     v: Tensor
 
     @classmethod
     def of(cls, k: Tensor, v: Tensor, size: int) -> "Window":
-        """From those of a whole pass over the text and at most `size` latents; void in front if there are fewer."""
-        void = size - (k.shape[2] - 1)
-        return cls(k[:, :, :1], v[:, :, :1], F.pad(k[:, :, 1:], (0, 0, void, 0)), F.pad(v[:, :, 1:], (0, 0, void, 0)))
+        """From those of a whole pass over the text and fewer than `size` latents; void behind if they are fewer."""
+        void = size - k.shape[2]
+        return cls(F.pad(k, (0, 0, 0, void)), F.pad(v, (0, 0, 0, void)))
 
-    def push(self, k: Tensor, v: Tensor) -> None:
-        """A new latent's (B, H, 1, D/H) come in, the oldest go."""
-        self.k, self.v = torch.cat([self.k[:, :, 1:], k], dim=2), torch.cat([self.v[:, :, 1:], v], dim=2)
+    def put(self, k: Tensor, v: Tensor, slots: Tensor) -> None:
+        """A new latent's (B, H, 1, D/H) come in at slots (B,), where the oldest were."""
+        rows = torch.arange(len(slots), device=slots.device)
+        self.k[rows, :, slots], self.v[rows, :, slots] = k[:, :, 0], v[:, :, 0]
 
 
 class SwiGLU(nn.Module):
@@ -151,6 +150,6 @@ class Block(nn.Module):
         x = x + self.attention(self.norm_attention(x), rope, padding, kept)
         return x + self.mlp(self.norm_mlp(x))
 
-    def step(self, x: Tensor, near: Tensor, far: Tensor, window: Window, void: Tensor) -> Tensor:
-        x = x + self.attention.step(self.norm_attention(x), near, far, window, void)
+    def step(self, x: Tensor, near: Tensor, far: Tensor, window: Window, slots: Tensor, void: Tensor) -> Tensor:
+        x = x + self.attention.step(self.norm_attention(x), near, far, window, slots, void)
         return x + self.mlp(self.norm_mlp(x))

@@ -27,6 +27,11 @@ class CausalConv1d(nn.Conv1d):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1):
         super().__init__(inputs, outputs, kernel, stride=stride, dilation=dilation)
         self.context = (kernel - 1) * dilation + 1 - stride
+        self.product: nn.Module | None = None                             # in place of the weights, for inference
+
+    def matrix(self) -> Tensor:
+        """The weights (outputs, kernel * inputs), tap after tap."""
+        return self.weight.mT.flatten(1)
 
     def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:
         """x (B, T, inputs) -> (B, T / stride, outputs). `cache` keeps the left context between calls of a stream."""
@@ -40,7 +45,8 @@ class CausalConv1d(nn.Conv1d):
             cache[self] = x[:, x.shape[1] - self.context:]
         reach = (outputs - 1) * stride + 1                                # from the first input of a tap to its last
         taps = [x[:, tap * dilation:tap * dilation + reach:stride] for tap in range(kernel)]
-        return F.linear(torch.cat(taps, dim=-1), self.weight.mT.flatten(1), self.bias)
+        taps = torch.cat(taps, dim=-1) if kernel > 1 else taps[0]
+        return self.product(taps) if self.product else F.linear(taps, self.matrix(), self.bias)
 
 
 class Upsample(nn.Module):
@@ -118,15 +124,18 @@ class CausalTAE(nn.Module):
                              "use the TAE that encoded them")
         return self.decoder(self.from_latent(latents), cache)
 
-    def new_cache(self, rows: int) -> dict[CausalConv1d, Tensor]:
+    def new_cache(self, rows: int, device: torch.device | str = "cpu") -> dict[CausalConv1d, Tensor]:
         """What `decode` goes on from at the start of `rows` streams: the left context (rows, T, W) of each layer."""
         layers = [layer for layer in self.decoder.modules() if isinstance(layer, CausalConv1d)]
-        return {layer: layer.weight.new_zeros(rows, layer.context, layer.in_channels) for layer in layers}
+        return {layer: torch.zeros(rows, layer.context, layer.in_channels, device=device) for layer in layers}
 
-    def forward(self, motion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """motion (B, T, 272) -> rebuilt (B, T, 272) from one sample of the latents, mean and logvar (B, L, C)."""
+    def forward(self, motion: Tensor, spread: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+        """motion (B, T, 272) -> rebuilt (B, T, 272) from one sample of the latents, mean and logvar (B, L, C).
+
+        spread  factor of the deviation of the sample
+        """
         mean, logvar = self.encode(motion)
-        return self.decode(sample_latents(mean, logvar)), mean, logvar
+        return self.decode(sample_latents(mean, logvar, spread * torch.randn_like(mean))), mean, logvar
 
 
 def sample_latents(mean: Tensor, logvar: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -4,12 +4,25 @@ R rows, C channels, S = 50 steps in training and in sampling; t runs from S - 1 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 STEPS = 50
+SOLVERS = ("ancestral", "ddim", "dpm++")
+
+
+class Move(NamedTuple):
+    """From x_t towards x_0: x = from_start * ahead + from_x * x + deviation * noise, with
+    ahead = x_0 + further * (x_0 - the x_0 of the move before)."""
+    t: int
+    from_start: float
+    from_x: float
+    deviation: float = 0.0
+    further: float = 0.0
 
 
 class Diffusion(nn.Module):
@@ -18,20 +31,15 @@ class Diffusion(nn.Module):
     def __init__(self, steps: int = STEPS):
         super().__init__()
         self.steps = steps
-        time = torch.arange(steps + 1, dtype=torch.float64) / steps
-        kept = torch.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
-        beta = (1 - kept[1:] / kept[:-1]).clamp(max=0.999)
-        alpha_bar = (1 - beta).cumprod(0)
-        before = torch.cat([alpha_bar.new_ones(1), alpha_bar[:-1]])
+        kept = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * math.pi / 2) ** 2
+        beta = (1 - kept[1:] / kept[:-1]).clip(max=0.999)
+        self.alpha_bar = alpha_bar = (1 - beta).cumprod()
         coefficients = dict(
-            signal=alpha_bar.sqrt(), noise=(1 - alpha_bar).sqrt(),
-            start_from_x=1 / alpha_bar.sqrt(), start_from_noise=(1 / alpha_bar - 1).sqrt(),
-            mean_from_start=beta * before.sqrt() / (1 - alpha_bar),
-            mean_from_x=(1 - before) * (1 - beta).sqrt() / (1 - alpha_bar),
-            deviation=(beta * (1 - before) / (1 - alpha_bar)).sqrt(),    # of the posterior; 0 at t = 0
+            signal=np.sqrt(alpha_bar), noise=np.sqrt(1 - alpha_bar),
+            start_from_x=1 / np.sqrt(alpha_bar), start_from_noise=np.sqrt(1 / alpha_bar - 1),
         )
         for name, values in coefficients.items():
-            self.register_buffer(name, values.float(), persistent=False)
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
 
     def add_noise(self, start: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise; start, noise (R, C), t (R,)."""
@@ -49,15 +57,49 @@ class Diffusion(nn.Module):
         """x_0 (R, C) from x_t and the noise in it; t (R,) or a number."""
         return self.start_from_x[t, ..., None] * x - self.start_from_noise[t, ..., None] * noise
 
-    def sample(self, denoise: Callable[[Tensor, int], Tensor], start_noise: Tensor, step_noise: Tensor,
-               temperature: float = 1.0) -> Tensor:
-        """Ancestral sampling: x (R, C) from start_noise (R, C) and step_noise (S, R, C), index 0 used at t = S - 1.
+    def moves(self, steps: int, solver: str) -> list[Move]:
+        """`steps` moves from t = S - 1 to x_0, evenly apart.
 
-        `denoise(x, t)` gives the noise in x; `temperature` multiplies the step noise.
+        ancestral  draws from the posterior of x_s given x_t and x_0 (DDPM, arXiv 2006.11239)
+        ddim       follows the deterministic flow (arXiv 2010.02502, eta = 0)
+        dpm++      the same to second order: x_0 is extrapolated from the last two (DPM-Solver++(2M), arXiv 2211.01095)
         """
-        x = start_noise
-        for t, noise in zip(reversed(range(self.steps)), step_noise, strict=True):
-            start = self.predict_start(x, t, denoise(x, t))
-            mean = self.mean_from_start[t] * start + self.mean_from_x[t] * x
-            x = mean + temperature * self.deviation[t] * noise
+        if not 1 <= steps <= self.steps or solver not in SOLVERS:
+            raise ValueError(f"{steps} steps of the solver {solver!r}: expected 1 to {self.steps} of one of "
+                             f"{', '.join(SOLVERS)}")
+        moves, wide_before = [], math.inf                                  # wide: of a move, in log(signal / noise)
+        times = [round(self.steps * (steps - number) / steps) - 1 for number in range(steps)]
+        for t, s in zip(times, [*times[1:], None]):
+            now, then = (1.0 if at is None else float(self.alpha_bar[at]) for at in (t, s))
+            if solver == "ancestral":
+                beta = 1 - now / then
+                moves.append(Move(t, beta * math.sqrt(then) / (1 - now), (1 - then) * math.sqrt(1 - beta) / (1 - now),
+                                  math.sqrt(beta * (1 - then) / (1 - now))))
+                continue
+            shrink = math.sqrt((1 - then) / (1 - now))
+            wide = math.inf if s is None else math.log(then / (1 - then) * (1 - now) / now) / 2
+            further = wide / (2 * wide_before) if solver == "dpm++" and s is not None else 0.0
+            moves.append(Move(t, math.sqrt(then) - shrink * math.sqrt(now), shrink, further=further))
+            wide_before = wide
+        return moves
+
+    def sample(self, denoise: Callable[[Tensor, int], Tensor], start_noise: Tensor, step_noise: Tensor,
+               temperature: float = 1.0, moves: Sequence[Move] | None = None) -> Tensor:
+        """x_0 (R, C) from start_noise (R, C) and step_noise (a row for each move, R, C), the first used at t = S - 1.
+
+        `denoise(x, t)` gives the noise in x. `temperature` multiplies the step noise; where the moves have none, the
+        start's.
+        """
+        moves = moves or self.moves(self.steps, "ancestral")
+        if len(step_noise) < len(moves):
+            raise ValueError(f"noise for {len(step_noise)} steps, expected {len(moves)}")
+        x, start = start_noise, None
+        if not any(move.deviation for move in moves):
+            x = temperature * x
+        for move, noise in zip(moves, step_noise):
+            before, start = start, self.predict_start(x, move.t, denoise(x, move.t))
+            ahead = start if not move.further else start + move.further * (start - before)
+            x = move.from_start * ahead + move.from_x * x
+            if move.deviation:
+                x = x + temperature * move.deviation * noise
         return x

@@ -5,7 +5,6 @@ B sentences, L latents, C latent channels, T frames.
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,10 +14,11 @@ from torch import Tensor, nn
 
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_ar, load_tae
+from models.precision import at_precision
 from models.streamer import LatentStreams, Row, StreamingTransformer, noise_of
 from models.text_encoder import TextEncoder
 from motion.representation_272 import DIM
-from options.models import Sampling
+from options.models import Drawing, Sampling
 from utils.distributed import pick_device
 
 
@@ -26,10 +26,11 @@ class MotionStreamer:
     """Generates 272-channel motion from sentences.
 
     mean, std  (272,) of the TAE's training set; generated motion is returned denormalised
+    precision  of the networks' products, as `models.precision` has them; tae and ar serve inference only from then on
     """
 
     def __init__(self, tae: CausalTAE, ar: StreamingTransformer, text_encoder: TextEncoder, mean: Tensor, std: Tensor,
-                 sampling: Sampling = Sampling(), device: str = "auto"):
+                 sampling: Sampling = Sampling(), device: str = "auto", precision: str = "float32"):
         if tae.config.latent_dim != ar.config.latent_dim or len(sampling.end_latent) != tae.config.latent_dim:
             raise ValueError(f"the TAE has {tae.config.latent_dim} latent channels, the AR model "
                              f"{ar.config.latent_dim}, the end latent {len(sampling.end_latent)}: "
@@ -38,17 +39,19 @@ class MotionStreamer:
             raise ValueError(f"the text encoder {text_encoder.name} gives {text_encoder.dim} channels, the AR model "
                              f"reads {ar.config.text_dim}: give the --text-encoder it was trained with")
         self.device = pick_device(device)
-        self.tae, self.ar, self.text_encoder = tae.to(self.device), ar.to(self.device), text_encoder
+        self.tae, self.ar = (at_precision(network.to(self.device), precision) for network in (tae, ar))
+        self.text_encoder = text_encoder
         self.mean, self.std = mean.to(self.device), std.to(self.device)
         self.sampling = sampling
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, device: str = "auto",
-                        text_encoder: TextEncoder | None = None) -> "MotionStreamer":
+                        text_encoder: TextEncoder | None = None, precision: str = "float32") -> "MotionStreamer":
         """Load a folder with the checkpoints `tae/` and `ar/`; `text_encoder` saves loading its own again."""
         tae, mean, std = load_tae(Path(folder) / "tae")
         ar, sampling, encoder = load_ar(Path(folder) / "ar")
-        return cls(tae, ar, text_encoder or TextEncoder(encoder, pick_device(device)), mean, std, sampling, device)
+        return cls(tae, ar, text_encoder or TextEncoder(encoder, pick_device(device)), mean, std, sampling, device,
+                   precision)
 
     @property
     def longest(self) -> int:
@@ -125,8 +128,7 @@ class MotionStreamer:
 
     def sampling_with(self, guidance: float | None, temperature: float | None) -> Sampling:
         """What is stored with the model, but for what is given."""
-        given = dict(guidance=guidance, temperature=temperature)
-        return replace(self.sampling, **{name: value for name, value in given.items() if value is not None})
+        return Drawing(guidance, temperature).over(self.sampling)
 
     @torch.no_grad()
     def decode(self, latents: Tensor, cache: dict | None = None) -> Tensor:
@@ -191,7 +193,7 @@ class MotionStreams:
         raises   ValueError for an empty prompt, and for a past of another shape than (T, 272) with T >= 4
         """
         check_prompt(text)
-        shown, decoder = None, self.model.tae.new_cache(rows=1)
+        shown, decoder = None, self.model.tae.new_cache(1, self.model.device)
         if past is not None:
             shown = self.model.encode(past)
             self.model.decode(shown[None], decoder)    # these frames were seen; the next ones need their context

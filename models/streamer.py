@@ -91,7 +91,7 @@ class StreamingTransformer(nn.Module):
         `step` goes on from."""
         kept = [{} for _ in self.blocks]
         condition = self.backbone(self.prefix(latents, text), kept=kept)[:, -1]
-        windows = [Window.of(block["k"], block["v"], self.config.context - 1) for block in kept]
+        windows = [Window.of(block["k"], block["v"], self.config.context) for block in kept]
         return condition, Memory(windows, torch.full((len(text),), latents.shape[1]))
 
     def step(self, latents: Tensor, text: Tensor, memory: "Memory") -> Tensor:
@@ -100,14 +100,16 @@ class StreamingTransformer(nn.Module):
         What a latent sees: the text and the last context - 1 latents, itself included, so the cost stays the same.
         The text is never further away than the context, as in training.
         """
-        last = self.config.context - 1
+        last, device = self.config.context - 1, latents.device
+        slots = 1 + memory.seen % last                                                      # the text has slot 0
         memory.seen += 1
-        near = rope_table(memory.seen, self.head_dim).to(latents.device)[:, :, None, None]  # (2, B, 1, 1, D/H/2)
-        far = self.rope[:, memory.seen.clamp(max=last).to(latents.device)][:, :, None, None]
-        void = (torch.arange(last) < last - memory.seen[:, None])[:, None, None].to(latents.device)
+        near = rope_table(memory.seen, self.head_dim).to(device)[:, :, None, None]          # (2, B, 1, 1, D/H/2)
+        far = self.rope[:, memory.seen.clamp(max=last).to(device)][:, :, None, None]
+        void = (torch.arange(1 + last) > memory.seen[:, None])[:, None, None].to(device)
+        slots = slots.to(device)
         x = self.embed(latents[:, None], text)                                              # (B, 1, D)
         for block, window in zip(self.blocks, memory.windows):
-            x = block.step(x, near, far, window, void)
+            x = block.step(x, near, far, window, slots, void)
         return self.out(self.norm(x))[:, 0]
 
 
@@ -123,7 +125,7 @@ class Memory:
     def map(self, change: Callable[..., Tensor], *others: "Memory") -> "Memory":
         """`change` applied to each tensor, with the same of the others."""
         seen, *rest = (change(*tensors) for tensors in zip(self.tensors(), *(other.tensors() for other in others)))
-        return Memory([Window(*rest[first:first + 4]) for first in range(0, len(rest), 4)], seen)
+        return Memory([Window(*rest[first:first + 2]) for first in range(0, len(rest), 2)], seen)
 
 
 @dataclass(eq=False)
@@ -207,7 +209,7 @@ class LatentStreams:
         condition = self.condition[self.batch_rows([self.rows.index(row) for row in rows])]
         text, empty = (condition[::2], condition[1::2]) if self.guided else (condition, None)
         return self.model.head.sample(text, empty, self.sampling.guidance, self.sampling.temperature, noise[0],
-                                      noise[1:])
+                                      noise[1:], self.sampling.steps, self.sampling.solver)
 
     def near_end(self, latents: Tensor) -> Tensor:
         """Which of the latents (R, C) say that the motion is over (R,)."""

@@ -1,6 +1,6 @@
 """What the networks are. Stored in every checkpoint; only training scripts take these as flags."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from options import opt
 
@@ -36,6 +36,9 @@ class Sampling:
 
     guidance: float = opt(4.0, "weight of the text against the empty text")
     temperature: float = opt(1.0, "factor of the diffusion's step noise")
+    steps: int = opt(50, "diffusion steps of a latent, 1 to 50")
+    solver: str = opt("ancestral", "how they go: ancestral draws as in training; ddim and dpm++ follow the flow, for "
+                      "fewer steps")
     latent_scale: float = opt(1.0, "latents of the TAE are those of the AR model times this")
     stop_threshold: float = opt(0.1, "distance to the end latent, in the TAE's units, below which a motion ends")
     past: int = opt(77, "latents of the motion so far that a new prompt goes on from, at most")
@@ -47,6 +50,26 @@ class Sampling:
     def __post_init__(self):
         if self.past < 0:
             raise ValueError(f"a past of {self.past} latents: expected 0 or more")
+        if not 1 <= self.steps <= 50:
+            raise ValueError(f"{self.steps} diffusion steps: expected 1 to 50")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a script draws motions; None: what is stored with the model."""
+
+    guidance: float | None = opt(None, "weight of the text; None: what is stored with the model")
+    temperature: float | None = opt(None, "factor of the noise; None: what is stored with the model")
+    steps: int | None = opt(None, "diffusion steps of a latent, 1 to 50; None: what is stored with the model")
+    solver: str | None = opt(None, "ancestral, as in training, or ddim or dpm++, for few steps; None: what is stored",
+                             choices=("ancestral", "ddim", "dpm++"))
+    precision: str = opt("float32", "of the networks' products; int8 on CPUs only",
+                         choices=("float32", "bfloat16", "int8"))
+
+    def over(self, stored: Sampling) -> Sampling:
+        """What is stored with a model, but for what is given here."""
+        given = {name: getattr(self, name) for name in ("guidance", "temperature", "steps", "solver")}
+        return replace(stored, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)

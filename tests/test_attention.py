@@ -68,11 +68,11 @@ def test_steps_equal_a_whole_pass(read):
     attention, x = tiny_attention(), torch.randn(2, 40, 16)
     kept = {}
     pieces = [attention(x[:, :read], rope_table(torch.arange(read), 8), kept=kept)]
-    window = Window.of(kept["k"], kept["v"], size=11)
+    window = Window.of(kept["k"], kept["v"], size=12)
     for position in range(read, 40):
         near, far = (rope_table(torch.tensor(at), 8) for at in (position, min(position, 11)))
-        void = torch.arange(11) < 11 - position
-        pieces.append(attention.step(x[:, position:position + 1], near, far, window, void))
+        slots, void = torch.full((2,), 1 + (position - 1) % 11), torch.arange(12) > position
+        pieces.append(attention.step(x[:, position:position + 1], near, far, window, slots, void))
     torch.testing.assert_close(torch.cat(pieces, dim=1), banded(attention, x, context=12))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import assert_relative, randomised
-from models.diffusion import STEPS, Diffusion
+from models.diffusion import SOLVERS, STEPS, Diffusion
 from models.head import DiffusionHead, TimeEmbedding
 from models.published import load_published_ar
 
@@ -28,15 +28,44 @@ def test_schedule_is_the_cosine():
     torch.testing.assert_close(diffusion.noise, (1 - expected).sqrt())
 
 
-def test_posterior_leads_from_step_to_step():
-    """If x_t has the distribution of step t, the posterior's draw has that of step t - 1."""
-    d = Diffusion()
-    signal_before = torch.cat([torch.ones(1), d.signal[:-1]])
-    noise_before = torch.cat([torch.zeros(1), d.noise[:-1]])
-    torch.testing.assert_close(d.mean_from_start + d.mean_from_x * d.signal, signal_before)
-    variance = (d.mean_from_x * d.noise) ** 2 + d.deviation ** 2
-    torch.testing.assert_close(variance, noise_before ** 2, rtol=1e-5, atol=1e-6)
-    assert d.deviation[0] == 0
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("steps", [1, 2, 7, 25, STEPS])
+def test_moves_lead_from_step_to_step(steps, solver):
+    """If x_t has the distribution of step t, x_s has that of step s; the last move arrives at x_0."""
+    d, moves = Diffusion(), Diffusion().moves(steps, solver)
+    assert len(moves) == steps and moves[0].t == STEPS - 1
+    assert all(move.t > after.t for move, after in zip(moves, moves[1:]))
+    for move, after in zip(moves, moves[1:]):
+        now, then = d.alpha_bar[move.t], d.alpha_bar[after.t]
+        assert move.from_start + move.from_x * math.sqrt(now) == pytest.approx(math.sqrt(then))
+        assert move.from_x ** 2 * (1 - now) + move.deviation ** 2 == pytest.approx(1 - then)
+        assert (move.deviation > 0) == (solver == "ancestral")
+    assert moves[-1][1:] == pytest.approx((1, 0, 0, 0))
+
+
+@pytest.mark.parametrize("steps, solver", [(0, "ddim"), (STEPS + 1, "ddim"), (5, "euler")])
+def test_moves_refuse_what_is_unknown(steps, solver):
+    with pytest.raises(ValueError, match=f"{steps} steps of the solver '{solver}'"):
+        Diffusion().moves(steps, solver)
+
+
+def test_solvers_follow_the_flow():
+    """Of data N(0, 0.5^2) the noise and the flow are known. More steps come nearer, and dpm++ much faster."""
+    diffusion, start, deviation = Diffusion(), torch.randn(1000, 1, dtype=torch.float64), 0.5
+    diffusion.double()
+
+    def denoise(x, t):
+        now = diffusion.alpha_bar[t]
+        return math.sqrt(1 - now) / (now * deviation ** 2 + 1 - now) * x
+
+    now = diffusion.alpha_bar[-1]
+    exact = start * deviation / math.sqrt(now * deviation ** 2 + 1 - now)
+    error = {(solver, steps): (diffusion.sample(denoise, start, torch.zeros(STEPS, 1, 1),
+                                                moves=diffusion.moves(steps, solver)) - exact).std() / deviation
+             for solver in ("ddim", "dpm++") for steps in (5, 10, 25, 50)}
+    for solver, order in (("ddim", 1), ("dpm++", 1.4)):
+        assert error[solver, 10] < error[solver, 5] and error[solver, 50] < error[solver, 10] / 5 ** order * 1.5
+    assert error["dpm++", 10] < error["ddim", 10] / 2 and error["dpm++", 50] < 0.005
 
 
 def test_predict_start_undoes_add_noise():

@@ -27,7 +27,7 @@ from models.checkpoints import ar_checkpoint, tae_checkpoint
 from models.streamer import StreamingTransformer
 from models.text_encoder import MINILM, packaged_minilm
 from motion.representation_272 import pose_to_motion272, statistics
-from options.models import AR, TAE, EvaluatorModel, Sampling
+from options.models import AR, TAE, Drawing, EvaluatorModel, Sampling
 from test_pipeline import assert_same, streamer
 from test_representation_272 import walk
 from test_stream_pairs import write_pairs
@@ -192,7 +192,8 @@ def test_what_was_computed_is_kept_until_something_changes(with_val, tmp_path, m
     for name in ("evaluator", "tae", "ar"):                 # a folder with the same weights, but another config
         shutil.copytree(with_val.evaluator.parent / name, tmp_path / name)
         (tmp_path / name / "config.json").open("a").write(" ")
-    for change in (dict(temperature=0.5), dict(guidance=1.5), dict(seed=1), dict(evaluator=tmp_path / "evaluator"),
+    for change in (*(dict(drawing=Drawing(**given)) for given in (
+            dict(temperature=0.5), dict(guidance=1.5), dict(steps=5), dict(precision="bfloat16"))), dict(seed=1), dict(evaluator=tmp_path / "evaluator"),
                    dict(resume_pth=tmp_path / "tae"), dict(resume_trans=tmp_path / "ar"), dict(limit=limit)):
         with pytest.raises(Computed):
             rows(replace(config, **change))

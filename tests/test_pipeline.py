@@ -34,9 +34,12 @@ class Words:
         return torch.stack([torch.randn(self.dim, generator=generator) for generator in generators])
 
 
+def tiny_tae() -> CausalTAE:
+    return randomised(CausalTAE(TAE(latent_dim=4, width=8)))
+
+
 def streamer(sampling: Sampling = NEVER, mean: Tensor = MEAN, std: Tensor = STD) -> MotionStreamer:
-    tae = randomised(CausalTAE(TAE(latent_dim=4, width=8)))
-    return MotionStreamer(tae, tiny_ar(), Words(), mean, std, sampling, device="cpu")
+    return MotionStreamer(tiny_tae(), tiny_ar(), Words(), mean, std, sampling, device="cpu")
 
 
 def all_latents(texts: list[str], seeds: list[int]) -> Tensor:
@@ -135,8 +138,8 @@ def test_a_length_out_of_range_refuses(length):
 
 
 def test_saved_and_loaded_equals(tmp_path):
-    save_checkpoint(tmp_path / "tae", *tae_checkpoint(streamer().tae, MEAN, STD))
-    save_checkpoint(tmp_path / "ar", *ar_checkpoint(streamer().ar, NEVER, "words"))
+    save_checkpoint(tmp_path / "tae", *tae_checkpoint(tiny_tae(), MEAN, STD))
+    save_checkpoint(tmp_path / "ar", *ar_checkpoint(tiny_ar(), NEVER, "words"))
     model = MotionStreamer.from_pretrained(tmp_path, device="cpu", text_encoder=Words())
     assert model.sampling == NEVER
     assert np.array_equal(model.generate("walk", 3, length=20), streamer().generate("walk", 3, length=20))

@@ -1,0 +1,77 @@
+"""Networks packed for inference, against the same networks as they were."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from conftest import assert_relative, randomised
+from models.causal_tae import CausalConv1d, CausalTAE
+from models.precision import PRECISIONS, OneDNN, at_precision, packed
+from models.streamer import LatentStreams, Row, StreamingTransformer, noise_of
+from options.models import AR, TAE, Sampling
+
+CLOSE = {"float32": 1e-4, "bfloat16": 0.02, "int8": 0.1}     # of the largest value
+each_precision = pytest.mark.parametrize("precision", PRECISIONS)
+
+
+@each_precision
+@pytest.mark.parametrize("many_rows", [False, True])
+@pytest.mark.parametrize("rows", [(2,), (50, 2), (1, 3, 4), (0,)])
+def test_a_packed_product_is_that_product(precision, many_rows, rows):
+    layer, x = nn.Linear(64, 96), torch.randn(*rows, 64)
+    found = packed(layer.weight, layer.bias, precision, many_rows)(x)
+    expected = layer(x)
+    assert found.dtype == torch.float32 and found.shape == expected.shape
+    if expected.numel():
+        assert_relative(found, expected, CLOSE[precision])
+
+
+@each_precision
+def test_fewer_bits_lose_something(precision):
+    """Else the precision asked for is not what runs."""
+    layer, x = nn.Linear(64, 96, bias=False), torch.randn(5, 64)
+    with torch.no_grad():
+        error = (packed(layer.weight, None, precision)(x) - layer(x)).abs().max() / layer(x).abs().max()
+    assert {"float32": 0, "bfloat16": 1e-5, "int8": 1e-3}[precision] <= error <= CLOSE[precision]
+
+
+@each_precision
+def test_streams_and_decodes_as_before(precision):
+    torch.manual_seed(0)
+    ar = randomised(StreamingTransformer(AR(latent_dim=4, text_dim=6, width=64, layers=2, heads=2, context=12,
+                                            head_width=64, head_depth=2)), 0.1)
+    tae, text, empty = randomised(CausalTAE(TAE(latent_dim=4, width=64)), 0.05), torch.randn(6), torch.randn(6)
+
+    def latents(model: StreamingTransformer) -> torch.Tensor:
+        streams = LatentStreams(model, Sampling(guidance=1.5, stop_threshold=0.0, end_latent=(0.0,) * 4), empty)
+        streams.start(Row(text, torch.empty(0, 4), noise_of(0, 4)))
+        return torch.stack([streams.step()[0] for _ in range(3)])
+
+    with torch.no_grad():
+        drawn, frames = latents(ar), tae.decode(torch.ones(1, 5, 4))
+        small, decoder = at_precision(copy.deepcopy(ar), precision), at_precision(tae, precision)
+        assert_relative(latents(small), drawn, 5 * CLOSE[precision])
+        assert_relative(decoder.decode(torch.ones(1, 5, 4)), frames, 2 * CLOSE[precision])
+    assert not any(parameter.requires_grad for parameter in small.parameters())
+    left = [layer for model in (small, decoder) for layer in model.modules()
+            if isinstance(layer, nn.Linear) or isinstance(layer, CausalConv1d) and layer.product is None]
+    assert not left
+
+
+def test_latents_keep_float32():
+    """A layer from or to the latents, and any other as narrow, loses nothing."""
+    layer, x = nn.Linear(16, 96), torch.randn(5, 16)
+    assert_relative(packed(layer.weight, layer.bias, "int8")(x), layer(x), 1e-6)
+
+
+def test_unknown_precision_and_device():
+    with pytest.raises(ValueError, match="precision 'int4': expected one of float32, bfloat16, int8"):
+        at_precision(nn.Linear(2, 2), "int4")
+    with pytest.raises(ValueError, match="int8 is for CPUs, and the model is on meta: give --device cpu or --precision"):
+        at_precision(nn.Linear(2, 2, device="meta"), "int8")
+
+
+def test_float32_is_packed_where_there_is_onednn():
+    assert isinstance(packed(torch.randn(64, 64), None, "float32"), OneDNN) == torch.backends.mkldnn.is_available()
