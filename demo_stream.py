@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset.clips import read_motion, report
-from demo_t2m import Chosen, Files, check_files, file_names, load_model, read_sentences, write
+from demo_t2m import Chosen, Files, check_files, embed_ahead, file_names, load_model, read_sentences, write
 from models.causal_tae import FRAMES_PER_LATENT
 from models.pipeline import MotionStream, MotionStreamer
 from motion.formats import read_capture
@@ -58,6 +58,8 @@ def main():
     past = read_past(config.past, config.past_skeleton) if config.past else None
     check_files(config.files)
     model = load_model(config.chosen)
+    if not config.interactive:
+        embed_ahead(model, prompts)
     start = dict(seed=config.seed, past=past)
     motion, title = collect(in_real_time(told(model, prompts, start)) if config.interactive
                             else in_turn(model, prompts, seconds, start))

@@ -45,6 +45,8 @@ class Chosen:
     resume_pth: Path = opt(SHIPPED / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
     resume_trans: Path = opt(SHIPPED / "ar", "AR model: a checkpoint folder, or the authors' file")
     text_encoder: str | None = opt(None, "sentence-transformers name or folder; None: the AR model's own")
+    text_encoder_device: str | None = opt(None, "where sentences are encoded; None: where motion is generated",
+                                          choices=DEVICES)
     dataname: str = opt("t2m_272", "data set whose statistics the authors' TAE needs", choices=DATASETS)
     data_root: str | None = opt(None, "its folder; None: the published name, here")
     device: str = opt("auto", "where to generate", choices=DEVICES)
@@ -85,6 +87,7 @@ def main():
     check_length(config.length)
     check_files(config.files)
     model = load_model(config.chosen)
+    embed_ahead(model, sentences)
     next(model.stream(sentences[0], config.seed))
     print(f"the first frame after {time.perf_counter() - START:.1f} s")
 
@@ -136,9 +139,15 @@ def load_model(config: Chosen) -> MotionStreamer:
     if mean is None:
         mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
     ar, sampling, encoder = load_ar(config.resume_trans)
-    text_encoder = TextEncoder(config.text_encoder or encoder, pick_device(config.device))
+    text_encoder = TextEncoder(config.text_encoder or encoder, pick_device(config.text_encoder_device or config.device))
     return MotionStreamer(tae, ar, text_encoder, mean, std, config.drawing.over(sampling), config.device,
                           config.drawing.precision)
+
+
+def embed_ahead(model: MotionStreamer, sentences: Sequence[str]) -> None:
+    """Embed all that will be asked for, then free the text encoder's memory: the published one needs 10 GB."""
+    model.embed(["", *sentences])
+    model.text_encoder.release()
 
 
 def file_names(texts: list[str]) -> list[str]:

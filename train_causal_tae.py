@@ -15,7 +15,8 @@ from dataset.streams import load_pairs
 from dataset.windows import MotionWindows
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, gaussian_kl, sigma_nll
 from models.checkpoints import load_tae, tae_checkpoint
-from motion.representation_272 import POSITIONS, ROOT, ROTATIONS, motion272_to_positions
+from motion.representation_272 import POSITIONS, ROOT, ROTATIONS, motion272_to_pose, motion272_to_positions
+from motion.skeleton import forward_kinematics
 from options import opt, parse, to_json
 from options.models import TAE
 from options.training import Training
@@ -95,18 +96,18 @@ class TAEObjective(nn.Module):
 @torch.no_grad()
 def reconstruction(tae: CausalTAE, clips: list[Clip], mean: np.ndarray, std: np.ndarray) -> dict[str, float]:
     """Whole clips rebuilt from the means of their latents, averaged over frames: MPJPE in mm; the mean jerk of the
-    rebuilt joints and that of the captured, mm per frame^3."""
+    rebuilt joints, of those that the rebuilt rotations give, and of the captured, mm per frame^3."""
     device = next(tae.parameters()).device
-    found, frames = np.zeros(3), 0
+    found, frames = np.zeros(4), 0
     for clip in clips:
         motion = clip.motion[:len(clip.motion) // FRAMES_PER_LATENT * FRAMES_PER_LATENT]
         normalised = torch.from_numpy((motion - mean) / std).float().to(device)[None]
         rebuilt = tae.decode(tae.encode(normalised)[0])[0].cpu().numpy() * std + mean
         joints, captured = motion272_to_positions(rebuilt), motion272_to_positions(motion)
-        found += len(motion) * np.array([mpjpe(captured, joints), 1000 * jerk(joints).mean(),
-                                         1000 * jerk(captured).mean()])
+        found += len(motion) * np.array([mpjpe(captured, joints), *(
+            1000 * jerk(one).mean() for one in (joints, forward_kinematics(*motion272_to_pose(rebuilt)), captured))])
         frames += len(motion)
-    return dict(zip(("mpjpe_mm", "jerk_mm", "captured_jerk_mm"), (found / frames).tolist()))
+    return dict(zip(("mpjpe_mm", "jerk_mm", "rotations_jerk_mm", "captured_jerk_mm"), (found / frames).tolist()))
 
 
 def main():

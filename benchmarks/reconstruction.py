@@ -50,8 +50,9 @@ def main() -> None:
     show("every frame", clips, *np.average(found, axis=0, weights=frames))
 
 
-def show(name: str, clips: list[Clip], error: float, jerk: float, captured: float) -> None:
-    print(f"{name:24}{len(clips):6} clips{error:8.1f} mm{jerk / captured:8.2f} times the jerk")
+def show(name: str, clips: list[Clip], error: float, jerk: float, turned: float, captured: float) -> None:
+    print(f"{name:24}{len(clips):6} clips{error:8.1f} mm{jerk / captured:8.2f} times the jerk, "
+          f"{turned / captured:.2f} by the rotations")
 
 
 if __name__ == "__main__":

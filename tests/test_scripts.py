@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import get_latent
 import train_causal_tae
 import train_t2m
-from conftest import parameters
+from conftest import parameters, randomised
 from dataset.captions import format_caption
 from dataset.clips import Clip
 from dataset.latents import LatentClips
@@ -315,6 +315,7 @@ def test_reconstruction_error_is_averaged_over_frames(data, shift, millimetres):
     clips = [Clip(name, np.load(data / "motion_data" / f"{name}.npy"), []) for name in "ce"]
     found = train_causal_tae.reconstruction(tae, clips, mean, std)
     assert found["mpjpe_mm"] == pytest.approx(millimetres, abs=1e-3)
+    assert found["rotations_jerk_mm"] == pytest.approx(found["captured_jerk_mm"], rel=0.5)
     more = found["jerk_mm"] - found["captured_jerk_mm"]    # at most the step's third differences: 22, 44 and 22 mm
     assert 0.2 * (shift > 0) <= more + 1e-3 <= 1000 * shift * (1 + 2 + 1) * 2 / 176 + 2e-3
 
@@ -327,6 +328,22 @@ def test_tae_objective_adds_up():
     assert losses["root"] < losses["recon"] / 20    # 8 of 272 channels
 
 
+def test_latent_spread_is_that_of_the_samples():
+    """0: the decoder sees the means; more: what it makes of them differs more from sample to sample."""
+    tae, motion = randomised(CausalTAE(train_causal_tae.PRESETS["tiny"].model), 0.05), torch.randn(2, 16, 272)
+    spread = {}
+    for value in (0.0, 1.0, 2.0):
+        objective, seen = train_causal_tae.TAEObjective(tae, torch.zeros(272), torch.ones(272), 7.0,
+                                                        latent_spread=value), []
+        handle = tae.from_latent.register_forward_pre_hook(lambda _, latents: seen.append(latents[0]))
+        torch.manual_seed(0)
+        objective(motion, step=1)
+        handle.remove()
+        spread[value] = seen[0] - tae.encode(motion)[0]
+    assert not spread[0.0].any() and spread[1.0].any()
+    torch.testing.assert_close(spread[2.0], 2 * spread[1.0])
+
+
 def test_positions_are_weighed_in_metres():
     """A centimetre counts alike in every channel, however much the channel varies."""
     tae, std = CausalTAE(train_causal_tae.PRESETS["tiny"].model), torch.linspace(0.1, 2, 272)
@@ -335,7 +352,7 @@ def test_positions_are_weighed_in_metres():
     for channel in (8, 73):
         rebuilt = motion.clone()
         rebuilt[..., channel] += 0.01 / std[channel]
-        tae.forward = lambda _: (rebuilt, torch.zeros(2, 16, 16), torch.zeros(2, 16, 16))
+        tae.forward = lambda *_: (rebuilt, torch.zeros(2, 16, 16), torch.zeros(2, 16, 16))
         losses = objective(motion, step=1)
         found.append(losses["position"])
         torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 7 * losses["root"]
@@ -352,7 +369,7 @@ def test_jerk_is_weighed_in_metres_and_what_bends_slowly_is_free():
     found = []
     for off in (1e-4 * time ** 2, 0.1 * (-1) ** time):
         rebuilt = motion + off[:, None] / std
-        tae.forward = lambda _: (rebuilt, torch.zeros(2, 16, 16), torch.zeros(2, 16, 16))
+        tae.forward = lambda *_: (rebuilt, torch.zeros(2, 16, 16), torch.zeros(2, 16, 16))
         losses = objective(motion, step=1)
         found.append(losses["jerk"])
         torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 2 * losses["jerk"])
