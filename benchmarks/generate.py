@@ -1,0 +1,267 @@
+"""How fast latents are drawn, by precision, steps, place in the stream and number of streams, against the plain loop.
+
+    python -m benchmarks.generate --size small --json small.json
+    python -m benchmarks.generate --size full --json full.json
+    python -m benchmarks.generate --size small --streams 1 8 32 --steps 50 --positions 40      several in one batch
+
+small is the model that ships; full has the published sizes and random weights; tiny is for the tests. All on the CPU,
+without text encoding. Each precision has a process of its own. There each plain latent (benchmarks/plain.py), at
+position 30, is followed by a share of all the fast ones, so that both have the same of a noisy machine; what counts are
+medians. A row of the table and of the JSON file:
+
+streams, position    streams in one batch, and latents that each has before the timed ones; several streams are timed at
+                     the last of the positions only
+seconds_per_latent   the AR model's work, transformer and head; of several streams their share of a batch's
+decode_seconds       the TAE's work for that latent, likewise
+frames_per_second    with decoding, of all streams together
+first_frame_seconds  from a known embedding to four denormalised frames, of every stream
+peak_memory_mb       the most that the process has held from its start to the first frames of so many streams, loading
+                     the float32 weights included, the plain loop's model not
+times_plain          by how much a latent takes the plain loop longer. At full size a plain latent counts as 4.5 s at
+                     most: the published code needs 3.3 to 4.5 s on two cores of another machine
+plain_seconds        as measured here, in turn with this row
+largest_difference   from the plain loop's latents for the same noise, at position 30; for 50 ancestral steps only
+"""
+
+import platform
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+from zlib import crc32
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.plain import plain_latent
+from benchmarks.streaming import memory_mb
+from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
+from models.checkpoints import load_ar, load_tae
+from models.diffusion import SOLVERS, STEPS
+from models.pipeline import MotionStreamer
+from models.precision import PRECISIONS
+from models.streamer import LatentStreams, StreamingTransformer
+from motion.representation_272 import DIM
+from options import opt, parse
+from options.models import AR, TAE, Sampling
+from utils.checkpoint import write_json
+from utils.errors import run
+
+PLAIN_POSITION = 30
+PUBLISHED_SECONDS = 4.5        # of the published code's latent, at most
+ROUNDS = 3                     # of a plain latent and a share of the fast ones
+TEXT = "a person walks"
+SIZES = {                      # random networks: predicting the velocity costs the same, and their noise would explode
+    "full": (TAE(), AR(prediction="velocity")),
+    "tiny": (TAE(width=64), AR(text_dim=8, width=64, layers=2, heads=2, head_width=64, head_depth=2,
+                               prediction="velocity")),
+}
+COLUMNS = {                    # of the printed table: heading and format
+    "precision": ("precision", ""), "steps": ("steps", ""), "solver": ("solver", ""), "streams": ("streams", ""),
+    "position": ("position", ""), "seconds_per_latent": ("s/latent", ".4f"), "decode_seconds": ("s/decode", ".4f"),
+    "frames_per_second": ("frames/s", ".1f"), "first_frame_seconds": ("s to first", ".4f"),
+    "peak_memory_mb": ("peak MB", ".0f"), "times_plain": ("times plain", ".1f"), "plain_seconds": ("s/plain", ".4f"),
+    "largest_difference": ("difference", ".1e"),
+}
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Time latents and frames against the plain loop."""
+
+    size: str = opt("small", "which model", choices=("small", *SIZES))
+    weights: Path = opt(Path("weights/mocap_stream"), "small: folder with the checkpoints tae/ and ar/")
+    precision: tuple[str, ...] = opt(PRECISIONS, "precisions of the fast path", choices=PRECISIONS)
+    steps: tuple[int, ...] = opt((50, 25, 10, 5, 3), "diffusion steps of a latent")
+    solver: str | None = opt(None, "how they go; None: ancestral if they are 50, else dpm++", choices=SOLVERS)
+    positions: tuple[int, ...] = opt((1, 40, 78, 1000), "latents that a stream has before the timed ones")
+    streams: tuple[int, ...] = opt((1,), "streams in one batch")
+    latents: int = opt(9, "latents (batches of them) whose median counts, rounded up to whole rounds of the plain loop")
+    threads: int | None = opt(None, "of the CPU; None: torch's own number")
+    json: Path | None = opt(None, "file for all rows")
+
+
+class RandomTexts:
+    """In the place of a text encoder: each sentence has an embedding of its own, of norm 1, at no cost."""
+    name = "random"
+
+    def __init__(self, dim: int):
+        self.dim = dim
+
+    def __call__(self, sentences: Sequence[str]) -> Tensor:
+        seeds = [crc32(sentence.encode()) for sentence in sentences]
+        drawn = [torch.randn(self.dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return F.normalize(torch.stack(drawn), dim=-1)
+
+
+def main() -> None:
+    config = parse({"generate": Generate()})
+    if min(config.latents, *config.streams) < 1 or min(config.positions) < 0:
+        raise ValueError(f"{config.latents} latents of {min(config.streams)} streams at position "
+                         f"{min(config.positions)}: expected 1 or more latents and streams, positions of 0 or more")
+    rows = []
+    for precision in config.precision:
+        with ProcessPoolExecutor(1, get_context("spawn")) as own:         # a process never forgets its peak of memory
+            found = own.submit(measure, config, precision).result()
+        rows += found
+        print(f"\n{config.size}, {found[0]['processor']}, threads: {found[0]['threads']}\n{table(found, COLUMNS)}",
+              flush=True)
+        if config.json:
+            write_json(config.json, rows)
+
+
+def measure(config: Generate, precision: str) -> list[dict]:
+    """The rows of one precision."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    (tae, mean, std), (ar, sampling) = tae_of(config.size, config.weights), ar_of(config.size, config.weights)
+    model = MotionStreamer(tae, ar, RandomTexts(ar.config.text_dim), mean, std, sampling, "cpu", precision)
+    samplings = [replace(sampling, steps=steps, solver=config.solver or ("ancestral" if steps == STEPS else "dpm++"))
+                 for steps in config.steps]
+    memory = {}
+    for count in sorted(config.streams):
+        for sampling in samplings:
+            model.sampling = sampling
+            first_frames(model, count)
+        memory[count] = memory_mb()
+    plain = ar_of(config.size, config.weights)[0]                         # only now: it is no part of that memory
+    cases = [Case(model, config.positions, count, sampling) for count in config.streams for sampling in samplings]
+    slow = [plain_and_fast(model, plain, cases, -(-config.latents // ROUNDS), seed) for seed in range(ROUNDS)]
+    about = dict(size=config.size, precision=precision, plain_seconds=median(slow),
+                 threads=torch.get_num_threads(), processor=processor())
+    rows = [about | row | dict(peak_memory_mb=memory[row["streams"]]) for case in cases for row in case.rows()]
+    for row in rows:
+        row["times_plain"] = counted(config.size, row["plain_seconds"]) / row["seconds_per_latent"]
+    return rows
+
+
+class Case:
+    """`count` streams that draw by `sampling`, and how long they took at each position."""
+
+    def __init__(self, model: MotionStreamer, positions: Sequence[int], count: int, sampling: Sampling):
+        self.model, self.count, self.sampling = model, count, sampling
+        self.positions = positions if count == 1 else positions[-1:]
+        self.streams, self.decoder = LatentStreams(model.ar, sampling, model.empty), model.tae.new_cache(rows=count)
+        for seed in range(count):
+            self.streams.start(model.new_row(model.embed([TEXT])[0], seed, hold=True, past=past_of(model)))
+        self.step, self.decode, self.first, self.differences = defaultdict(list), [], [], []
+
+    def time(self, latents: int) -> None:
+        """The first frames once, then as many latents at each position."""
+        self.model.sampling = self.sampling
+        self.first.append(timed(first_frames, self.model, self.count)[0])
+        for position in latents * list(self.positions):
+            self.streams.memory.seen.fill_(position)
+            seconds, (drawn, _) = timed(self.streams.step)
+            self.step[position].append(seconds / self.count)
+            self.decode.append(timed(self.model.decode, drawn[:, None], self.decoder)[0] / self.count)
+
+    def compare(self, noise: Tensor, expected: Tensor) -> None:
+        """With the plain loop's latent for that noise, where it can be the same."""
+        if (self.sampling.steps, self.sampling.solver) == (STEPS, "ancestral"):
+            found = fast_latents(self.model, self.sampling, noise, self.count)
+            self.differences.append(float((found - expected).abs().max()))
+
+    def rows(self) -> list[dict]:
+        decode = median(self.decode)
+        return [dict(steps=self.sampling.steps, solver=self.sampling.solver, streams=self.count, position=position,
+                     seconds_per_latent=median(self.step[position]), decode_seconds=decode,
+                     frames_per_second=FRAMES_PER_LATENT / (median(self.step[position]) + decode),
+                     first_frame_seconds=median(self.first),
+                     largest_difference=max(self.differences, default=None)) for position in self.positions]
+
+
+def plain_and_fast(model: MotionStreamer, plain: StreamingTransformer, cases: Sequence[Case], latents: int,
+                   seed: int) -> float:
+    """One round: seconds of a plain latent, then `latents` of each case at each position."""
+    sampling = cases[0].sampling
+    noise = torch.randn(STEPS + 1, plain.config.latent_dim, generator=torch.Generator().manual_seed(seed))
+    seconds, expected = timed(plain_latent, plain, past_of(model)[:PLAIN_POSITION], model.embed([TEXT])[0], model.empty,
+                              sampling.guidance, sampling.temperature, noise)
+    for case in cases:
+        case.time(latents)
+        case.compare(noise, expected)
+    return seconds
+
+
+def past_of(model: MotionStreamer) -> Tensor:
+    """As many latents (L, C) as a stream remembers, always the same."""
+    last = model.ar.config.context - 1
+    return torch.randn(last, model.ar.config.latent_dim, generator=torch.Generator().manual_seed(0))
+
+
+def fast_latents(model: MotionStreamer, sampling: Sampling, noise: Tensor, count: int) -> Tensor:
+    """What `count` equal streams draw at the plain loop's position, all with the noise (51, C): (count, C)."""
+    streams = LatentStreams(model.ar, sampling, model.empty)
+    for _ in range(count):
+        row = model.new_row(model.embed([TEXT])[0], seed=0, hold=True, past=past_of(model)[:PLAIN_POSITION])
+        row.draw = lambda: noise
+        streams.start(row)
+    return streams.step()[0]
+
+
+def first_frames(model: MotionStreamer, count: int) -> None:
+    """Start `count` streams and pull four frames of each."""
+    streams = model.streams()
+    for seed in range(count):
+        streams.start(TEXT, seed, hold=True)
+    next(streams)
+
+
+def tae_of(size: str, weights: Path) -> tuple[CausalTAE, Tensor, Tensor]:
+    """The TAE of a size, always the same, and the mean and std (272,) of its motions."""
+    if size == "small":
+        return load_tae(weights / "tae")
+    torch.manual_seed(0)
+    return CausalTAE(SIZES[size][0]), torch.zeros(DIM), torch.ones(DIM)
+
+
+def ar_of(size: str, weights: Path) -> tuple[StreamingTransformer, Sampling]:
+    """The AR model of a size, always the same, and how to sample: motions never end, streams read all their past."""
+    if size == "small":
+        ar, sampling, _ = load_ar(weights / "ar")
+    else:
+        torch.manual_seed(0)
+        ar, sampling = StreamingTransformer(SIZES[size][1]), Sampling()
+        for layer in (*(block.modulation for block in ar.head.blocks), ar.head.final_modulation, ar.head.output):
+            nn.init.normal_(layer.weight, std=0.02)                       # as built they are zero
+    return ar.eval(), replace(sampling, stop_threshold=0.0, past=ar.config.context - 1)
+
+
+def counted(size: str, seconds: float) -> float:
+    """What a plain latent of so many seconds counts as."""
+    return min(seconds, PUBLISHED_SECONDS) if size == "full" else seconds
+
+
+def timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+    """Seconds, and what came out."""
+    start = time.perf_counter()
+    result = work(*arguments)
+    return time.perf_counter() - start, result
+
+
+def processor() -> str:
+    """Its name, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8")) if info.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def table(rows: Sequence[dict], columns: dict[str, tuple[str, str]]) -> str:
+    """A line of headings, then one for each row; `columns`: key -> heading and format. A dash is None."""
+    lines = [[heading for heading, _ in columns.values()]]
+    lines += [["-" if row[key] is None else format(row[key], form) for key, (_, form) in columns.items()]
+              for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines)
+
+
+if __name__ == "__main__":
+    run(main)
