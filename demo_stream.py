@@ -58,7 +58,9 @@ def main():
     past = read_past(config.past, config.past_skeleton) if config.past else None
     check_files(config.files)
     model = load_model(config.chosen)
-    if not config.interactive:
+    if config.interactive:                        # a prompt that is not kept would else stop the frames for seconds
+        threading.Thread(target=model.text_encoder.load, daemon=True).start()
+    else:
         embed_ahead(model, prompts)
     start = dict(seed=config.seed, past=past)
     motion, title = collect(in_real_time(told(model, prompts, start)) if config.interactive

@@ -19,7 +19,7 @@ from dataset.latents import NO_TEXT
 from dataset.streams import load_pairs
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, sample_latents
 from models.checkpoints import fingerprint, load_tae
-from models.text_encoder import DEFAULT_TEXT_ENCODER, TextEncoder
+from models.text_encoder import DEFAULT_TEXT_ENCODER, TextEncoder, weights_of
 from motion.representation_272 import DIM
 from options import opt, parse
 from options.training import DATASETS, DEVICES
@@ -117,7 +117,7 @@ def main():
     made_of = dict(latents=digest(fingerprint(tae), mean.numpy(), std.numpy(), config.seed,
                                   *(part for split, found in clips.items() for clip in found
                                     for part in (split, clip.id, clip.motion))),
-                   embeddings=digest(config.text_encoder, *weights_in(config.text_encoder), *number))
+                   embeddings=digest(weights_of(config.text_encoder), *number))
     kept = earlier(folder, made_of, [clip.id for clip in every])
     # Loaded before the long work, lest its name is wrong.
     text_encoder = None if "embeddings" in kept else TextEncoder(config.text_encoder, device)
@@ -161,12 +161,6 @@ def digest(*parts: object) -> str:
     for part in parts:
         found.update(part.tobytes() if isinstance(part, np.ndarray) else f"{part}\n".encode())
     return found.hexdigest()
-
-
-def weights_in(name: str) -> list[str]:
-    """Names, sizes and times of a text encoder's files, if it is a folder: their content may change."""
-    files = sorted(path for path in Path(name).rglob("*") if path.is_file()) if Path(name).is_dir() else []
-    return [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
 
 
 def earlier(folder: Path, made_of: dict[str, str], ids: list[str]) -> dict[str, tuple[float, float] | bool]:

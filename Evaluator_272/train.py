@@ -115,7 +115,7 @@ def main():
         mean, std = load_statistics(*data)
         train = MotionTexts(load_clips(*data, "train"), mean, std, SHORTEST, LONGEST, True, load_groups(*data))
         val = MotionTexts(load_clips(*data, "val"), mean, std, SHORTEST, LONGEST, crop=True)
-        objective = EvaluatorObjective(evaluator, TextEncoder(config.sentence_encoder, device),
+        objective = EvaluatorObjective(evaluator, TextEncoder(config.sentence_encoder, device, on_disk=False),
                                        torch.from_numpy(mean), torch.from_numpy(std), config)
 
         def evaluate(step: int) -> dict[str, float]:
