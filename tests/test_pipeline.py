@@ -13,7 +13,7 @@ from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, tae_checkpoint
 from models.pipeline import MotionStreamer
 from models.streamer import StreamingTransformer
-from options.models import TAE, Sampling
+from options.models import TAE, Drawing, Sampling
 from test_streamer import TINY, tiny_ar
 from utils.checkpoint import save_checkpoint
 
@@ -155,3 +155,18 @@ def test_models_that_do_not_belong_together_refuse():
     wide = StreamingTransformer(replace(TINY, latent_dim=5))
     with pytest.raises(ValueError, match="TAE has 4 latent channels, the AR model 5"):
         MotionStreamer(model.tae, wide, Words(), MEAN, STD, NEVER, "cpu")
+
+
+@pytest.mark.parametrize("given", [dict(steps=5), dict(solver="ddim"), dict(steps=10, solver="dpm++")])
+def test_how_latents_are_drawn_is_part_of_the_sampling(given):
+    model = streamer()
+    as_stored = model.generate("walk", 3, length=20)
+    model.sampling = Drawing(**given).over(model.sampling)
+    assert replace(model.sampling, steps=50, solver="ancestral") == NEVER
+    assert np.abs(model.generate("walk", 3, length=20) - as_stored).max() > 1e-3
+
+
+def test_nothing_given_is_what_is_stored():
+    assert Drawing().over(NEVER) == NEVER
+    with pytest.raises(ValueError, match="0 diffusion steps: expected 1 to 50"):
+        Drawing(steps=0).over(NEVER)

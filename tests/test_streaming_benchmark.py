@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks import streaming
-from benchmarks.streaming import CHANGES, Streaming, around, changes, speeds_and_angles, walks_on, waves
+from benchmarks.streaming import CHANGES, Streaming, around, changes, endurance, speeds_and_angles, walks_on, waves
+from dataset.clips import Clip
 from motion.representation_272 import pose_to_motion272
 from motion.skeleton import JOINT_NAMES
 from test_says_does import pose, straight, wave
@@ -42,3 +43,26 @@ def test_changes_are_counted(monkeypatch):
         found = changes(None, Streaming(seeds=2))
         assert sum(count == 2 for count in found["changes"].values()) == passed
         assert found["passed"] == passed / len(CHANGES) and len(streaming.VALIDATION) == len(CHANGES)
+
+
+def test_endurance_tells_what_leaves_the_data(monkeypatch):
+    """The elbow turns further than in the data, and for most of the time; all else stays within."""
+    def motion(elbow: float) -> np.ndarray:
+        rotations, joints = pose(300, path=straight(z=3, frames=300), left_elbow=(0, 0, elbow))
+        return pose_to_motion272(rotations, joints).astype(np.float32)
+
+    class Stream(list):
+        def prompt(self, text: str) -> None:
+            assert text
+
+    class Model:
+        def stream(self, text: str, hold: bool):
+            return Stream(np.split(motion(100), 75))
+
+    monkeypatch.setattr(streaming, "load_clips", lambda *_: [Clip("data", motion(90), [])])
+    found = endurance(Model(), Streaming())
+    assert found["frames"] == 9000 and found["finite"]
+    for name in ("joints_out_of_the_data_deg", "joints_beyond_the_usual_deg"):
+        assert list(found[name]) == ["left_elbow"]
+        assert found[name]["left_elbow"] == pytest.approx([100, 90], abs=0.1)
+    assert found["most_speed_m_s"] == pytest.approx(found["data_most_speed_m_s"], rel=0.3)
