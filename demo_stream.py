@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def main():
     check_files(config.files)
     model = load_model(config.chosen)
     if config.interactive:                        # a prompt that is not kept would else stop the frames for seconds
-        threading.Thread(target=model.text_encoder.load, daemon=True).start()
+        threading.Thread(target=load_ahead, args=[model], daemon=True).start()
     else:
         embed_ahead(model, prompts)
     start = dict(seed=config.seed, past=past)
@@ -69,6 +70,11 @@ def main():
         return print("no prompt, no motion")
     for path in write(config.files, file_names([title[0][1]])[0] + "-stream", motion, title):
         print(f"  {path}")
+
+
+def load_ahead(model: MotionStreamer) -> None:
+    with suppress(ValueError):                    # the prompt that needs it will say so
+        model.text_encoder.load()
 
 
 def seconds_of(given: tuple[float, ...], count: int) -> list[float | None]:

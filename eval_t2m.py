@@ -35,6 +35,7 @@ from Evaluator_272.judge import Judge
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_ar, load_tae
 from models.pipeline import MotionStreamer
+from models.precision import at_precision
 from models.text_encoder import TextEncoder
 from motion.representation_272 import DIM, motion272_to_positions
 from options import opt, parse, to_json
@@ -147,10 +148,9 @@ def row(real: np.ndarray, motions: np.ndarray, texts: np.ndarray, everyone: np.n
             "Diversity": metrics.diversity(motions, None, rng)}
 
 
-def rebuild(tae: CausalTAE, mean: np.ndarray, std: np.ndarray, judge: Judge, items: Sequence[Item],
-            part: range) -> np.ndarray:
+def rebuild(tae: CausalTAE, device: torch.device, mean: np.ndarray, std: np.ndarray, judge: Judge,
+            items: Sequence[Item], part: range) -> np.ndarray:
     """Embeddings (N, D) of motions rebuilt from the means of their latents, and their MPJPE as one more column."""
-    device = next(tae.parameters()).device
     motions = [items[index].motion for index in part]
     padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy((motion - mean) / std).float() for motion in motions],
                                              batch_first=True).to(device)
@@ -201,8 +201,9 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
         tae, mean, std = load_tae(config.resume_pth)
         mean, std = own_or_data(mean, std, config)
         hashes["tae"] = hash_of(config.resume_pth, mean.numpy(), std.numpy())
-        rebuilt = judge.kept_or(["tae", data, hashes["tae"]], len(items), partial(
-            rebuild, tae.to(device), mean.numpy(), std.numpy(), judge, items), "rebuilt motions")
+        rebuilt = judge.kept_or(["tae", data, hashes["tae"], *how_exact(config)], len(items), partial(
+            rebuild, at_precision(tae.to(device), config.drawing.precision), device, mean.numpy(), std.numpy(), judge,
+            items), "rebuilt motions")
     if config.target == "t2m":
         model = load_model(config, device)
         hashes |= hashes_of_model(config, model)
@@ -246,7 +247,8 @@ def evaluate_streams(config: EvalT2M, device: torch.device) -> dict:
     repetitions: dict[str, list[dict[str, float]]] = {"real": [], "stream": []}
     for repetition in range(config.repetitions):
         seeds = np.random.default_rng([config.seed, repetition, 5]).integers(2 ** 62, size=len(pairs)).tolist()
-        key = ["stream", data_pairs, streams.WINDOW, hashes["tae"], hashes["ar"], config.drawing.precision, model.sampling, seeds]
+        key = ["stream", data_pairs, streams.WINDOW, hashes["tae"], hashes["ar"], *how_exact(config), model.sampling,
+               seeds]
         made = judge.kept_or(key, len(pairs), partial(generate_streams, model, judge, pairs, seeds),
                              f"repetition {repetition + 1}")
         for name, found in (("real", real), ("stream", made)):
@@ -281,6 +283,11 @@ def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
                           config.drawing.precision)
 
 
+def how_exact(config: EvalT2M) -> list:
+    """Of what embeddings depend on: the precision, and with int8 the batch, whose rows share a scale."""
+    return [config.drawing.precision, *[config.batch] * (config.drawing.precision == "int8")]
+
+
 def hashes_of_model(config: EvalT2M, model: MotionStreamer) -> dict[str, str]:
     return dict(tae=hash_of(config.resume_pth, model.mean.cpu().numpy(), model.std.cpu().numpy()),
                 ar=hash_of(config.resume_trans))
@@ -295,7 +302,7 @@ def generated(config: EvalT2M, judge: Judge, model: MotionStreamer, hashes: dict
     seeds = rng.integers(2 ** 62, size=len(texts))
     by_length = np.argsort(-lengths, kind="stable")
     texts, lengths, seeds = (values[by_length].tolist() for values in (texts, lengths, seeds))
-    key = ["t2m", hashes["tae"], hashes["ar"], config.drawing.precision, model.sampling, texts, lengths, seeds]
+    key = ["t2m", hashes["tae"], hashes["ar"], *how_exact(config), model.sampling, texts, lengths, seeds]
     rows = judge.kept_or(key, len(texts), partial(generate, model, judge, texts, lengths, seeds),
                          f"repetition {repetition + 1}")
     return rows[np.argsort(by_length)]

@@ -19,7 +19,7 @@ from dataset.latents import NO_TEXT
 from dataset.streams import load_pairs
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, sample_latents
 from models.checkpoints import fingerprint, load_tae
-from models.text_encoder import DEFAULT_TEXT_ENCODER, TextEncoder, weights_of
+from models.text_encoder import DEFAULT_TEXT_ENCODER, TextEncoder, default_dtype, weights_of
 from motion.representation_272 import DIM
 from options import opt, parse
 from options.training import DATASETS, DEVICES
@@ -117,7 +117,7 @@ def main():
     made_of = dict(latents=digest(fingerprint(tae), mean.numpy(), std.numpy(), config.seed,
                                   *(part for split, found in clips.items() for clip in found
                                     for part in (split, clip.id, clip.motion))),
-                   embeddings=digest(weights_of(config.text_encoder), *number))
+                   embeddings=digest(weights_of(config.text_encoder), default_dtype(config.text_encoder), *number))
     kept = earlier(folder, made_of, [clip.id for clip in every])
     # Loaded before the long work, lest its name is wrong.
     text_encoder = None if "embeddings" in kept else TextEncoder(config.text_encoder, device)

@@ -202,7 +202,8 @@ def endurance(model: MotionStreamer, config: Streaming) -> dict:
     lowest = motion272_to_positions(motion)[..., 1].min(axis=1)
     data = [speeds_and_angles(clip.motion) for clip in load_clips("mocap_272", config.data_root, "train")]
     data, found = np.concatenate(data), speeds_and_angles(motion)                    # (frames, 22) of root and joints
-    (usual, most), (highest, furthest) = ((np.quantile(one, QUANTILE, axis=0), one.max(axis=0)) for one in (data, found))
+    usual, highest = (np.quantile(one, QUANTILE, axis=0) for one in (data, found))
+    most, furthest = (one.max(axis=0) for one in (data, found))
 
     def beyond(ours: np.ndarray, theirs: np.ndarray) -> dict[str, list[float]]:
         return {JOINT_NAMES[joint]: [float(ours[joint]), float(theirs[joint])]

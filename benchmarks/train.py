@@ -15,7 +15,6 @@ B clips, L latents, T frames, C latent channels, D and W widths, R rows: (clip, 
 import ctypes
 import gc
 import math
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -28,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.generate import processor
 from dataset.latents import LatentClips
 from models.attention import rope_table, rotate
 from models.causal_tae import CausalTAE, ResidualBlock, gaussian_kl, sample_latents, sigma_nll
@@ -83,7 +83,8 @@ def main() -> None:
         raise ValueError(f"--batch {config.batch} --repeats {config.repeats} --curves {config.curves}: expected 1 or "
                          "more repeats, 0 or more of the others")
     device, count = pick_device(config.device), config.batch or BATCHES[config.size]
-    about = dict(size=config.size, batch=count, threads=torch.get_num_threads(), processor=processor(device))
+    about = dict(size=config.size, batch=count, threads=torch.get_num_threads(),
+                 processor=torch.cuda.get_device_name(device) if device.type == "cuda" else processor())
     report = dict(rows=[], checks=[], curves={})
     for trainer in (tae_trainer(TAE[config.size], count),
                     ar_trainer("t2m", T2M[config.size], count, config.latent_dir),
@@ -344,13 +345,6 @@ def peak_memory_mb(trainer: Trainer, device: torch.device, plain: bool, batch: B
     before = status("VmRSS")
     work()
     return (status("VmHWM") - before) / 1024
-
-
-def processor(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
 
 
 def table(rows: list[dict]) -> str:

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-STEPS = 50
-SOLVERS = ("ancestral", "ddim", "dpm++")
+from options.models import SOLVERS, STEPS
 
 
 class Move(NamedTuple):

@@ -5,9 +5,10 @@ how fast the weights come from memory: a latent needs all of them for two rows.
 
 float32   on a CPU the weights in oneDNN's own order. The library that PyTorch takes for float32 needs three times as
           long for two rows (AMD EPYC Zen 4, two cores)
-bfloat16  16 bits. On a CPU without AMX the layers that see few rows keep float16 instead (FBGEMM), which is more exact,
-          and faster: 3.9 against 5.2 ms for the 18 square layers of the full-size head there
-int8      a CPU's alone: weights with a scale for each output, activations with one for each call (FBGEMM)
+bfloat16  16 bits. On an x86 CPU without AMX the layers that see few rows keep float16 instead (FBGEMM), which is more
+          exact, and faster: 3.9 against 5.2 ms for the 18 square layers of the full-size head there
+int8      a CPU's alone: weights with a scale for each output, activations with one for each call (FBGEMM). So rows that
+          are multiplied together change one another's last of 8 bits: here alone a motion depends on its neighbours
 """
 
 import warnings
@@ -17,21 +18,25 @@ from torch import Tensor, nn
 
 from models.causal_tae import CausalConv1d
 from models.head import Modulation
+from options.models import PRECISIONS
 
-PRECISIONS = ("float32", "bfloat16", "int8")
 NARROW = 64         # a layer with fewer inputs or outputs than this stays as it is: the latents go through these
 
 
 def at_precision(model: nn.Module, precision: str) -> nn.Module:
-    """Change the products of a network in place, which then serves inference only; returned for convenience.
+    """Change the products of a network in place, which then serves inference only, where it is; returned too.
 
-    raises  ValueError for an unknown precision, and for one that the model's device cannot do
+    raises  ValueError for an unknown precision, one that the model's device cannot do, and a network changed before
     """
+    if any(isinstance(layer, (Cast, OneDNN, Float16, Int8)) for layer in model.modules()):
+        raise ValueError("this network's products were changed for inference before: load it anew")
     device = next(model.parameters()).device.type
     if precision not in PRECISIONS:
         raise ValueError(f"the precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
     if precision == "int8" and device != "cpu":
         raise ValueError(f"int8 is for CPUs, and the model is on {device}: give --device cpu or --precision bfloat16")
+    if precision == "int8" and torch.backends.quantized.engine == "none":
+        raise ValueError("this build of PyTorch has no products of 8 bits: give --precision bfloat16")
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.Linear):
@@ -49,12 +54,14 @@ def packed(weight: Tensor, bias: Tensor | None, precision: str, many_rows: bool 
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     if min(weight.shape) < NARROW:
         return Cast(weight, bias, torch.float32)
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return Cast(weight, bias, dtype)
     if precision == "int8":
         return Int8(weight, bias)
-    if precision == "bfloat16" and not many_rows and not torch.cpu.get_capabilities().get("amx_bf16"):
-        return Float16(weight, bias)
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return Cast(weight, bias, dtype)
+    if precision == "bfloat16" and "fbgemm" in torch.backends.quantized.supported_engines:
+        processor = torch.cpu.get_capabilities()
+        if not processor.get("avx512_bf16") or not (many_rows or processor.get("amx_bf16")):
+            return Float16(weight, bias)
     return OneDNN(weight, bias, dtype)
 
 
@@ -63,7 +70,8 @@ class Cast(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype):
         super().__init__()
-        self.weight, self.bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+        self.register_buffer("weight", weight.to(dtype))
+        self.register_buffer("bias", None if bias is None else bias.to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
@@ -99,12 +107,19 @@ class Int8(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__()
+        self.outputs = len(weight)
         scale = weight.abs().amax(dim=1).clamp(min=1e-12).double() / 127
         with warnings.catch_warnings():                     # that quantised tensors will go: torch is pinned
             warnings.simplefilter("ignore", UserWarning)
-            weight = torch.quantize_per_channel(weight, scale, torch.zeros(len(scale), dtype=torch.long), 0, torch.qint8)
+            zero = torch.zeros(self.outputs, dtype=torch.long)
+            weight = torch.quantize_per_channel(weight, scale, zero, 0, torch.qint8)
             self.packed = torch.ops.quantized.linear_prepack(weight, bias)
         self.reduce_range = not torch.cpu._is_vnni_supported()
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.quantized.linear_dynamic(x, self.packed, self.reduce_range)
+        try:
+            return torch.ops.quantized.linear_dynamic(x, self.packed, self.reduce_range)
+        except RuntimeError:
+            if x.isfinite().all():
+                raise
+            return x.new_full((*x.shape[:-1], self.outputs), torch.nan)    # as the other precisions would go on

@@ -4,6 +4,10 @@ from dataclasses import dataclass, replace
 
 from options import opt
 
+STEPS = 50                                              # of the diffusion, in training; at most as many in sampling
+SOLVERS = ("ancestral", "ddim", "dpm++")
+PRECISIONS = ("float32", "bfloat16", "int8")
+
 
 @dataclass(frozen=True)
 class TAE:
@@ -36,7 +40,7 @@ class Sampling:
 
     guidance: float = opt(4.0, "weight of the text against the empty text")
     temperature: float = opt(1.0, "factor of the diffusion's step noise")
-    steps: int = opt(50, "diffusion steps of a latent, 1 to 50")
+    steps: int = opt(STEPS, "diffusion steps of a latent, 1 to 50")
     solver: str = opt("ancestral", "how they go: ancestral draws as in training; ddim and dpm++ follow the flow, for "
                       "fewer steps")
     latent_scale: float = opt(1.0, "latents of the TAE are those of the AR model times this")
@@ -50,8 +54,10 @@ class Sampling:
     def __post_init__(self):
         if self.past < 0:
             raise ValueError(f"a past of {self.past} latents: expected 0 or more")
-        if not 1 <= self.steps <= 50:
-            raise ValueError(f"{self.steps} diffusion steps: expected 1 to 50")
+        if not 1 <= self.steps <= STEPS:
+            raise ValueError(f"{self.steps} diffusion steps: expected 1 to {STEPS}")
+        if self.solver not in SOLVERS:
+            raise ValueError(f"the solver {self.solver!r}: expected one of {', '.join(SOLVERS)}")
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,9 @@ class Drawing:
     temperature: float | None = opt(None, "factor of the noise; None: what is stored with the model")
     steps: int | None = opt(None, "diffusion steps of a latent, 1 to 50; None: what is stored with the model")
     solver: str | None = opt(None, "ancestral, as in training, or ddim or dpm++, for few steps; None: what is stored",
-                             choices=("ancestral", "ddim", "dpm++"))
+                             choices=SOLVERS)
     precision: str = opt("float32", "of the networks' products; int8 on CPUs only",
-                         choices=("float32", "bfloat16", "int8"))
+                         choices=PRECISIONS)
 
     def over(self, stored: Sampling) -> Sampling:
         """What is stored with a model, but for what is given here."""

@@ -192,8 +192,9 @@ def test_what_was_computed_is_kept_until_something_changes(with_val, tmp_path, m
     for name in ("evaluator", "tae", "ar"):                 # a folder with the same weights, but another config
         shutil.copytree(with_val.evaluator.parent / name, tmp_path / name)
         (tmp_path / name / "config.json").open("a").write(" ")
-    for change in (*(dict(drawing=Drawing(**given)) for given in (
-            dict(temperature=0.5), dict(guidance=1.5), dict(steps=5), dict(precision="bfloat16"))), dict(seed=1), dict(evaluator=tmp_path / "evaluator"),
+    drawings = [dict(drawing=Drawing(**given)) for given in (
+        dict(temperature=0.5), dict(guidance=1.5), dict(steps=5), dict(precision="bfloat16"))]
+    for change in (*drawings, dict(seed=1), dict(evaluator=tmp_path / "evaluator"),
                    dict(resume_pth=tmp_path / "tae"), dict(resume_trans=tmp_path / "ar"), dict(limit=limit)):
         with pytest.raises(Computed):
             rows(replace(config, **change))

@@ -69,8 +69,20 @@ def test_latents_keep_float32():
 def test_unknown_precision_and_device():
     with pytest.raises(ValueError, match="precision 'int4': expected one of float32, bfloat16, int8"):
         at_precision(nn.Linear(2, 2), "int4")
-    with pytest.raises(ValueError, match="int8 is for CPUs, and the model is on meta: give --device cpu or --precision"):
+    with pytest.raises(ValueError, match="int8 is for CPUs, and the model is on meta: give --device cpu or"):
         at_precision(nn.Linear(2, 2, device="meta"), "int8")
+
+
+def test_what_explodes_is_not_finite():
+    """As in the other precisions, so that it is found where motions are checked."""
+    layer, x = nn.Linear(64, 96).requires_grad_(False), torch.full((2, 64), torch.nan)
+    assert packed(layer.weight, layer.bias, "int8")(x).isnan().all()
+
+
+def test_a_network_is_packed_once():
+    tae = at_precision(CausalTAE(TAE(latent_dim=4, width=64)), "float32")
+    with pytest.raises(ValueError, match="changed for inference before: load it anew"):
+        at_precision(tae, "int8")
 
 
 def test_float32_is_packed_where_there_is_onednn():
