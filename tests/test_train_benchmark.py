@@ -82,12 +82,12 @@ def test_medians(monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell")
 def test_memory_is_weights_gradients_and_both_moments():
-    """Of 2000 x 2000 numbers of four bytes each, the gradient perhaps twice; and the same if measured again."""
-    made = Trainer("linear", TAE["tiny"].training, lambda: nn.Linear(2000, 2000, bias=False), None,
+    """Of 4000 x 4000 numbers of four bytes each, the gradient perhaps twice; and the same if measured again."""
+    made = Trainer("linear", TAE["tiny"].training, lambda: nn.Linear(4000, 4000, bias=False), None,
                    lambda model, batch: model(batch["x"]).mean(), None)
     for _ in range(2):
-        found = peak_memory_mb(made, CPU, False, dict(x=torch.randn(1, 2000)), "float32")
-        assert 3.9 < found * 1024 ** 2 / (4 * 2000 ** 2) < 5.2
+        found = peak_memory_mb(made, CPU, False, dict(x=torch.randn(1, 4000)), "float32")
+        assert 3.9 < found * 1024 ** 2 / (4 * 4000 ** 2) < 5.2
 
 
 def test_the_script(tmp_path, monkeypatch, capsys):
