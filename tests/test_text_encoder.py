@@ -220,15 +220,15 @@ def test_another_dtype_refuses(loaded):
         TextEncoder("letters", "cpu", "int8")
 
 
-def test_where_it_is_kept(monkeypatch):
+def test_where_it_is_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("MOTION_CACHE", "/one")
     monkeypatch.setenv("XDG_CACHE_HOME", "/two")
     assert cache_folder() == Path("/one")
     monkeypatch.delenv("MOTION_CACHE")
     assert cache_folder() == Path("/two/motionstreamer")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/three")
-    assert cache_folder() == Path("/three/.cache/motionstreamer")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "motionstreamer"
 
 
 @pytest.fixture(scope="module")
