@@ -5,6 +5,7 @@ R rows, C channels, S = 50 steps in training and in sampling; t runs from S - 1 
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -82,23 +83,53 @@ class Diffusion(nn.Module):
             wide_before = wide
         return moves
 
-    def sample(self, denoise: Callable[[Tensor, int], Tensor], start_noise: Tensor, step_noise: Tensor,
-               temperature: float = 1.0, moves: Sequence[Move] | None = None) -> Tensor:
+    def sample(self, denoise: Callable[[Tensor, Tensor], Tensor], start_noise: Tensor, step_noise: Tensor,
+               temperature: float = 1.0, moves: Sequence[Move] | None = None, ahead: int = 1,
+               tolerance: float = 0.0) -> Tensor:
         """x_0 (R, C) from start_noise (R, C) and step_noise (a row for each move, R, C), the first used at t = S - 1.
 
-        `denoise(x, t)` gives the noise in x. `temperature` multiplies the step noise; where the moves have none, the
-        start's.
+        `denoise(x, number)` gives the noise in points x (K, R, C) of the path, where moves number (K, R) begin.
+        `temperature` multiplies the step noise; where the moves have none, the start's.
+
+        Each point of the path is a fixed sum of the noise and of the x_0 predicted at the points before. So the x_0 of
+        `ahead` points can be predicted at once, from guessed points, and again from those that follow from them; a row
+        goes on to the first point that still moves by more than `tolerance` of its size (Picard iteration, as in Shih
+        et al., arXiv 2305.16317). What comes out is the path of one move after another, to that tolerance.
         """
-        moves = moves or self.moves(self.steps, "ancestral")
+        moves = tuple(moves or self.moves(self.steps, "ancestral"))
         if len(step_noise) < len(moves):
             raise ValueError(f"noise for {len(step_noise)} steps, expected {len(moves)}")
-        x, start = start_noise, None
-        if not any(move.deviation for move in moves):
-            x = temperature * x
-        for move, noise in zip(moves, step_noise):
-            before, start = start, self.predict_start(x, move.t, denoise(x, move.t))
-            ahead = start if not move.further else start + move.further * (start - before)
-            x = move.from_start * ahead + move.from_x * x
-            if move.deviation:
-                x = x + temperature * move.deviation * noise
-        return x
+        of_first, of_noise, of_starts = (torch.from_numpy(part).to(start_noise) for part in path(moves))
+        times = torch.tensor([move.t for move in moves], device=start_noise.device)
+        size = start_noise.shape
+        first = start_noise if any(move.deviation for move in moves) else temperature * start_noise
+        still = torch.outer(of_first, first.flatten()) + temperature * of_noise @ step_noise[:len(moves)].flatten(1)
+        points, starts = still.view(-1, *size), still.new_zeros(len(moves), *size)
+        place, window = times.new_zeros(size[0]), torch.arange(ahead, device=times.device)[:, None]
+        every = torch.arange(len(moves), device=times.device)[:, None]
+        while bool((place < len(moves)).any()):
+            number = (place + window).clamp(max=len(moves) - 1)                                 # (K, R)
+            at = number[..., None].expand(-1, *size)
+            tried = points.gather(0, at)
+            starts.scatter_(0, at, self.predict_start(tried, times[number], denoise(tried, number)))
+            known = torch.minimum(every, number[-1])                    # behind the window its last x_0 is the guess
+            starts = starts.gather(0, known[..., None].expand(-1, *size))
+            points = (still + of_starts @ starts.flatten(1)).view(-1, *size)
+            moved = (points.gather(0, at) - tried).abs() > tolerance * (1 + tried.abs())
+            settled = ~moved.any(dim=-1)
+            settled[0] = True
+            place = place + settled.cumprod(dim=0).sum(dim=0)
+        return points[-1]
+
+
+@lru_cache
+def path(moves: tuple[Move, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What each point of a path is made of: of the first (S + 1,), of the noises (S + 1, S), of the x_0 (S + 1, S)."""
+    own = np.eye(len(moves))
+    of_first, of_noise, of_starts = np.ones(1), np.zeros((1, len(moves))), np.zeros((1, len(moves)))
+    for number, move in enumerate(moves):
+        ahead = own[number] + move.further * (own[number] - own[number - 1])
+        of_first = np.append(of_first, move.from_x * of_first[-1])
+        of_noise = np.vstack([of_noise, move.from_x * of_noise[-1] + move.deviation * own[number]])
+        of_starts = np.vstack([of_starts, move.from_x * of_starts[-1] + move.from_start * ahead])
+    return of_first, of_noise, of_starts

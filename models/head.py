@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from models.diffusion import Diffusion
 
 TIME_CHANNELS = 256
+ROWS = 12           # of a product that takes hardly longer than two: the weights come from memory once
+PASSES = 6          # at least over a path: with fewer the guesses are too far from one another
 
 
 class TimeEmbedding(nn.Module):
@@ -34,7 +36,7 @@ class Modulation(nn.Linear):
 
 
 class ResidualBlock(nn.Module):
-    """x + gate * mlp(norm(x) * (1 + scale) + shift); shift, 1 + scale and gate come from `modulation`."""
+    """x + gate * mlp(norm(x) * (1 + scale) + shift); shift, scale and gate come from `modulation`."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -42,8 +44,9 @@ class ResidualBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.modulation = Modulation(width, 3 * width)
 
-    def forward(self, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
-        return torch.addcmul(x, gate, self.mlp(torch.addcmul(shift, self.norm(x), scale)))
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        shift, scale, gate = modulation.chunk(3, dim=-1)
+        return torch.addcmul(x, gate, self.mlp(torch.addcmul(shift, self.norm(x), 1 + scale)))
 
 
 class DiffusionHead(nn.Module):
@@ -76,21 +79,19 @@ class DiffusionHead(nn.Module):
         for layer in (*(block.modulation for block in self.blocks), self.final_modulation, self.output):
             nn.init.zeros_(layer.weight)
 
-    def modulations(self, t: Tensor, condition: Tensor) -> list[tuple[Tensor, ...]]:
-        """Everything that depends on step and condition but not on x: shift, 1 + scale and gate (.., W) of each block,
-        shift and 1 + scale of the last layer."""
+    def modulations(self, t: Tensor, condition: Tensor) -> list[Tensor]:
+        """Everything that depends on step and condition but not on x: shift, scale and gate (.., 3 W) of each block,
+        shift and scale (.., 2 W) of the last layer."""
         y = F.silu(self.time_embed(t) + self.condition_embed(condition))
-        layers = [*(block.modulation for block in self.blocks), self.final_modulation]
-        parts = [layer(y).unflatten(-1, (-1, y.shape[-1])).unbind(-2) for layer in layers]
-        return [(shift, 1 + scale, *gate) for shift, scale, *gate in parts]
+        return [layer(y) for layer in (*(block.modulation for block in self.blocks), self.final_modulation)]
 
-    def network(self, x: Tensor, modulations: Sequence[tuple[Tensor, ...]]) -> Tensor:
+    def network(self, x: Tensor, modulations: Sequence[Tensor]) -> Tensor:
         """The MLP: noisy latents (R, C) -> their noise or velocity (R, C), as `prediction` says."""
         x = self.input(x)                                                 # (R, W)
         for block, modulation in zip(self.blocks, modulations):
-            x = block(x, *modulation)                                     # (R, W)
-        shift, scale = modulations[-1]
-        return self.output(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), scale))
+            x = block(x, modulation)                                      # (R, W)
+        shift, scale = modulations[-1].chunk(2, dim=-1)
+        return self.output(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale))
 
     def noise_in(self, x: Tensor, t: Tensor | int, output: Tensor) -> Tensor:
         """The noise (R, C) in x (R, C) that the network's output means."""
@@ -110,29 +111,33 @@ class DiffusionHead(nn.Module):
     @torch.no_grad()
     def sample(self, condition: Tensor, empty: Tensor | None = None, guidance: float = 1.0, temperature: float = 1.0,
                start_noise: Tensor | None = None, step_noise: Tensor | None = None, steps: int | None = None,
-               solver: str = "ancestral") -> Tensor:
+               solver: str = "ancestral", tolerance: float = 0.0) -> Tensor:
         """Draw latents (B, C) under conditions (B, D).
 
         empty          (B, D) the conditions of the empty text: noise = empty + guidance * (text - empty)
         start_noise    (B, C), step_noise (50, B, C), index 0 used at t = 49; drawn when not given. Both guidance rows
                        see the same noise.
         steps, solver  as `Diffusion.moves` has them; None: all steps
+        tolerance      above 0 a few steps are done at once where few rows would leave a processor idle, equal to one
+                       after another to this tolerance, as `Diffusion.sample` has it
         """
         rows, all_steps = condition.shape[0], self.diffusion.steps
         shape = (rows, self.latent_dim)
         start_noise = condition.new_empty(shape).normal_() if start_noise is None else start_noise
         step_noise = condition.new_empty(all_steps, *shape).normal_() if step_noise is None else step_noise
         moves = self.diffusion.moves(all_steps if steps is None else steps, solver)
-        times = torch.tensor([move.t for move in moves], device=condition.device)[:, None]
-        both = condition if empty is None else torch.cat([condition, empty])
-        of_all = self.modulations(times, both)                                       # (S, B or 2B, W) each
-        at = {move.t: modulations for move, modulations in zip(
-            moves, zip(*(zip(*(part.unbind() for part in parts)) for parts in of_all)))}
+        times = torch.tensor([move.t for move in moves], device=condition.device)
+        both = condition if empty is None else torch.cat([condition, empty])             # (B or 2B, D)
+        of_all = [part.flatten(0, 1) for part in self.modulations(times[:, None], both)]
+        places = torch.arange(len(both), device=condition.device).view(-1, 1, rows)      # each row's text, then empty
 
-        def denoise(x: Tensor, t: int) -> Tensor:
-            if empty is None:
-                return self.noise_in(x, t, self.network(x, at[t]))
-            with_text, without = self.network(torch.cat([x, x]), at[t]).chunk(2)     # noise is linear in the output
-            return self.noise_in(x, t, torch.lerp(without, with_text, guidance))
+        def denoise(x: Tensor, number: Tensor) -> Tensor:
+            which = (number * len(both) + places).flatten()
+            output = self.network(x.repeat(len(places), 1, 1).flatten(0, 1),
+                                  [part.index_select(0, which) for part in of_all])
+            output = output.view(len(places), *x.shape)
+            guided = output[0] if empty is None else torch.lerp(output[1], output[0], guidance)
+            return self.noise_in(x, times[number], guided)               # which is linear in the output
 
-        return self.diffusion.sample(denoise, start_noise, step_noise, temperature, moves)
+        ahead = min(ROWS // len(both), len(moves) // PASSES) if tolerance else 1
+        return self.diffusion.sample(denoise, start_noise, step_noise, temperature, moves, max(ahead, 1), tolerance)

@@ -58,10 +58,6 @@ def packed(weight: Tensor, bias: Tensor | None, precision: str, many_rows: bool 
         return Int8(weight, bias)
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return Cast(weight, bias, dtype)
-    if precision == "bfloat16" and "fbgemm" in torch.backends.quantized.supported_engines:
-        processor = torch.cpu.get_capabilities()
-        if not processor.get("avx512_bf16") or not (many_rows or processor.get("amx_bf16")):
-            return Float16(weight, bias)
     return OneDNN(weight, bias, dtype)
 
 

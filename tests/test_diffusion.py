@@ -54,14 +54,16 @@ def test_solvers_follow_the_flow():
     diffusion, start, deviation = Diffusion(), torch.randn(1000, 1, dtype=torch.float64), 0.5
     diffusion.double()
 
-    def denoise(x, t):
-        now = diffusion.alpha_bar[t]
-        return math.sqrt(1 - now) / (now * deviation ** 2 + 1 - now) * x
+    def end_of(moves):
+        def denoise(x, number):
+            now = torch.from_numpy(diffusion.alpha_bar)[[moves[int(number[0, 0])].t]]
+            return (1 - now).sqrt() / (now * deviation ** 2 + 1 - now) * x
+
+        return diffusion.sample(denoise, start, start.new_zeros(STEPS, *start.shape), moves=moves)
 
     now = diffusion.alpha_bar[-1]
     exact = start * deviation / math.sqrt(now * deviation ** 2 + 1 - now)
-    error = {(solver, steps): (diffusion.sample(denoise, start, torch.zeros(STEPS, 1, 1),
-                                                moves=diffusion.moves(steps, solver)) - exact).std() / deviation
+    error = {(solver, steps): (end_of(diffusion.moves(steps, solver)) - exact).std() / deviation
              for solver in ("ddim", "dpm++") for steps in (5, 10, 25, 50)}
     for solver, order in (("ddim", 1), ("dpm++", 1.4)):
         assert error[solver, 10] < error[solver, 5] and error[solver, 50] < error[solver, 10] / 5 ** order * 1.5
@@ -89,7 +91,8 @@ def test_sampling_with_perfect_knowledge_arrives():
     """If the noise is known exactly, whatever is drawn on the way, x_0 comes out."""
     diffusion, truth = Diffusion(), torch.randn(3, 4)
 
-    def denoise(x, t):
+    def denoise(x, number):
+        t = STEPS - 1 - number[..., None]
         return (x - diffusion.signal[t] * truth) / diffusion.noise[t]
 
     found = diffusion.sample(denoise, torch.randn(3, 4), torch.randn(STEPS, 3, 4))
@@ -100,7 +103,7 @@ def test_temperature_multiplies_the_step_noise():
     start, steps = torch.randn(3, 4), torch.randn(STEPS, 3, 4)
 
     def sample(step_noise, temperature=1.0):
-        return Diffusion().sample(lambda x, t: 0.9 * x, start, step_noise, temperature)
+        return Diffusion().sample(lambda x, number: 0.9 * x, start, step_noise, temperature)
 
     torch.testing.assert_close(sample(steps, 0.5), sample(steps / 2))
     assert (sample(steps, 0.5) - sample(steps)).abs().max() > 0.01
@@ -168,6 +171,33 @@ def test_sampling_equals_a_plain_loop(prediction):
             x = mean + 0.8 * (beta * (1 - before) / (1 - now)).sqrt() * draws["step_noise"][STEPS - 1 - t]
     found = head.sample(condition, empty, guidance=3.0, temperature=0.8, **draws)
     assert_relative(found, x, 1e-4)
+
+
+@each_prediction
+@pytest.mark.parametrize("steps, solver", [(STEPS, "ancestral"), (STEPS, "dpm++"), (18, "ancestral")])
+def test_steps_at_once_equal_one_after_another(prediction, steps, solver, monkeypatch):
+    """To the tolerance, in fewer passes; a row goes its way alone or beside others."""
+    monkeypatch.setattr("models.head.ROWS", 24)
+    head, condition, empty, draws = tiny_head(prediction), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
+    network, passes = head.network, []
+    monkeypatch.setattr(head, "network", lambda *inputs: (passes.append(len(inputs[0])), network(*inputs))[1])
+
+    def sample(rows=slice(None), tolerance=0.0):
+        passes.clear()
+        noise = {name: values[..., rows, :] for name, values in draws.items()}
+        return head.sample(condition[rows], empty[rows], 3.0, 0.8, steps=steps, solver=solver, tolerance=tolerance,
+                           **noise)
+
+    expected = sample()
+    assert len(passes) == steps
+    found = sample(tolerance=1e-5)
+    assert len(passes) < steps and passes[0] == 6 * min(24 // 6, steps // 6)
+    assert_relative(found, expected, 1e-4)
+    assert not torch.equal(found, expected)
+    for row in range(3):
+        assert_relative(sample(slice(row, row + 1), 1e-5), found[row:row + 1], 1e-4)
+    loose = sample(tolerance=0.3)
+    assert (loose - expected).abs().max() > 10 * (found - expected).abs().max()    # so the tolerance is what decides
 
 
 def test_guidance():
