@@ -50,7 +50,7 @@ from models.precision import PRECISIONS
 from models.streamer import LatentStreams, StreamingTransformer
 from motion.representation_272 import DIM
 from options import opt, parse
-from options.models import AR, TAE, Sampling
+from options.models import AR, TAE, Drawing, Sampling
 from utils.checkpoint import write_json
 from utils.errors import run
 
@@ -81,6 +81,7 @@ class Generate:
     precision: tuple[str, ...] = opt(PRECISIONS, "precisions of the fast path", choices=PRECISIONS)
     steps: tuple[int, ...] = opt((50, 25, 10, 5, 3), "diffusion steps of a latent")
     solver: str | None = opt(None, "how they go; None: ancestral if they are 50, else dpm++", choices=SOLVERS)
+    tolerance: float | None = opt(None, "of steps worked on together; 0: one after another; None: the precision's")
     positions: tuple[int, ...] = opt((1, 40, 78, 1000), "latents that a stream has before the timed ones")
     streams: tuple[int, ...] = opt((1,), "streams in one batch")
     latents: int = opt(9, "latents (batches of them) whose median counts, rounded up to whole rounds of the plain loop")
@@ -123,8 +124,8 @@ def measure(config: Generate, precision: str) -> list[dict]:
         torch.set_num_threads(config.threads)
     (tae, mean, std), (ar, sampling) = tae_of(config.size, config.weights), ar_of(config.size, config.weights)
     model = MotionStreamer(tae, ar, RandomTexts(ar.config.text_dim), mean, std, sampling, "cpu", precision)
-    samplings = [replace(sampling, steps=steps, solver=config.solver or ("ancestral" if steps == STEPS else "dpm++"))
-                 for steps in config.steps]
+    samplings = [Drawing(steps=steps, solver=config.solver or ("ancestral" if steps == STEPS else "dpm++"),
+                         tolerance=config.tolerance, precision=precision).over(sampling) for steps in config.steps]
     memory = {}
     for count in sorted(config.streams):
         for sampling in samplings:

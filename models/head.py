@@ -31,10 +31,6 @@ class TimeEmbedding(nn.Module):
         return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1))
 
 
-class Modulation(nn.Linear):
-    """A linear layer that sees the rows of all steps at once."""
-
-
 class ResidualBlock(nn.Module):
     """x + gate * mlp(norm(x) * (1 + scale) + shift); shift, scale and gate come from `modulation`."""
 
@@ -42,7 +38,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.modulation = Modulation(width, 3 * width)
+        self.modulation = nn.Linear(width, 3 * width)
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         shift, scale, gate = modulation.chunk(3, dim=-1)
@@ -64,7 +60,7 @@ class DiffusionHead(nn.Module):
         self.condition_embed = nn.Linear(condition_dim, width)
         self.input = nn.Linear(latent_dim, width)
         self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
-        self.final_modulation = Modulation(width, 2 * width)
+        self.final_modulation = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, latent_dim)
         self.reset_parameters()
 

@@ -209,7 +209,7 @@ class LatentStreams:
         condition = self.condition[self.batch_rows([self.rows.index(row) for row in rows])]
         text, empty = (condition[::2], condition[1::2]) if self.guided else (condition, None)
         return self.model.head.sample(text, empty, self.sampling.guidance, self.sampling.temperature, noise[0],
-                                      noise[1:], self.sampling.steps, self.sampling.solver)
+                                      noise[1:], self.sampling.steps, self.sampling.solver, self.sampling.tolerance)
 
     def near_end(self, latents: Tensor) -> Tensor:
         """Which of the latents (R, C) say that the motion is over (R,)."""

@@ -7,6 +7,7 @@ from options import opt
 STEPS = 50                                              # of the diffusion, in training; at most as many in sampling
 SOLVERS = ("ancestral", "ddim", "dpm++")
 PRECISIONS = ("float32", "bfloat16", "int8")
+COARSE = 0.01                                           # tolerance where products are less exact than float32's
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Sampling:
     steps: int = opt(STEPS, "diffusion steps of a latent, 1 to 50")
     solver: str = opt("ancestral", "how they go: ancestral draws as in training; ddim and dpm++ follow the flow, for "
                       "fewer steps")
+    tolerance: float = opt(1e-5, "how far, in a latent's units, steps that are worked on together may be from one after "
+                           "another; 0: one after another")
     latent_scale: float = opt(1.0, "latents of the TAE are those of the AR model times this")
     stop_threshold: float = opt(0.1, "distance to the end latent, in the TAE's units, below which a motion ends")
     past: int = opt(77, "latents of the motion so far that a new prompt goes on from, at most")
@@ -58,6 +61,8 @@ class Sampling:
             raise ValueError(f"{self.steps} diffusion steps: expected 1 to {STEPS}")
         if self.solver not in SOLVERS:
             raise ValueError(f"the solver {self.solver!r}: expected one of {', '.join(SOLVERS)}")
+        if not self.tolerance >= 0:
+            raise ValueError(f"a tolerance of {self.tolerance}: expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,16 @@ class Drawing:
     steps: int | None = opt(None, "diffusion steps of a latent, 1 to 50; None: what is stored with the model")
     solver: str | None = opt(None, "ancestral, as in training, or ddim or dpm++, for few steps; None: what is stored",
                              choices=SOLVERS)
+    tolerance: float | None = opt(None, "how far steps that are worked on together may be from one after another; 0: "
+                                  f"one after another; None: what is stored, {COARSE} where products are less exact")
     precision: str = opt("float32", "of the networks' products; int8 on CPUs only",
                          choices=PRECISIONS)
 
     def over(self, stored: Sampling) -> Sampling:
         """What is stored with a model, but for what is given here."""
-        given = {name: getattr(self, name) for name in ("guidance", "temperature", "steps", "solver")}
+        given = {name: getattr(self, name) for name in ("guidance", "temperature", "steps", "solver", "tolerance")}
+        if self.precision != "float32":                 # what rounding moves a latent by is no reason to draw it again
+            stored = replace(stored, tolerance=max(stored.tolerance, COARSE) if stored.tolerance else 0.0)
         return replace(stored, **{name: value for name, value in given.items() if value is not None})
 
 
