@@ -1,11 +1,13 @@
 """What the evaluator is trained to do (TMR, arXiv 2305.00976; MotionStreamer's weights).
 
-B pairs of motion and sentence, D channels of a latent.
+B pairs of motion and sentence, D channels of a latent. All is taken over the pairs of all ranks.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from utils.distributed import mean_of_all, of_all_ranks, sum_over_ranks
 
 TEMPERATURE = 0.1
 ALIKE = 0.85       # cosine of two captions above which neither is a negative of the other's motion
@@ -14,7 +16,7 @@ ALIKE = 0.85       # cosine of two captions above which neither is a negative of
 def gaussian_kl(mean: Tensor, logvar: Tensor, other_mean: Tensor, other_logvar: Tensor) -> Tensor:
     """KL(N(mean, exp(logvar)) || N(other)), mean over all elements."""
     ratio = (logvar - other_logvar).exp()
-    return 0.5 * (ratio + (mean - other_mean) ** 2 / other_logvar.exp() - 1 - logvar + other_logvar).mean()
+    return 0.5 * mean_of_all(ratio + (mean - other_mean) ** 2 / other_logvar.exp() - 1 - logvar + other_logvar)
 
 
 def info_nce(text: Tensor, motion: Tensor, captions: Tensor) -> Tensor:
@@ -23,6 +25,7 @@ def info_nce(text: Tensor, motion: Tensor, captions: Tensor) -> Tensor:
     text, motion  (B, D) means
     captions      (B, K) sentence embeddings: pairs whose captions are nearly alike are no negatives
     """
+    text, motion, captions = of_all_ranks(text), of_all_ranks(motion), of_all_ranks(captions)
     logits = F.normalize(text, dim=-1) @ F.normalize(motion, dim=-1).mT / TEMPERATURE            # (B, B)
     captions = F.normalize(captions, dim=-1)
     alike = (captions @ captions.mT > ALIKE).fill_diagonal_(False)
@@ -33,4 +36,5 @@ def info_nce(text: Tensor, motion: Tensor, captions: Tensor) -> Tensor:
 
 def rebuilt_error(rebuilt: Tensor, motion: Tensor, lengths: Tensor) -> Tensor:
     """SmoothL1 over the valid frames of motion (B, T, 272); `rebuilt` is zero past them, as is the padding."""
-    return F.smooth_l1_loss(rebuilt, motion, reduction="sum") / (lengths.sum() * motion.shape[-1])
+    error = F.smooth_l1_loss(rebuilt, motion, reduction="sum")
+    return sum_over_ranks(error) / (sum_over_ranks(lengths.sum()) * motion.shape[-1])

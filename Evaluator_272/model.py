@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models.text_encoder import TextBackbone
 from motion.representation_272 import DIM
 from options.models import EvaluatorModel
+from utils.distributed import own_rows, padded_alike, sharing
 
 
 def sinusoids(count: int, channels: int, device: torch.device) -> Tensor:
@@ -27,6 +28,48 @@ def padding_mask(lengths: Tensor, count: int) -> Tensor:
     return torch.arange(count, device=lengths.device) >= lengths[:, None]
 
 
+def drop(x: Tensor, share: float) -> Tensor:
+    """F.dropout of this rank's rows x (B, ...), drawn for the whole batch."""
+    if sharing() == 1:
+        return F.dropout(x.contiguous(), share)                               # the strides would change what is drawn
+    return x * own_rows(lambda rows: F.dropout(x.new_ones(rows, *x.shape[1:]), share), len(x))
+
+
+class Dropout(nn.Dropout):
+    def forward(self, x: Tensor) -> Tensor:
+        return drop(x, self.p) if self.training and self.p else x
+
+
+class Attention(nn.MultiheadAttention):
+    """The library's; where ranks share a batch and some weights are dropped, plainly, for it cannot be told which.
+
+    On a CPU one rank drops the same ones; on CUDA the library's fused attention draws in its own way.
+    """
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None,
+                **options) -> tuple[Tensor, Tensor | None]:
+        """query (B, L, K), key and value (B, M, K), key_padding_mask (B, M) -> (B, L, K), None"""
+        if not self.training or not self.dropout or sharing() == 1:
+            return super().forward(query, key, value, key_padding_mask, **options)
+        projections = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3))
+        q, k, v = (F.linear(*given).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for given in projections)
+        weights = q @ k.mT / math.sqrt(self.head_dim)                         # (B, H, L, M)
+        if key_padding_mask is not None:                                      # true, or -inf, where there is padding
+            weights = weights.masked_fill(key_padding_mask.bool()[:, None, None], -torch.inf)
+        x = drop(weights.softmax(dim=-1), self.dropout) @ v
+        return self.out_proj(x.transpose(1, 2).flatten(-2)), None
+
+
+def drops_as_one_rank(layer: nn.Module) -> nn.Module:
+    """A layer of the library with the dropout above in place of its own; its weights keep their names."""
+    for name, part in list(layer.named_children()):
+        if isinstance(part, nn.Dropout):
+            setattr(layer, name, Dropout(part.p))
+        if isinstance(part, nn.MultiheadAttention):
+            setattr(layer, name, Attention(part.embed_dim, part.num_heads, part.dropout, batch_first=True))
+    return layer
+
+
 class LatentEncoder(nn.Module):
     """A sequence to the mean and the log-variance of one latent, read off two learned tokens in front of it."""
 
@@ -35,10 +78,10 @@ class LatentEncoder(nn.Module):
         width = config.latent_dim
         self.mean_token = nn.Parameter(torch.randn(width))
         self.logvar_token = nn.Parameter(torch.randn(width))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         layer = nn.TransformerEncoderLayer(width, config.heads, config.feed_forward, config.dropout, "gelu",
                                            batch_first=True)
-        self.blocks = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        self.blocks = nn.TransformerEncoder(drops_as_one_rank(layer), config.layers, enable_nested_tensor=False)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, L, D) of `lengths` (B,) valid positions -> mean, logvar (B, D)."""
@@ -54,17 +97,17 @@ class MotionDecoder(nn.Module):
 
     def __init__(self, config: EvaluatorModel):
         super().__init__()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         layer = nn.TransformerDecoderLayer(config.latent_dim, config.heads, config.feed_forward, config.dropout, "gelu",
                                            batch_first=True)
-        self.blocks = nn.TransformerDecoder(layer, config.layers)
+        self.blocks = nn.TransformerDecoder(drops_as_one_rank(layer), config.layers)
         self.out = nn.Linear(config.latent_dim, DIM)
 
     def forward(self, latent: Tensor, lengths: Tensor) -> Tensor:
         """latent (B, D), lengths (B,) -> motion (B, longest, 272), zero past each length."""
-        count = int(lengths.max())
-        positions = sinusoids(count, latent.shape[1], latent.device).expand(len(latent), -1, -1)
-        hidden = padding_mask(lengths, count)
+        positions = sinusoids(int(lengths.max()), latent.shape[1], latent.device).expand(len(latent), -1, -1)
+        positions = padded_alike(positions)                                   # (B, longest of all ranks, D)
+        hidden = padding_mask(lengths, positions.shape[1])
         x = self.blocks(self.dropout(positions), latent[:, None], tgt_key_padding_mask=hidden)
         return self.out(x).masked_fill(hidden[..., None], 0)
 
@@ -105,7 +148,7 @@ class Evaluator(nn.Module):
     def text_moments(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Sentences (B) -> mean, logvar (B, D)."""
         states, lengths = self.load_backbone()(texts)
-        return self.text_encoder(self.text_embed(F.relu(states)), lengths)
+        return self.text_encoder(self.text_embed(F.relu(padded_alike(states))), lengths)
 
     @torch.no_grad()
     def encode_motion(self, motion: Tensor, lengths: Tensor | Sequence[int]) -> Tensor:

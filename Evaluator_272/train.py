@@ -20,7 +20,7 @@ from models.text_encoder import TextEncoder
 from options import opt, parse, to_json
 from options.models import EvaluatorModel
 from options.training import Training
-from utils.distributed import distributed
+from utils.distributed import distributed, mean_of_all, padded_alike
 from utils.engine import fit, seed_step, to_device
 from utils.errors import run
 from utils.metrics import pooled_r_precision
@@ -60,7 +60,7 @@ PRESETS = {
 
 
 class EvaluatorObjective(nn.Module):
-    """What DDP wraps: both encoders, the decoder and all losses. InfoNCE's negatives are each rank's own."""
+    """What DDP wraps: both encoders, the decoder and all losses."""
 
     def __init__(self, evaluator: Evaluator, sentence_encoder: TextEncoder, mean: Tensor, std: Tensor,
                  config: TrainEvaluator):
@@ -70,7 +70,7 @@ class EvaluatorObjective(nn.Module):
 
     def forward(self, batch: dict, step: int) -> dict[str, Tensor]:
         """batch: motion (B, T, 272), normalised, lengths (B,), text: B sentences, as MotionTexts collates them."""
-        motion, lengths, config = batch["motion"], batch["lengths"], self.config
+        motion, lengths, config = padded_alike(batch["motion"]), batch["lengths"], self.config
         of_motion = mean, logvar = tuple(x.float() for x in self.evaluator.motion_moments(motion, lengths))
         of_text = text_mean, text_logvar = tuple(x.float() for x in self.evaluator.text_moments(batch["text"]))
         captions = self.sentence_encoder(batch["text"]).to(motion.device)
@@ -79,7 +79,7 @@ class EvaluatorObjective(nn.Module):
         losses = dict(
             kl=sum(gaussian_kl(*one, *other) for one, other in
                    ((of_text, of_motion), (of_motion, of_text), (of_text, nothing), (of_motion, nothing))),
-            latent=nn.functional.smooth_l1_loss(*latents),
+            latent=mean_of_all(nn.functional.smooth_l1_loss(*latents)),
             contrast=info_nce(text_mean, mean, captions))
         loss = (config.kl_weight * losses["kl"] + config.latent_weight * losses["latent"]
                 + config.contrast_weight * losses["contrast"])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from motion.representation_272 import DIM
 from options.models import TAE
+from utils.distributed import mean_of_all, noise_like, sum_over_ranks
 
 FRAMES_PER_LATENT = 4
 DILATIONS = (9, 3, 1)
@@ -135,24 +136,25 @@ class CausalTAE(nn.Module):
         spread  factor of the deviation of the sample
         """
         mean, logvar = self.encode(motion)
-        return self.decode(sample_latents(mean, logvar, spread * torch.randn_like(mean))), mean, logvar
+        return self.decode(sample_latents(mean, logvar, spread * noise_like(mean))), mean, logvar
 
 
 def sample_latents(mean: Tensor, logvar: Tensor, noise: Tensor | None = None) -> Tensor:
     """mean + exp(logvar / 2) * noise, the noise standard normal unless given."""
-    return mean + (logvar / 2).exp() * (torch.randn_like(mean) if noise is None else noise)
+    return mean + (logvar / 2).exp() * (noise_like(mean) if noise is None else noise)
 
 
 def sigma_nll(rebuilt: Tensor, motion: Tensor) -> Tensor:
-    """Gaussian negative log-likelihood with the batch's own optimal sigma, summed (sigma-VAE, arXiv 2006.13202).
+    """Gaussian negative log-likelihood with the whole batch's own optimal sigma, summed (sigma-VAE, arXiv 2006.13202).
 
     log sigma = softclip(log(MSE) / 2, -6);  sum of ((x - y) / sigma)^2 / 2 + log sigma + log(2 pi) / 2
     """
-    log_sigma = ((rebuilt - motion) ** 2).mean().log() / 2
+    log_sigma = mean_of_all((rebuilt - motion) ** 2).log() / 2
     log_sigma = -6 + F.softplus(log_sigma + 6)
-    return (((motion - rebuilt) / log_sigma.exp()) ** 2 / 2 + log_sigma + math.log(2 * math.pi) / 2).sum()
+    nll = ((motion - rebuilt) / log_sigma.exp()) ** 2 / 2 + log_sigma + math.log(2 * math.pi) / 2
+    return sum_over_ranks(nll.sum())
 
 
 def gaussian_kl(mean: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mean, exp(logvar)) || N(0, 1)): sum over latents and channels, mean over the batch."""
-    return (-0.5 * (1 + logvar - mean ** 2 - logvar.exp())).sum(dim=(1, 2)).mean()
+    """KL(N(mean, exp(logvar)) || N(0, 1)): sum over latents and channels, mean over the whole batch."""
+    return mean_of_all((-0.5 * (1 + logvar - mean ** 2 - logvar.exp())).sum(dim=(1, 2)))

@@ -4,7 +4,6 @@ import gc
 import hashlib
 import importlib.util
 import json
-import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from utils.cache import cache_folder
 from utils.checkpoint import read_json, read_tensors, write_whole
 
 if TYPE_CHECKING:
@@ -160,13 +160,6 @@ class EmbeddingFolder:
             self.writable = False
             print(f"Embeddings are not kept, since {self.folder} cannot be written ({error.strerror}): "
                   "set MOTION_CACHE to a folder that can.", file=sys.stderr)
-
-
-def cache_folder() -> Path:
-    """For what can be computed again: $MOTION_CACHE, else motionstreamer/ in $XDG_CACHE_HOME, else in ~/.cache."""
-    if given := os.environ.get("MOTION_CACHE"):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "motionstreamer"
 
 
 def weights_of(name: str) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.diffusion import STEPS
 from models.streamer import StreamingTransformer
+from utils.distributed import mean_of_all, own_rows
 
 REPEATS = 4
 
@@ -33,14 +34,15 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
     latents (B, L, C) of `lengths` (B,) valid latents each; text (B, text_dim). The first forward conditions on the
     true latents; one diffusion draw a latent gives predicted x_0, without gradient. In the second forward they replace
     a random subset of positions (the same in every clip). Each valid row counts REPEATS times, with its own step and
-    noise. `context_lengths` (B,): the leading latents that are only context (the stream's A), never replaced and
-    without loss. `draws` fixes every random choice: t_first, noise_first (B*L rows), replaced_positions, t_second,
-    noise_second (the valid rows, tiled). With `early`, latent l (from 0, after the context) counts with probability
-    early / (l + 1), if that is below 1, a clip's last always: the first decide what a motion becomes, the last that it
-    ends, the others go on with it.
+    noise; the mean is over those of the whole batch. `context_lengths` (B,): the leading latents that are only context
+    (the stream's A), never replaced and without loss. `draws` fixes every random choice: t_first, noise_first (B*L
+    rows), replaced_positions, t_second, noise_second (the valid rows, tiled). What it does not fix is drawn for all
+    positions that the model sees, whatever the padding. With `early`, latent l (from 0, after the context) counts with
+    probability early / (l + 1), if that is below 1, a clip's last always: the first decide what a motion becomes, the
+    last that it ends, the others go on with it.
     """
-    count, channels = latents.shape[1:]
-    device = latents.device
+    clips, count, channels = latents.shape
+    context, device = model.config.context, latents.device
     draws = {name: torch.as_tensor(values, device=device) for name, values in (draws or {}).items()}
     position = torch.arange(count, device=device)
     first = torch.zeros_like(lengths) if context_lengths is None else context_lengths
@@ -48,26 +50,28 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
 
     chosen = draws.get("replaced_positions")
     if chosen is None:
-        chosen = draw_replaced(count, step, total_steps, device)
-    replaced = scored & torch.zeros_like(position, dtype=torch.bool).index_fill(0, chosen, True)
+        chosen = draw_replaced(context, step, total_steps, device)
+    replaced = scored & torch.zeros(context, dtype=torch.bool, device=device).index_fill(0, chosen, True)[:count]
 
-    def draw(name: str, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Diffusion steps and noise of the given rows of the recorded draws, or fresh ones."""
+    def draw(name: str, rows: Tensor, kept: Tensor, repeats: int = 1) -> tuple[Tensor, Tensor]:
+        """Diffusion steps and noise: the given rows of the recorded draws, or fresh ones of the kept (B, L), tiled."""
         if f"t_{name}" in draws:
             return draws[f"t_{name}"][rows], draws[f"noise_{name}"][rows]
-        return torch.randint(STEPS, rows.shape, device=device), torch.randn(*rows.shape, channels, device=device)
+        t = own_rows(lambda whole: torch.randint(STEPS, (whole, repeats, context), device=device), clips)
+        noise = own_rows(lambda whole: torch.randn(whole, repeats, context, channels, device=device), clips)
+        return tuple(x[:, :, :count].transpose(0, 1)[:, kept].flatten(0, 1) for x in (t, noise))
 
     mixed = latents
-    if replaced.any():                                     # only the rows that will be used are predicted
+    t, noise = draw("first", replaced.flatten().nonzero()[:, 0], replaced)
+    if len(t):                                             # only the rows that will be used are predicted
         with torch.no_grad():
             conditions = model(latents[:, :-1], text, lengths - 1)[replaced]                           # (rows, D)
-            t, noise = draw("first", replaced.flatten().nonzero()[:, 0])
             predicted = model.head.loss(latents[replaced], conditions, t, noise)[1]
         mixed = latents.masked_scatter(replaced[..., None], predicted.to(latents.dtype))
 
     if early:
-        drawn = torch.rand_like(latents[..., 0]) * (position + 1 - first[:, None]) < early
-        scored &= drawn | (position == lengths[:, None] - 1)
+        drawn = own_rows(lambda whole: torch.rand(whole, context, device=device), clips)[:, :count]
+        scored &= (drawn * (position + 1 - first[:, None]) < early) | (position == lengths[:, None] - 1)
     conditions = model(mixed[:, :-1], text, lengths - 1)[scored].repeat(REPEATS, 1)                    # (rows, D)
-    t, noise = draw("second", torch.arange(len(conditions), device=device))
-    return model.head.loss(latents[scored].repeat(REPEATS, 1), conditions, t, noise)[0].mean()
+    t, noise = draw("second", torch.arange(len(conditions), device=device), scored, REPEATS)
+    return mean_of_all(model.head.loss(latents[scored].repeat(REPEATS, 1), conditions, t, noise)[0])

@@ -79,10 +79,11 @@ def test_replaced_share():
     assert all(earlier < later for earlier, later in zip(shares, shares[1:]))
 
 
-@pytest.mark.parametrize("step, replaced", [(0, 0), (50, 4), (100, 9)])
+@pytest.mark.parametrize("step, replaced", [(0, 0), (50, 6), (100, 12)])
 def test_the_share_sets_how_many_positions_are_replaced(step, replaced):
-    """The first forward predicts just these latents, in every clip that reaches them."""
-    model, data, rows = noise_ar(), batch() | dict(lengths=torch.full((3,), 9)), []
+    """Of those that the model sees. The first forward predicts just these latents, in every clip that reaches them."""
+    model, rows = noise_ar(), []
+    data = batch() | dict(latents=torch.randn(3, 12, 4), lengths=torch.full((3,), 12))
     original = model.head.loss
 
     def counting(latents, *others):
@@ -91,7 +92,7 @@ def test_the_share_sets_how_many_positions_are_replaced(step, replaced):
 
     model.head.loss = counting
     two_forward_loss(model, **data, step=step, total_steps=100)
-    assert rows == [3 * replaced] * (replaced > 0) + [REPEATS * 27]
+    assert rows == [3 * replaced] * (replaced > 0) + [REPEATS * 36]
 
 
 def test_early_latents_count_more_often():
@@ -124,8 +125,7 @@ def test_padding_never_matters():
     longer = torch.cat([zeros, torch.full((3, 2, 4), -100.0)], dim=1)
     for latents in (zeros, noise, longer):
         torch.manual_seed(0)
-        losses.append(two_forward_loss(model, latents, LENGTHS, data["text"], 1, 2,
-                                       draws=dict(replaced_positions=torch.tensor([1, 4, 5, 8]))))
+        losses.append(two_forward_loss(model, latents, LENGTHS, data["text"], 1, 2, early=2.0))
     torch.testing.assert_close(losses[1], losses[0])
     torch.testing.assert_close(losses[2], losses[0])
 

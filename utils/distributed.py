@@ -1,12 +1,22 @@
-"""One process or many: the same script under `python` and under `torchrun`."""
+"""One process or many: the same script under `python` and under `torchrun`.
+
+W ranks that share a batch train as one would, since each computes the loss of the whole batch: its sums and rows are
+taken over all ranks, with their gradients, and its random numbers are drawn for all rows, by all ranks alike. The
+gradient that a rank finds is then W times its own rows' part, as W equal losses depend on them; and
+DistributedDataParallel averages these to the gradient of the one loss. In evaluation, without gradients, each rank
+works by itself.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 
 @contextmanager
@@ -22,7 +32,12 @@ def distributed(device: str = "auto") -> Iterator[torch.device]:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    # A restart by torchrun comes with the store that still holds the dead ranks' addresses, so each attempt has a part
+    # of its own. Several nodes count attempts each for itself: there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 is needed.
+    store, number, count = next(rendezvous("env://"))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "0"
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", store=dist.PrefixStore(attempt, store),
+                            rank=number, world_size=count)
     try:
         yield chosen
     finally:
@@ -51,6 +66,65 @@ def rank() -> int:
 def world_size() -> int:
     """The number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def sharing() -> int:
+    """The number of ranks that share a batch: all in training; one under no_grad, so draw before such a block."""
+    return world_size() if torch.is_grad_enabled() else 1
+
+
+class _Sum(torch.autograd.Function):
+    """Every rank's loss depends on every rank's x, so the gradients are summed like the values."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.apply(gradient)
+
+
+def sum_over_ranks(x: Tensor) -> Tensor:
+    """The sum of all ranks' x, of one shape, elementwise."""
+    return _Sum.apply(x) if sharing() > 1 else x
+
+
+def mean_of_all(x: Tensor) -> Tensor:
+    """The mean over all elements of all ranks' x, however many each has."""
+    if sharing() == 1:
+        return x.mean()
+    total, count = sum_over_ranks(torch.stack([x.sum(), x.new_tensor(x.numel())]))
+    return total / count
+
+
+def of_all_ranks(x: Tensor) -> Tensor:
+    """The rows of the whole batch: x (B, ...) of all ranks -> (W B, ...), in the order of the ranks."""
+    if sharing() == 1:
+        return x
+    before, after = rank() * len(x), (world_size() - 1 - rank()) * len(x)
+    return sum_over_ranks(F.pad(x, (0, 0) * (x.ndim - 1) + (before, after)))
+
+
+def own_rows(draw: Callable[[int], Tensor], count: int) -> Tensor:
+    """This rank's `count` rows of `draw(rows of the whole batch)`, which ranks seeded alike draw alike."""
+    return draw(sharing() * count).chunk(sharing())[rank() % sharing()]
+
+
+def noise_like(x: Tensor) -> Tensor:
+    """Standard normal numbers for x (B, ...), its rows of those of the whole batch."""
+    return own_rows(lambda rows: x.new_empty(rows, *x.shape[1:]).normal_(), len(x))
+
+
+def padded_alike(x: Tensor) -> Tensor:
+    """x (B, L, C) with zeros behind, up to the longest L of all ranks."""
+    if sharing() == 1:
+        return x
+    longest = torch.tensor(x.shape[1], device=x.device)
+    dist.all_reduce(longest, dist.ReduceOp.MAX)
+    return F.pad(x, (0, 0, 0, int(longest) - x.shape[1]))
 
 
 def mean_over_ranks(values: dict[str, float], device: torch.device) -> dict[str, float]:

