@@ -36,7 +36,7 @@ json.dump(heads, open(out, "w"))
 
 
 def main() -> None:
-    motion = [np.load(path).astype(np.float64) for path in sys.argv[1:]]
+    motion = [np.load(path, allow_pickle=False).astype(np.float64) for path in sys.argv[1:]]
     rotations, pelvis = motion272_to_pose(motion[0]) if motion else circle()
     joints = forward_kinematics(rotations, pelvis)
     frames = np.linspace(0, len(joints) - 1, FRAMES).astype(int).tolist()

@@ -230,7 +230,8 @@ def calibrate(data_root: str | None) -> None:
         if not names:
             raise ValueError(f"{root}/groups.json names no {kind.groups}, expected some: prepare it again")
         names = names[::-(-len(names) // MOST_CLIPS)]
-        passes.append([judge(np.load(root / "motion_data" / f"{name}.npy")) for name in names])
+        passes.append([judge(np.load(root / "motion_data" / f"{name}.npy", allow_pickle=False))
+                       for name in names])
     rates = np.array([np.mean(of_a_kind, axis=0) for of_a_kind in passes])
     others = pass_of_others(rates)
     print(f"per cent of the real clips of a row that pass the test of a column\n{'':24}clips  own others |"

@@ -192,6 +192,7 @@ def test_what_was_computed_is_kept_until_something_changes(with_val, tmp_path, m
     for name in ("evaluator", "tae", "ar"):                 # a folder with the same weights, but another config
         shutil.copytree(with_val.evaluator.parent / name, tmp_path / name)
         (tmp_path / name / "config.json").open("a").write(" ")
+        (tmp_path / name / "checksums.json").unlink()
     drawings = [dict(drawing=Drawing(**given)) for given in (
         dict(temperature=0.5), dict(guidance=1.5), dict(steps=5), dict(precision="bfloat16"))]
     for change in (*drawings, dict(seed=1), dict(evaluator=tmp_path / "evaluator"),

@@ -1,11 +1,15 @@
 """Checkpoints on disk: read and written whole or not at all. Knows files, no network.
 
 A checkpoint is a folder:   model.safetensors  config.json  [training.pt: what only resuming needs]
+                            checksums.json: the SHA-256 of the others, so that no changed byte is loaded
 A run is a folder of them:  config.json  step-00001000/  step-00002000/  last -> step-...  best -> step-...
 """
 
+import errno
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,24 +21,42 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from utils.errors import FULL
+
 
 @contextmanager
 def write_whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the name `path`, on failure it is removed.
 
     So `path` is always absent, the old file or the whole new one, also after a power cut. The temporary name
-    keeps the suffix, for writers that look at it (`np.save`, video writers). Parent folders are made.
+    keeps the suffix, for writers that look at it (`np.save`, video writers). Parent folders are made. Errors as in
+    `naming`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        with naming(path):
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Let a write that finds no space, by whichever library, leave as an OSError with errno and filename: `path`."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        # safetensors hides the number in its text; numpy has none, when less was written than it asked for.
+        hidden = re.search(r"os error (\d+)|requested and \d+ written", str(error))
+        number = getattr(error, "errno", None) or (hidden and int(hidden[1] or errno.ENOSPC))
+        if number not in FULL or getattr(error, "filename", None):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def write_json(path: str | Path, values: Any) -> None:
@@ -50,24 +72,29 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], config: dict
     tensors          name -> tensor of any floating type; read back as float32
     config           what rebuilds the model, as JSON
     training_state   tensors and plain values, for `load_training_state`
+    Raises OSError as in `naming`; what was there before is then left as it was.
     """
     folder = Path(os.path.abspath(folder))
     temporary, replaced = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
     for leftover in (temporary, replaced):  # of a process that was killed while it saved
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        temporary.mkdir(parents=True)
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-                  temporary / "model.safetensors")
-        _sync(temporary / "model.safetensors")
-        if training_state is not None:
-            torch.save(training_state, temporary / "training.pt")
-            _sync(temporary / "training.pt")
-        write_json(temporary / "config.json", config)
-        if folder.exists():
-            folder.rename(replaced)
-        temporary.rename(folder)
-        _sync(folder.parent)
+        with naming(folder):
+            temporary.mkdir(parents=True)
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                      temporary / "model.safetensors")
+            if training_state is not None:
+                _save_torch(training_state, temporary / "training.pt")
+            write_json(temporary / "config.json", config)
+            shutil.copymode(temporary / "config.json", temporary / "model.safetensors")    # not for its writer alone
+            files = sorted(temporary.iterdir())
+            write_json(temporary / "checksums.json", {path.name: _sha256(path) for path in files})
+            for path in files:
+                _sync(path)
+            if folder.exists():
+                folder.rename(replaced)
+            temporary.rename(folder)
+            _sync(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
@@ -76,11 +103,12 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], config: dict
 def load_checkpoint(folder: str | Path, required: Iterable[str] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint folder: its tensors (on the CPU, floating ones as float32) and its config.
 
-    Raises FileNotFoundError if a file is missing, ValueError if one is damaged or the config lacks a `required` key.
+    Raises FileNotFoundError if a file is missing, ValueError if one is damaged, not what its checksum says, or the
+    config lacks a `required` key. A folder without checksums is taken as it is.
     """
     folder = Path(folder)
-    weights = _existing(folder, "model.safetensors")
-    config = read_json(_existing(folder, "config.json"), required)
+    weights = _unchanged(folder, "model.safetensors")
+    config = read_json(_unchanged(folder, "config.json"), required)
     return read_tensors(weights), config
 
 
@@ -97,7 +125,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 def load_training_state(folder: str | Path) -> dict[str, Any]:
     """Read what `save_checkpoint` was given as `training_state`. Errors as in `load_checkpoint`."""
-    return load_torch(_existing(Path(folder), "training.pt"))
+    return load_torch(_unchanged(Path(folder), "training.pt"))
 
 
 def load_torch(path: str | Path) -> Any:
@@ -130,7 +158,7 @@ def read_json(path: str | Path, required: Iterable[str] = ()) -> dict[str, Any]:
 
 def steps(run: str | Path) -> list[Path]:
     """The checkpoints of a run, newest first."""
-    return sorted((path for path in Path(run).glob("step-*") if path.is_dir()), reverse=True)
+    return sorted((path for path in Path(run).glob("step-" + 8 * "[0-9]") if path.is_dir()), reverse=True)
 
 
 def newest_whole(run: str | Path) -> tuple[Path | None, dict[str, Any], list[str]]:
@@ -166,19 +194,42 @@ def point(link: str | Path, target: Path) -> None:
 
 
 def prune(run: str | Path, keep: int = 2) -> None:
-    """Remove all checkpoints of a run but the newest `keep` and the best."""
-    best = (Path(run) / "best").resolve()
-    for old in steps(run)[keep:]:
-        if old.resolve() != best:
-            shutil.rmtree(old)
+    """Remove all checkpoints of a run but the best, `last` and the `keep` - 1 before it, and what killed saves left.
+
+    What is newer than `last` is damaged, else the run would have gone on from there.
+    """
+    run = Path(run)
+    last, best = os.readlink(run / "last"), (run / "best").resolve().name
+    kept = {best, *[path.name for path in steps(run) if path.name <= last][:keep]}
+    for path in [*steps(run), *run.glob(".step-*")]:
+        if path.name not in kept:
+            shutil.rmtree(path)
 
 
-def _existing(folder: Path, name: str) -> Path:
-    path = folder / name
+def _unchanged(folder: Path, name: str) -> Path:
+    """The path of a checkpoint's file, after a look whether it is there and what was written."""
+    path, checksums = folder / name, folder / "checksums.json"
     if not path.is_file():
         raise FileNotFoundError(f"There is no {name} in {folder}; expected a checkpoint folder, "
                                 f"for example OUT_DIR/EXP_NAME/last of a training run.")
+    if checksums.exists() and read_json(checksums, [name])[name] != _sha256(path):
+        raise ValueError(f"{path} is damaged: its SHA-256 is not that in checksums.json; use another checkpoint, "
+                         f"or remove checksums.json if you changed the file yourself.")
     return path
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _save_torch(values: Any, path: Path) -> None:
+    """`torch.save`, but a failed write is an OSError."""
+    try:
+        with open(path, "wb") as file:  # Python's own, whose error torch.save keeps under one that says nothing
+            torch.save(values, file)
+    except RuntimeError as error:
+        raise error.__context__ or error
 
 
 def _sync(path: Path) -> None:
