@@ -1,10 +1,13 @@
 """Encode a data set once for the AR models: latents of every clip, embeddings of every caption.
 
 python get_latent.py --resume-pth output/tae_small/best --latent-dir data/latents --dataname mocap_272
+
+Under `torchrun --nproc-per-node N` each rank encodes its share of the clips. What comes out does not depend on N.
 """
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dataset.clips import Clip, load_clips, load_groups, load_statistics
-from dataset.latents import NO_TEXT
+from dataset.latents import NO_TEXT, map_latents
 from dataset.streams import load_pairs
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, sample_latents
 from models.checkpoints import fingerprint, load_tae
@@ -23,8 +26,8 @@ from models.text_encoder import DEFAULT_TEXT_ENCODER, TextEncoder, default_dtype
 from motion.representation_272 import DIM
 from options import opt, parse
 from options.training import DATASETS, DEVICES
-from utils.checkpoint import read_json, write_json, write_whole
-from utils.distributed import pick_device
+from utils.checkpoint import read_json, read_tensors, write_json, write_whole
+from utils.distributed import distributed, gather, rank, wait_for_all, world_size
 from utils.errors import run
 
 SHORTEST = 40    # frames
@@ -64,15 +67,23 @@ def noise_of(clip: Clip, length: int, channels: int, seed: int) -> Tensor:
 
 def encode_clips(tae: CausalTAE, clips: list[Clip], mean: Tensor, std: Tensor, batch_size: int,
                  seed: int) -> Iterator[tuple[Clip, Tensor]]:
-    """Each clip with its latents (T/4, C), in batches of like length."""
+    """This rank's share of the clips, each with its latents (T/4, C), in batches of like length.
+
+    The batches, and so the last bits, are the same for any number of ranks.
+    raises   ValueError naming a clip whose latents are not finite
+    """
     clips = sorted(clips, key=lambda clip: len(clip.motion))
-    for first in tqdm(range(0, len(clips), batch_size), unit="batch"):
+    firsts = range(rank() * batch_size, len(clips), world_size() * batch_size)
+    for first in tqdm(firsts, unit="batch", disable=rank() > 0):
         batch = clips[first:first + batch_size]
         lengths = [len(clip.motion) // FRAMES_PER_LATENT for clip in batch]
-        motions = [(torch.from_numpy(clip.motion[:length * FRAMES_PER_LATENT]) - mean) / std
+        motions = [(torch.tensor(clip.motion[:length * FRAMES_PER_LATENT]) - mean) / std
                    for clip, length in zip(batch, lengths)]
         noises = [noise_of(clip, length, tae.config.latent_dim, seed) for clip, length in zip(batch, lengths)]
-        yield from zip(batch, encode(tae, motions, noises))
+        for clip, latents in zip(batch, encode(tae, motions, noises)):
+            if not latents.isfinite().all():
+                raise ValueError(f"the latents of {clip.id} are not finite: look at its motion, or use another TAE")
+            yield clip, latents
 
 
 def clips_by_split(config: GetLatent) -> tuple[dict[str, list[Clip]], dict[str, str]]:
@@ -84,8 +95,9 @@ def clips_by_split(config: GetLatent) -> tuple[dict[str, list[Clip]], dict[str, 
     for split in ("train", "val"):
         found = load_clips(config.dataname, config.data_root, split)
         clips[split] = [clip for clip in found if len(clip.motion) >= SHORTEST]
-        print(f"{split}: {len(clips[split])} clips to encode; "
-              f"{len(found) - len(clips[split])} left out, being shorter than {SHORTEST} frames")
+        if rank() == 0:
+            print(f"{split}: {len(clips[split])} clips to encode; "
+                  f"{len(found) - len(clips[split])} left out, being shorter than {SHORTEST} frames")
         if config.streams:
             pairs, kinds = load_pairs(config.streams, split)
             clips[split] += pairs
@@ -100,8 +112,13 @@ def main():
     config = parse({"default": GetLatent()})
     if config.batch_size < 1:
         raise ValueError(f"--batch-size is {config.batch_size}; expected 1 or more.")
-    data = config.dataname, config.data_root
-    folder, device = Path(config.latent_dir), pick_device(config.device)
+    with distributed(config.device) as device:
+        encode_set(config, device)
+
+
+def encode_set(config: GetLatent, device: torch.device) -> None:
+    """Write the latent folder. Every rank encodes, the first does the rest."""
+    data, folder = (config.dataname, config.data_root), Path(config.latent_dir)
     tae, mean, std = load_tae(config.tae)
     if mean is None:
         mean, std = map(torch.from_numpy, load_statistics(*data))
@@ -114,27 +131,35 @@ def main():
     for clip in every:
         for caption in clip.captions:
             number.setdefault(caption.text, len(number))
+    places, last = {}, 0                                   # clip id -> its first row and one past its last
+    for clip in every:
+        first, last = last, last + len(clip.motion) // FRAMES_PER_LATENT + 1
+        places[clip.id] = first, last
     made_of = dict(latents=digest(fingerprint(tae), mean.numpy(), std.numpy(), config.seed,
                                   *(part for split, found in clips.items() for clip in found
                                     for part in (split, clip.id, clip.motion))),
                    embeddings=digest(weights_of(config.text_encoder), default_dtype(config.text_encoder), *number))
-    kept = earlier(folder, made_of, [clip.id for clip in every])
-    # Loaded before the long work, lest its name is wrong.
-    text_encoder = None if "embeddings" in kept else TextEncoder(config.text_encoder, device)
-    (folder / "index.json").unlink(missing_ok=True)        # what it says is no longer so; the new one comes last
+    kept = gather(earlier(folder, made_of, (last, len(end)), len(number)))[0]
+    text_encoder = None
+    if rank() == 0:
+        # Loaded before the long work, lest its name is wrong.
+        text_encoder = None if "embeddings" in kept else TextEncoder(config.text_encoder, device)
+        (folder / "index.json").unlink(missing_ok=True)    # what it says is no longer so; the new one comes last
 
+    if "latents" not in kept:
+        share = encode_clips(tae, every, mean, std, config.batch_size, config.seed)
+        with write_whole(part_of(folder, rank())) as path:
+            save_file({clip.id: torch.cat([latents, end[None]]) for clip, latents in share}, path)
+        wait_for_all()
+    if rank() > 0:
+        return
     if "latents" in kept:
         print(f"{len(every)} clips were encoded before")
         scale, nearest = kept["latents"]
     else:
-        latents: dict[str, list[Tensor]] = {split: [] for split in clips}
-        for split, found in clips.items():
-            for clip, encoded in encode_clips(tae, found, mean, std, config.batch_size, config.seed):
-                latents[split].append(encoded)
-                with write_whole(folder / f"{clip.id}.npy") as path:
-                    np.save(path, torch.cat([encoded, end[None]]).numpy())
-        scale = float(torch.cat(latents["train"]).std())
-        nearest = float((torch.cat(latents["val"]) - end).norm(dim=-1).min())
+        rows = join_parts(folder, places, len(end))
+        train, val = (torch.cat([rows[slice(*places[clip.id])][:-1] for clip in clips[split]]) for split in clips)
+        scale, nearest = float(train.std()), float((val - end).norm(dim=-1).min())
     if text_encoder is None:
         print(f"{len(number)} different captions were embedded before")
     else:
@@ -149,10 +174,28 @@ def main():
         nearest=nearest, stop_threshold=nearest / 2,       # half-way to the nearest latent of real motion
         made_of=made_of,
         clips={clip.id: dict(split=split, group=groups.get(clip.id, ""), past=clip.past // FRAMES_PER_LATENT,
-                             captions=[(number[caption.text], caption.start, caption.end)
-                                       for caption in clip.captions])
+                             rows=places[clip.id], captions=[(number[caption.text], caption.start, caption.end)
+                                                             for caption in clip.captions])
                for split, found in clips.items() for clip in found}))
     print(f"{len(every)} clips encoded into {folder}; the nearest real latent lies {nearest:.3f} from the end latent")
+
+
+def part_of(folder: Path, rank: int) -> Path:
+    """What a rank has encoded, until the first joins all parts: clip id -> latents (L, C), the end latent last."""
+    return folder / f".part-{rank}.safetensors"
+
+
+def join_parts(folder: Path, places: dict[str, tuple[int, int]], channels: int) -> Tensor:
+    """Write latents.npy of the parts of all ranks, which are then removed -> its rows (N, C)."""
+    rows = torch.empty(max(last for _, last in places.values()), channels)
+    for number in range(world_size()):
+        for name, latents in read_tensors(part_of(folder, number)).items():
+            rows[slice(*places[name])] = latents
+    with write_whole(folder / "latents.npy") as path:
+        np.save(path, rows.numpy())
+    for number in range(world_size()):
+        part_of(folder, number).unlink()
+    return rows
 
 
 def digest(*parts: object) -> str:
@@ -163,17 +206,22 @@ def digest(*parts: object) -> str:
     return found.hexdigest()
 
 
-def earlier(folder: Path, made_of: dict[str, str], ids: list[str]) -> dict[str, tuple[float, float] | bool]:
-    """What an earlier run left in `folder` and is still right: "embeddings", "latents" with their scale and the
-    distance of the nearest from the end latent."""
+def earlier(folder: Path, made_of: dict[str, str], shape: tuple[int, int],
+            captions: int) -> dict[str, tuple[float, float] | bool]:
+    """What an earlier run left in `folder` and is still right and whole: "embeddings", of that many `captions`;
+    "latents", an array of `shape`, with their scale and the distance of the nearest from the end latent."""
     if not (folder / "index.json").is_file():
         return {}
     index, kept = read_json(folder / "index.json"), {}
     known = index.get("made_of", {})
-    if known.get("embeddings") == made_of["embeddings"] and (folder / "embeddings.safetensors").is_file():
-        kept["embeddings"] = True
-    if known.get("latents") == made_of["latents"] and all((folder / f"{name}.npy").is_file() for name in ids):
-        kept["latents"] = index["latent_scale"], index["nearest"]
+    with suppress(ValueError, FileNotFoundError, KeyError):
+        found = read_tensors(folder / "embeddings.safetensors")["embeddings"]
+        if known.get("embeddings") == made_of["embeddings"] and len(found) == captions:
+            kept["embeddings"] = True
+    with suppress(ValueError, FileNotFoundError):
+        found = map_latents(folder / "latents.npy", shape[1], remedy="")
+        if known.get("latents") == made_of["latents"] and found.shape == shape and np.isfinite(found).all():
+            kept["latents"] = index["latent_scale"], index["nearest"]
     return kept
 
 

@@ -16,7 +16,7 @@ SWAPS |= dict.fromkeys(("counter-clockwise", "anticlockwise", "anti-clockwise"),
 SIDE = re.compile(r"(?<!\w)(" + "|".join(sorted(SWAPS, key=len, reverse=True)) + r")(?!\w)", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Caption:
     """One sentence about a clip, or about its part from `start` to `end` (seconds; both 0.0: all of it)."""
     text: str

@@ -6,12 +6,15 @@
 import json
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from dataset.captions import Caption, read_captions
+from dataset.shards import load_shard
 from motion.representation_272 import DIM
 from utils.distributed import rank
 
@@ -41,11 +44,11 @@ LAYOUTS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """A whole motion and what was said about it."""
     id: str
-    motion: np.ndarray            # (T, 272) float32, not normalised
+    motion: np.ndarray            # (T, 272) float32, not normalised; of a data set, mapped and not to be written
     captions: list[Caption]
     past: int = 0                 # leading frames that another motion left behind: the A of a pair
 
@@ -74,27 +77,39 @@ def dataset_root(dataname: str, data_root: str | Path | None = None) -> Path:
 
 
 def load_clips(dataname: str, data_root: str | Path | None = None, split: str = "train") -> list[Clip]:
-    """Read all clips of a split into memory, in the order of its lists; print what was left out and why.
+    """All clips of a split, in the order of its lists, mapped from shards; print what was left out and why.
 
-    raises   ValueError for an unknown data set, FileNotFoundError if it is not there or has no good clip
+    raises   ValueError for an unknown data set, FileNotFoundError if it is not there or has no good clip; OSError if
+             there is no room for its shards
     """
     layout, root = layout_of(dataname), dataset_root(dataname, data_root)
-    clips, listed, problems = {}, 0, defaultdict(list)
+    clips, listed, problems = [], 0, defaultdict(list)
     for folder in layout.folders:
-        ids = split_ids(root / folder, split, layout.command)
-        listed += len(ids)
-        for name in ids:
-            # The sets number their clips alike, so those of all but the first carry their set's name.
-            clip_id = name if folder == layout.folders[0] else f"{folder}-{name}"
-            clip = read_clip(root / folder, name, clip_id, problems)
-            if clip is not None:
-                clips[clip_id] = clip
+        # The sets number their clips alike, so those of all but the first carry their set's name.
+        prefix = "" if folder == layout.folders[0] else f"{folder}-"
+        path = split_path(root / folder, split, layout.command)
+        names = path.read_text(encoding="utf-8").split()
+        listed += len(names)
+        found, wrong = load_shard(
+            root / folder, prefix + path.stem,
+            {prefix + name: (f"motion_data/{name}.npy", f"texts/{name}.txt") for name in names},
+            partial(entry_of, root / folder, prefix))
+        clips += [Clip(entry["id"], entry["motion"], [Caption(*told) for told in entry["captions"]]) for entry in found]
+        for reason, which in wrong.items():
+            problems[reason] += which
     if rank() == 0:
         print(f"{dataname} {split}: {len(clips)} of {listed} clips" + report(problems), flush=True)
     if not clips:
         raise FileNotFoundError(f"0 of {listed} clips of {dataname} {split} in {root} are good. "
                                 f"Get them anew: {layout.command}")
-    return list(clips.values())
+    return clips
+
+
+def entry_of(folder: Path, prefix: str, clip_id: str, problems: dict[str, list[str]]) -> dict[str, Any] | None:
+    """A clip as `load_shard` keeps it, or None; what is wrong goes into `problems`."""
+    clip = read_clip(folder, clip_id.removeprefix(prefix), clip_id, problems)
+    return clip and dict(id=clip.id, motion=clip.motion,
+                         captions=[(caption.text, caption.start, caption.end) for caption in clip.captions])
 
 
 def load_statistics(dataname: str, data_root: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +146,12 @@ def load_groups(dataname: str, data_root: str | Path | None = None) -> dict[str,
 
 
 def split_ids(folder: Path, split: str, command: str) -> list[str]:
-    """The ids of a split; val's for test where there is no test.
+    """The ids of a split; otherwise as `split_path`."""
+    return split_path(folder, split, command).read_text(encoding="utf-8").split()
+
+
+def split_path(folder: Path, split: str, command: str) -> Path:
+    """The list of a split; val's for test where there is no test.
 
     raises   FileNotFoundError that tells `command`
     """
@@ -140,7 +160,7 @@ def split_ids(folder: Path, split: str, command: str) -> list[str]:
         path = folder / "split" / "val.txt"
     if not path.is_file():
         raise FileNotFoundError(f"found no {path}, expected a list of clips. Get it: {command}")
-    return path.read_text(encoding="utf-8").split()
+    return path
 
 
 def read_clip(folder: Path, name: str, clip_id: str, problems: dict[str, list[str]]) -> Clip | None:

@@ -1,8 +1,8 @@
 """Encoded clips on disk: what the AR models train on, made by get_latent.py.
 
-A latent folder holds ID.npy (L, C) for every clip, the end latent last; index.json with the clips' splits, captions and
-groups and with what later scripts need to know of the TAE; embeddings.safetensors with one vector per caption.
-Training therefore runs neither the TAE nor the text encoder.
+A latent folder holds latents.npy (latents of all, C), clip after clip, the end latent last in each; index.json with
+each clip's place there, split, captions and group and with what later scripts need to know of the TAE;
+embeddings.safetensors with one vector per caption. Training therefore runs neither the TAE nor the text encoder.
 """
 
 from collections import Counter
@@ -47,7 +47,9 @@ class LatentClips:
         self.embeddings = read_tensors(folder / "embeddings.safetensors")["embeddings"]   # (captions, D)
         self.text_drop = text_drop
         self.scale = self.index["latent_scale"]
-        self.latents: list[np.ndarray] = []
+        rows = map_latents(folder / "latents.npy", len(self.index["end_latent"]), remedy)
+        self.ids: list[str] = []
+        self.latents: list[np.ndarray] = []                # mapped, in the TAE's units
         self.captions: list[list[Cut]] = []
         self.past: list[int] = []                          # leading latents of each clip that are only context
         groups, left_out = [], Counter()
@@ -55,14 +57,19 @@ class LatentClips:
             past = entry.get("past", 0)
             if entry["split"] != split or (past and not pairs):
                 continue
-            latents = read_latents(folder / f"{name}.npy", len(self.index["end_latent"]), remedy)
+            first, last = entry["rows"]
+            latents = rows[first:last]
+            if not 1 < last - first == len(latents) or not np.isfinite(latents).all():
+                raise ValueError(f"{folder / 'latents.npy'} holds no finite latents of {name} in rows {first} to "
+                                 f"{last}. {remedy}")
             if len(latents) > context:
                 left_out[f"longer than {context} latents"] += 1
                 continue
             captions = [cut for caption in entry["captions"] if (cut := latent_cut(*caption, len(latents)))]
             left_out["captions whose start and end tags hold no latent"] += len(entry["captions"]) - len(captions)
             if captions:
-                self.latents.append(latents / self.scale)
+                self.ids.append(name)
+                self.latents.append(latents)
                 self.captions.append(captions)
                 self.past.append(past)
                 groups.append(entry["group"])
@@ -75,12 +82,15 @@ class LatentClips:
     def __len__(self) -> int:
         return len(self.latents)
 
+    def name(self, index: int) -> str:
+        return self.ids[index]
+
     def sample(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
         """Latents (L, C) in the AR model's units under one of the clip's captions, that caption's number, and how many
         leading latents are only context."""
         captions, past = self.captions[index], self.past[index]
         caption, first, last = captions[rng.integers(len(captions))]
-        latents = self.latents[index][first:last]
+        latents = self.latents[index][first:last] / self.scale
         shorten, which, drop_text = rng.random(3)
         if shorten < SHORTENED and len(latents) > past + 1:
             latents, past = (latents[1:], max(past - 1, 0)) if which < 0.5 else (latents[:-1], past)
@@ -96,8 +106,8 @@ class LatentClips:
         rows = [(caption, clip) for clip, captions in enumerate(self.captions) for caption, _, _ in captions]
         share = torch.tensor([self.rarity[clip] ** balance / len(self.captions[clip]) for _, clip in rows])
         share = (share / share.sum())[:, None]                                                         # (N, 1)
-        quarters = torch.stack([torch.cat([part.mean(dim=0) for part in torch.from_numpy(latents).tensor_split(4)])
-                                for latents in self.latents]).double()
+        parts = (torch.from_numpy(latents / self.scale).tensor_split(4) for latents in self.latents)
+        quarters = torch.stack([torch.cat([part.mean(dim=0) for part in four]) for four in parts]).double()
         text = self.embeddings[[caption for caption, _ in rows]].double()                              # (N, D)
         motion = quarters[[clip for _, clip in rows]]                                                  # (N, 4C)
         centre = (share * text).sum(dim=0)
@@ -117,17 +127,18 @@ class LatentClips:
                     text=self.embeddings[[caption for _, caption, _ in samples]])
 
 
-def read_latents(path: Path, channels: int, remedy: str) -> np.ndarray:
-    """One clip's latents (L, C), float32, the end latent last."""
+def map_latents(path: Path, channels: int, remedy: str) -> np.ndarray:
+    """The latents of all clips (N, C), float32, mapped."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing though index.json lists it. {remedy}")
+        raise FileNotFoundError(f"there is no {path.name} in {path.parent}; an older get_latent.py wrote a file for "
+                                f"each clip instead. {remedy}")
     try:
-        latents = np.load(path, allow_pickle=False)
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path} is damaged ({error}). {remedy}") from error
-    if latents.ndim != 2 or latents.shape[1] != channels or len(latents) < 2 or not np.isfinite(latents).all():
-        raise ValueError(f"{path} holds {latents.shape} numbers, expected finite (L, {channels}), L > 1. {remedy}")
-    return latents.astype(np.float32)
+    if rows.ndim != 2 or rows.shape[1] != channels or rows.dtype != np.float32:
+        raise ValueError(f"{path} holds {rows.dtype} of shape {rows.shape}, expected float32 (N, {channels}). {remedy}")
+    return rows
 
 
 def latent_cut(caption: int, start: float, end: float, length: int) -> Cut | None:

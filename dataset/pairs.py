@@ -61,6 +61,9 @@ class MotionTexts:
     def __len__(self) -> int:
         return len(self.items)
 
+    def name(self, index: int) -> str:
+        return self.items[index].id
+
     def sample(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
         """A motion (T, 272), normalised, a random part of it if it is too long, and one of its captions."""
         item = self.items[index]

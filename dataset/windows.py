@@ -22,7 +22,7 @@ class MotionWindows:
     def __init__(self, clips: Sequence[Clip], mean: np.ndarray, std: np.ndarray, frames: int = 64,
                  groups: Mapping[str, str] = {}):
         long = [clip for clip in clips if len(clip.motion) >= frames]
-        self.motions = [clip.motion for clip in long]
+        self.ids, self.motions = [clip.id for clip in long], [clip.motion for clip in long]
         self.rarity = rarity([groups.get(clip.id, "") for clip in long])
         self.mean, self.std, self.frames = mean, std, frames
         if not self.motions:
@@ -33,6 +33,9 @@ class MotionWindows:
 
     def __len__(self) -> int:
         return len(self.motions)
+
+    def name(self, index: int) -> str:
+        return self.ids[index]
 
     def sample(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """A window (frames, 272), normalised."""

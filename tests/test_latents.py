@@ -20,12 +20,14 @@ def write_folder(folder: Path, clips: dict[str, dict]) -> Path:
 
     Latent l of a clip of n latents is (l, n); caption number c embeds to (c, c, c).
     """
-    entries = {}
+    entries, rows = {}, []
     for name, clip in clips.items():
         count = clip.pop("latents")
         latents = np.stack([np.arange(count), np.full(count, count)], axis=1)
-        np.save(folder / f"{name}.npy", np.concatenate([latents, [END]]).astype(np.float32))
-        entries[name] = dict(split="train", group="", captions=[(1, 0.0, 0.0)]) | clip
+        first = len(rows)
+        rows += [*latents, END]
+        entries[name] = dict(split="train", group="", rows=(first, len(rows)), captions=[(1, 0.0, 0.0)]) | clip
+    np.save(folder / "latents.npy", np.array(rows, np.float32))
     write_json(folder / "index.json", dict(dataname="mocap_272", tae="0", text_encoder="words", end_latent=END,
                                            latent_scale=SCALE, stop_threshold=0.1, clips=entries))
     embeddings = torch.arange(6).half()[:, None].repeat(1, 3)
@@ -126,9 +128,7 @@ def test_motion_of_text_finds_what_sentences_say(tmp_path):
     write_folder(tmp_path, {str(number): dict(latents=8, captions=[(number, 0.0, 0.0)]) for number in range(count)})
     save_file({"embeddings": torch.from_numpy(text).half()}, tmp_path / "embeddings.safetensors")
     clips = LatentClips(tmp_path, "train", 78)
-    for number in range(count):
-        clips.latents[number][:, 0] = 40 * text[number] @ direction
-        clips.latents[number][:, 1] = 0
+    clips.latents = [np.tile(np.array([40 * row @ direction, 0.0], np.float32), (9, 1)) for row in text]
     weight, bias = clips.motion_of_text(2, balance=0.5, noise=0.0)
     assert weight.shape == (2, 3) and bias.shape == (2,)
     found = torch.from_numpy(text).float() @ weight[0] + bias[0]
@@ -141,11 +141,12 @@ def test_motion_of_text_finds_what_sentences_say(tmp_path):
 def test_collate(tmp_path):
     folder = write_folder(tmp_path, dict(a=dict(latents=4), b=dict(latents=2, captions=[(3, 0.0, 0.0)])))
     clips = LatentClips(folder, "train", 78)
-    batch = clips.collate([(clips.latents[0], 1, 2), (clips.latents[1], 3, 0), (clips.latents[1][:1], 0, 0)])
+    first, second = map(np.array, clips.latents)
+    batch = clips.collate([(first, 1, 2), (second, 3, 0), (second[:1], 0, 0)])
     assert batch["latents"].shape == (3, 5, 2) and batch["latents"].dtype == torch.float32
     assert batch["lengths"].tolist() == [5, 3, 1] and batch["past"].tolist() == [2, 0, 0]
     assert not batch["latents"][1, 3:].any() and not batch["latents"][2, 1:].any()
-    np.testing.assert_array_equal(batch["latents"][0], clips.latents[0])
+    np.testing.assert_array_equal(batch["latents"][0], first)
     assert batch["text"].tolist() == [[1.0] * 3, [3.0] * 3, [0.0] * 3]
 
 
@@ -166,25 +167,30 @@ def spoil(path: Path, how: str) -> None:
     elif how == "objects":
         np.save(path, np.array([{}, []], dtype=object))
     else:
-        others = dict(channels=values[:, :1], flat=values[0], one=values[:1], nan=values * np.nan)
+        nan = values.copy()
+        nan[-1] = np.nan
+        others = dict(channels=values[:, :1], flat=values[0], doubles=values.astype(float), fewer=values[:-1], nan=nan)
         np.save(path, others[how])
 
 
 @pytest.mark.parametrize("how, said", [
     ("cut short", "is damaged"), ("empty", "is damaged"), ("html", "is damaged"), ("objects", "is damaged"),
-    ("channels", r"holds \(5, 1\) numbers, expected finite \(L, 2\)"), ("flat", r"holds \(2,\) numbers"),
-    ("one", r"holds \(1, 2\) numbers"), ("nan", r"holds \(5, 2\) numbers, expected finite"),
+    ("channels", r"holds float32 of shape \(10, 1\), expected float32 \(N, 2\)"),
+    ("flat", r"holds float32 of shape \(2,\)"), ("doubles", "holds float64"),
+    ("fewer", "holds no finite latents of b in rows 5 to 10"),
+    ("nan", "holds no finite latents of b in rows 5 to 10"),
 ])
 def test_damaged_latents_refuse(tmp_path, how, said):
-    write_folder(tmp_path, dict(a=dict(latents=4)))
-    spoil(tmp_path / "a.npy", how)
-    with pytest.raises(ValueError, match=rf"a.npy {said}.* Make it: python get_latent.py"):
+    write_folder(tmp_path, dict(a=dict(latents=4), b=dict(latents=4)))
+    spoil(tmp_path / "latents.npy", how)
+    with pytest.raises(ValueError, match=rf"latents.npy {said}.* Make it: python get_latent.py"):
         LatentClips(tmp_path, "train", 78)
 
 
 def test_missing_latents_refuse(tmp_path):
-    (write_folder(tmp_path, dict(a=dict(latents=4), b=dict(latents=4))) / "b.npy").unlink()
-    with pytest.raises(FileNotFoundError, match="b.npy is missing though index.json lists it. Make it"):
+    """As in the folders of an older get_latent.py."""
+    (write_folder(tmp_path, dict(a=dict(latents=4))) / "latents.npy").unlink()
+    with pytest.raises(FileNotFoundError, match="no latents.npy in .*; an older get_latent.py wrote .* Make it"):
         LatentClips(tmp_path, "train", 78)
 
 
