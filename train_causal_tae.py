@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dataset.clips import Clip, load_clips, load_groups, load_statistics
 from dataset.streams import load_pairs
 from dataset.windows import MotionWindows
+from Evaluator_272.watch import side_by_side
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, gaussian_kl, sigma_nll
 from models.checkpoints import load_tae, tae_checkpoint
 from motion.representation_272 import POSITIONS, ROOT, ROTATIONS, motion272_to_pose, motion272_to_positions
@@ -20,10 +21,13 @@ from motion.skeleton import forward_kinematics
 from options import opt, parse, to_json
 from options.models import TAE
 from options.training import Training
-from utils.distributed import distributed, world_size
+from utils.distributed import distributed, gather, rank, world_size
 from utils.engine import fit, seed_step
 from utils.errors import run
 from utils.metrics import jerk, mpjpe
+
+
+SHOWN = 2    # clips that TensorBoard shows rebuilt beside the captured
 
 
 @dataclass(frozen=True)
@@ -63,29 +67,31 @@ class TAEObjective(nn.Module):
     """What DDP wraps: everything that needs gradients is inside this forward."""
 
     def __init__(self, tae: CausalTAE, mean: Tensor, std: Tensor, root_weight: float,
-                 position_weight: float = 0.0, jerk_weight: float = 0.0, latent_spread: float = 1.0):
+                 position_weight: float = 0.0, jerk_weight: float = 0.0, latent_spread: float = 1.0, parts: int = 1):
         super().__init__()
         self.tae, self.mean, self.std = tae, mean, std
         self.root_weight, self.position_weight, self.jerk_weight = root_weight, position_weight, jerk_weight
-        self.latent_spread = latent_spread
+        self.latent_spread, self.parts = latent_spread, parts
         self.register_buffer("unit", std, persistent=False)               # (272,) metres, or numbers of a 6-D rotation
 
     def forward(self, motion: Tensor, step: int) -> dict[str, Tensor]:
-        """motion (B, T, 272), normalised. "loss" is minimised; all are logged. Sigma is each rank's own."""
+        """motion (B, T, 272), normalised. "loss" is minimised; all are logged."""
+        def nll(rebuilt: Tensor, motion: Tensor) -> Tensor:
+            """A sum over the batch; the engine takes the mean over the parts that it comes in."""
+            return self.parts * sigma_nll(rebuilt, motion)
+
         rebuilt, mean, logvar = (x.float() for x in self.tae(motion, self.latent_spread))
-        ranks = world_size()                               # gradients are averaged over ranks; these are sums
-        recon = ranks * sigma_nll(rebuilt, motion)
-        root = ranks * sigma_nll(rebuilt[..., ROOT], motion[..., ROOT])
+        recon = nll(rebuilt, motion)
+        root = nll(rebuilt[..., ROOT], motion[..., ROOT])
         losses = dict(recon=recon, root=root, kl=gaussian_kl(mean, logvar))
         loss = recon + losses["kl"] + self.root_weight * root
         rebuilt, motion = rebuilt * self.unit, motion * self.unit         # the mean is left out: differences count
         if self.position_weight:
-            losses["position"] = ranks * sigma_nll(rebuilt[..., POSITIONS], motion[..., POSITIONS])
+            losses["position"] = nll(rebuilt[..., POSITIONS], motion[..., POSITIONS])
             loss = loss + self.position_weight * losses["position"]
         if self.jerk_weight:
             jerks = rebuilt.diff(n=3, dim=1), motion.diff(n=3, dim=1)
-            losses["jerk"] = ranks * sum(sigma_nll(*(jerk[..., part] for jerk in jerks))
-                                         for part in (POSITIONS, ROTATIONS))
+            losses["jerk"] = sum(nll(*(jerk[..., part] for jerk in jerks)) for part in (POSITIONS, ROTATIONS))
             loss = loss + self.jerk_weight * losses["jerk"]
         return dict(loss=loss, **losses)
 
@@ -94,20 +100,32 @@ class TAEObjective(nn.Module):
 
 
 @torch.no_grad()
+def rebuild(tae: CausalTAE, clip: Clip, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A clip's motion (T, 272), denormalised, cut to whole latents, and the same rebuilt from their means."""
+    motion = clip.motion[:len(clip.motion) // FRAMES_PER_LATENT * FRAMES_PER_LATENT]
+    normalised = torch.from_numpy((motion - mean) / std).float().to(next(tae.parameters()).device)[None]
+    return motion, tae.decode(tae.encode(normalised)[0])[0].cpu().numpy() * std + mean
+
+
 def reconstruction(tae: CausalTAE, clips: list[Clip], mean: np.ndarray, std: np.ndarray) -> dict[str, float]:
-    """Whole clips rebuilt from the means of their latents, averaged over frames: MPJPE in mm; the mean jerk of the
-    rebuilt joints, of those that the rebuilt rotations give, and of the captured, mm per frame^3."""
-    device = next(tae.parameters()).device
+    """Whole clips rebuilt, shared out among the ranks, averaged over frames: MPJPE in mm; the mean jerk of the rebuilt
+    joints, of those that the rebuilt rotations give, and of the captured, mm per frame^3."""
     found, frames = np.zeros(4), 0
-    for clip in clips:
-        motion = clip.motion[:len(clip.motion) // FRAMES_PER_LATENT * FRAMES_PER_LATENT]
-        normalised = torch.from_numpy((motion - mean) / std).float().to(device)[None]
-        rebuilt = tae.decode(tae.encode(normalised)[0])[0].cpu().numpy() * std + mean
+    for clip in clips[rank()::world_size()]:
+        motion, rebuilt = rebuild(tae, clip, mean, std)
         joints, captured = motion272_to_positions(rebuilt), motion272_to_positions(motion)
         found += len(motion) * np.array([mpjpe(captured, joints), *(
             1000 * jerk(one).mean() for one in (joints, forward_kinematics(*motion272_to_pose(rebuilt)), captured))])
         frames += len(motion)
+    found, frames = map(sum, zip(*gather((found, frames))))
     return dict(zip(("mpjpe_mm", "jerk_mm", "rotations_jerk_mm", "captured_jerk_mm"), (found / frames).tolist()))
+
+
+def videos(tae: CausalTAE, clips: list[Clip], mean: np.ndarray, std: np.ndarray) -> dict[str, bytes]:
+    """GIFs of a fixed choice of clips, captured and rebuilt side by side."""
+    chosen = np.random.default_rng(0).permutation(len(clips))[:SHOWN]
+    return {clips[index].id: side_by_side(dict(zip(("captured", "rebuilt"), rebuild(tae, clips[index], mean, std))))
+            for index in chosen}
 
 
 def main():
@@ -134,9 +152,13 @@ def main():
             tae.encoder.requires_grad_(False)
             tae.to_moments.requires_grad_(False)
         objective = TAEObjective(tae, mean, std, config.root_weight, config.position_weight,
-                                 config.jerk_weight, config.latent_spread).to(device)
-        fit(objective, windows, config.training, to_json(config), best="mpjpe_mm",
-            evaluate=lambda step: reconstruction(tae, clips, mean.numpy(), std.numpy()))
+                                 config.jerk_weight, config.latent_spread, config.training.accumulate).to(device)
+
+        def evaluate(step: int) -> dict[str, float | bytes]:
+            shown = tae, clips, mean.numpy(), std.numpy()
+            return reconstruction(*shown) | (videos(*shown) if rank() == 0 else {})
+
+        fit(objective, windows, config.training, to_json(config), evaluate, best="mpjpe_mm")
 
 
 if __name__ == "__main__":

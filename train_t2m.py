@@ -11,15 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from dataset.latents import NO_TEXT, LatentClips
+from Evaluator_272.watch import load_watch
 from models.checkpoints import ar_checkpoint, fill, fingerprint, load_ar, load_tae
+from models.diffusion import STEPS
 from models.streamer import StreamingTransformer
 from models.two_forward import two_forward_loss
 from options import opt, parse, to_json
 from options.models import AR, Sampling
 from options.training import Training
-from utils.distributed import distributed
+from utils.distributed import distributed, gather, noise_like, rank, world_size
 from utils.engine import fit, seed_step, to_device
 from utils.errors import run
+
+BIN = 10    # diffusion steps whose loss is one curve
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,9 @@ class TrainT2M:
     start: str | None = opt(None, "AR model to start from, of the same sizes: a checkpoint folder or the authors' file",
                             flag="resume-trans")
     tae: str | None = opt(None, "TAE that must have made the latents", flag="resume-pth")
+    evaluator: str | None = opt(None, "evaluator that judges generated motions at every evaluation: a checkpoint "
+                                "folder, or the authors' file; needs --resume-pth and the data set")
+    watch: int = opt(96, "motions that it judges, of the split val; three of them are shown in TensorBoard")
     latent_dir: str = opt("humanml3d_272/t2m_latents", "latent folder that get_latent.py made")
     text_drop: float = opt(0.1, "share of the samples whose text is dropped, for guidance")
     early: float = opt(0.0, "latent l of a clip, from 0, counts with probability early / (l + 1), the last always; "
@@ -72,7 +79,7 @@ class T2MObjective(nn.Module):
         text = batch["text"]
         if self.training and self.text_noise:                             # guidance uses the empty text as it is
             kept = (text != self.empty).any(dim=-1, keepdim=True)
-            text = text + self.text_noise * kept * torch.randn_like(text)
+            text = text + self.text_noise * kept * noise_like(text)
         return dict(loss=two_forward_loss(self.model, batch["latents"], batch["lengths"], text, step,
                                           self.total_steps, batch["past"], early=self.early * self.training))
 
@@ -82,6 +89,10 @@ class T2MObjective(nn.Module):
 
 def train_ar(config: TrainT2M, pairs: bool) -> None:
     """Train on the single clips of the latent folder, with `pairs` also on its pairs for streams."""
+    if config.evaluator and not config.tae:
+        raise ValueError("--evaluator judges motions, which a TAE makes of latents; expected --resume-pth, its name")
+    if config.watch < 2:
+        raise ValueError(f"--watch is {config.watch}; expected 2 or more motions to judge")
     with distributed(config.training.device) as device:
         train = LatentClips(config.latent_dir, "train", config.model.context, config.text_drop, pairs)
         val = LatentClips(config.latent_dir, "val", config.model.context, pairs=pairs)
@@ -113,12 +124,12 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
         objective = T2MObjective(model, sampling, index["text_encoder"], train.embeddings[NO_TEXT],
                                  config.training.total_iter, config.text_noise, config.early).to(device)
         batches = list(fixed_batches(val, config.training.batch_size, config.training.seed))
+        watch = load_watch(config.evaluator, config.tae, index["text_encoder"], config.training.dataname,
+                           config.training.data_root, config.watch, device) if config.evaluator else None
 
-        def evaluate(step: int) -> dict[str, float]:
-            """Diffusion loss on true prefixes (nothing replaced), the same draws every time."""
-            seed_step(config.training.seed)
-            losses = [objective.forward(to_device(batch, device), step=0)["loss"] for batch in batches]  # not compiled
-            return {"loss": float(torch.stack(losses).mean())}
+        def evaluate(step: int) -> dict[str, float | bytes]:
+            losses = losses_by_step(model, batches, config.training.seed, device)
+            return losses | (watch(model, sampling) if watch else {})
 
         latents = {name: index[name] for name in ("tae", "text_encoder", "latent_scale")}
         fit(objective, train, config.training, to_json(config) | dict(latents=latents), evaluate, best="loss")
@@ -129,6 +140,32 @@ def fixed_batches(clips: LatentClips, size: int, seed: int):
     rng = np.random.default_rng(seed)
     for first in range(0, len(clips), size):
         yield clips.collate([clips.sample(index, rng) for index in range(first, min(first + size, len(clips)))])
+
+
+@torch.no_grad()
+def losses_by_step(model: StreamingTransformer, batches: list[dict[str, Tensor]], seed: int,
+                   device: torch.device) -> dict[str, float]:
+    """Diffusion loss on true prefixes (nothing replaced): of all steps, and of each ten of them, t = 0 the cleanest.
+
+    Every latent counts once in each ten, with a step and noise of its own, the same every time. The batches are shared
+    out among the ranks.
+    """
+    firsts = torch.arange(0, STEPS, BIN, device=device)
+    total = np.zeros(len(firsts) + 1)                                     # the losses' sums, and the number of latents
+    for number in range(rank(), len(batches), world_size()):
+        seed_step(seed, number)
+        batch = to_device(batches[number], device)
+        latents, lengths = batch["latents"], batch["lengths"]
+        position = torch.arange(latents.shape[1], device=device)
+        scored = (position >= batch["past"][:, None]) & (position < lengths[:, None])                   # (B, L)
+        conditions = model(latents[:, :-1], batch["text"], lengths - 1)[scored].repeat(len(firsts), 1)
+        start = latents[scored].repeat(len(firsts), 1)                                                  # (rows, C)
+        t = firsts[:, None] + torch.randint(BIN, (len(firsts), int(scored.sum())), device=device)
+        losses = model.head.loss(start, conditions, t.flatten(), torch.randn_like(start))[0].view_as(t)
+        total += [*losses.sum(dim=1).tolist(), t.shape[1]]
+    *sums, count = sum(gather(total)).tolist()
+    means = {f"loss_t{first:02}_{first + BIN - 1:02}": one / count for first, one in zip(firsts.tolist(), sums)}
+    return dict(loss=sum(means.values()) / len(means), **means)
 
 
 def main():

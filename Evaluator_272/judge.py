@@ -47,18 +47,23 @@ class Judge:
             sentences[part.start:part.stop]), "captions")))
 
     def kept_or(self, key: Sequence, count: int, compute: Callable[[range], np.ndarray], what: str) -> np.ndarray:
-        """The rows (count, ...) that an earlier run kept under `key`, or those of `compute(indices)`, shared out."""
+        """The rows (count, ...) that an earlier run kept under `key`, or those of `compute(indices)`."""
         digest = hashlib.sha256(repr([self.hash, *key]).encode()).hexdigest()[:24]
         path = self.kept / f"{digest}.npy"
         kept = gather(np.load(path, allow_pickle=False) if rank() == 0 and path.is_file() else None)[0]
         if kept is not None:                              # as rank 0 sees it, so that all ranks go the same way
             return kept
-        parts = [range(first, min(first + self.batch, count)) for first in range(0, count, self.batch)]
-        mine = tqdm(parts[rank()::world_size()], desc=what, unit="batch", disable=None if rank() == 0 else True)
-        found = {part.start: compute(part) for part in mine}
-        rows = {start: values for of_rank in gather(found) for start, values in of_rank.items()}
-        rows = np.concatenate([rows[part.start] for part in parts])
+        rows = self.shared_out(count, compute, what)
         if rank() == 0:
             with write_whole(path) as temporary:
                 np.save(temporary, rows)
         return rows
+
+    def shared_out(self, count: int, compute: Callable[[range], np.ndarray], what: str = "") -> np.ndarray:
+        """The rows (count, ...) of `compute(indices)`, the batches shared out; `what` stands beside a progress bar."""
+        parts = [range(first, min(first + self.batch, count)) for first in range(0, count, self.batch)]
+        mine = tqdm(parts[rank()::world_size()], desc=what, unit="batch",
+                    disable=None if what and rank() == 0 else True)
+        found = {part.start: compute(part) for part in mine}
+        rows = {start: values for of_rank in gather(found) for start, values in of_rank.items()}
+        return np.concatenate([rows[part.start] for part in parts])

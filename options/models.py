@@ -44,8 +44,8 @@ class Sampling:
     steps: int = opt(STEPS, "diffusion steps of a latent, 1 to 50")
     solver: str = opt("ancestral", "how they go: ancestral draws as in training; ddim and dpm++ follow the flow, for "
                       "fewer steps")
-    tolerance: float = opt(1e-5, "how far, in a latent's units, steps that are worked on together may be from one after "
-                           "another; 0: one after another")
+    tolerance: float = opt(1e-5, "how far, of a latent's size, steps that are worked on together may be from one "
+                           "after another; 0: one after another")
     latent_scale: float = opt(1.0, "latents of the TAE are those of the AR model times this")
     stop_threshold: float = opt(0.1, "distance to the end latent, in the TAE's units, below which a motion ends")
     past: int = opt(77, "latents of the motion so far that a new prompt goes on from, at most")

@@ -2,22 +2,30 @@
 
 import json
 import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from options import to_json
 from options.training import Training
 from utils.checkpoint import load_checkpoint, load_training_state, steps
-from utils.engine import batches, fit, learning_rate, seed_step
+from utils.engine import batches, ema_decay, fit, learning_rate, seed_step
+from utils.log import Log
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,7 +78,8 @@ def train(objective: Objective, options: Training, data: Items | None = None, **
     return fit(objective, data or Items(), options, to_json(options), **more)
 
 
-@pytest.mark.parametrize("changes", [{}, dict(workers=1), dict(precision="bfloat16")])
+@pytest.mark.parametrize("changes", [{}, dict(workers=1), dict(precision="bfloat16"), dict(ema=0.9),
+                                     dict(accumulate=2), dict(accumulate=2, ema=0.9, workers=1)])
 @pytest.mark.parametrize("plug", [2, 5, 7])
 def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, plug, changes):
     """Also when the plug is pulled more than once, and with samples from worker processes."""
@@ -80,8 +89,13 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, plug, changes):
         with pytest.raises(KeyboardInterrupt):
             train(Objective(plug=step), resumed)
     train(Objective(), resumed)
-    expected, found = (load_training_state(f"{options.out_dir}/run/last") for options in (whole, resumed))
+    lasts = [f"{options.out_dir}/run/last" for options in (whole, resumed)]
+    expected, found = map(load_training_state, lasts)
     assert expected["step"] == found["step"] == 7
+    for one, other in zip(expected["averages"], found["averages"], strict=True):
+        assert torch.equal(one, other)
+    one, other = (load_checkpoint(folder)[0] for folder in lasts)
+    assert all(torch.equal(one[name], other[name]) for name in one)
     for name, tensor in expected["objective"].items():
         assert torch.equal(tensor, found["objective"][name]), name
     for number, moments in expected["optimizer"]["state"].items():
@@ -94,6 +108,83 @@ def test_the_step_reseeds_the_noise(tmp_path):
     runs = [train(Objective(), config(tmp_path / str(seed), seed=seed)) for seed in (1, 2)]
     first, second = (load_checkpoint(run / "last")[0]["0.weight"] for run in runs)
     assert not torch.equal(first, second)
+
+
+def test_parts_of_a_batch_equal_the_whole(tmp_path):
+    """The same samples, and for a mean over them the same weights; what is logged is the mean of the parts."""
+    runs = {parts: train(Objective(noise=0.0), config(tmp_path / str(parts), accumulate=parts)) for parts in (1, 2, 4)}
+    whole, *others = (load_checkpoint(run / "last")[0] for run in runs.values())
+    logged, *again = ([event.value for name in ("loss", "gradient_norm") for event in events.Scalars(f"train/{name}")]
+                      for events in (EventAccumulator(str(run)).Reload() for run in runs.values()))
+    for weights, values in zip(others, again):
+        for name in whole:
+            torch.testing.assert_close(weights[name], whole[name], rtol=0, atol=1e-6)
+        assert values == pytest.approx(logged, rel=1e-5)
+
+
+def test_parts_draw_their_own_noise(tmp_path):
+    """Two halves of a batch that are the same sample see other noise, and every step another."""
+    seen = []
+
+    class Recorder(Objective):
+        def forward(self, batch, step):
+            seen.append(torch.rand(1).item())
+            return super().forward(batch, step)
+
+    train(Recorder(), config(tmp_path, accumulate=2))
+    assert len(set(seen)) == len(seen) == 2 * 7
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_part_is_the_same_block_for_any_number_of_ranks(tmp_path, monkeypatch, ranks):
+    options, found = config(tmp_path, batch_size=8, accumulate=2), []
+    whole = [batch["items"] for batch in batches(Items(), config(tmp_path, batch_size=8))]
+    monkeypatch.setattr("utils.engine.world_size", lambda: ranks)
+    for rank in range(ranks):
+        monkeypatch.setattr("utils.engine.rank", lambda: rank)
+        found.append([batch["items"] for batch in batches(Items(), options)])
+    parts = [torch.cat(shares) for shares in zip(*found)]
+    assert len(parts) == 2 * len(whole)
+    for step, batch in enumerate(whole):
+        assert torch.equal(torch.cat(parts[2 * step:2 * step + 2]), batch)
+
+
+def test_the_average_is_evaluated_and_written_and_the_weights_go_on(tmp_path):
+    """average += (1 - min(ema, (1 + s) / (10 + s))) (weights - average), followed here step by step."""
+    objective, followed, evaluated = Objective(), [], []
+
+    def evaluate(step: int) -> dict[str, float]:
+        evaluated.append(objective.net[0].weight.clone())
+        return {}
+
+    average = objective.net[0].weight.detach().clone()
+    options = config(tmp_path, ema=0.5, eval_iter=1, save_iter=1, keep=7)
+    run = train(objective, options, evaluate=evaluate)
+    for step, folder in enumerate(reversed(steps(run)), start=1):
+        weights = load_training_state(folder)["objective"]["net.0.weight"]
+        average += (1 - min(0.5, (1 + step) / (10 + step))) * (weights - average)
+        followed.append(weights)
+        for found in (load_checkpoint(folder)[0]["0.weight"], evaluated[step - 1]):
+            torch.testing.assert_close(found, average, rtol=0, atol=1e-6)
+    assert ema_decay(1, options) < ema_decay(3, options) < ema_decay(8, options) == 0.5
+    plain = train(Objective(), config(tmp_path / "plain", save_iter=1, keep=7))
+    for weights, folder in zip(followed, reversed(steps(plain)), strict=True):
+        assert torch.equal(weights, load_training_state(folder)["objective"]["net.0.weight"])
+
+
+def test_as_many_checkpoints_are_kept_as_asked(tmp_path):
+    run = train(Objective(), config(tmp_path, save_iter=1, keep=3))
+    assert [path.name[-1] for path in steps(run)] == ["7", "6", "5"]
+
+
+@pytest.mark.parametrize("changes, said", [
+    (dict(ema=1.0), "--ema is 1.0; expected 0, for none, or a decay below 1"),
+    (dict(keep=0), "--keep is 0; expected 1 or more"),
+    (dict(accumulate=0), "--accumulate is 0; expected 1 or more"),
+])
+def test_options_out_of_range_refuse(changes, said):
+    with pytest.raises(ValueError, match=said):
+        Training(**changes)
 
 
 def test_best_and_last(tmp_path):
@@ -163,6 +254,45 @@ def test_tensorboard_has_no_gap_and_no_double(tmp_path):
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_what_people_look_at(tmp_path, capsys):
+    """Plain lines with the time left; in TensorBoard losses, rate, memory, gradient, metrics and a moving picture."""
+    picture, file = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue")], BytesIO()
+    picture[0].save(file, "GIF", save_all=True, append_images=picture[1:])
+    run = train(Objective(), config(tmp_path), evaluate=lambda step: dict(error=1.0, clip=file.getvalue()))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert re.fullmatch(r"step 1/7  loss .*  lr 0.00333  \d+ samples/s  \d+:\d\d:\d\d left", lines[0])
+    assert lines[-1] == "step 7: error 1"
+    events = EventAccumulator(str(run)).Reload()
+    assert {"train/loss", "train/gradient_norm", "run/lr", "run/samples_per_second", "run/peak_memory_gb",
+            "val/error"} == set(events.Tags()["scalars"])
+    image = events.Images("video/clip")[-1]
+    assert (image.step, image.width, image.height) == (7, 20, 10)
+    assert Image.open(BytesIO(image.encoded_image_string)).n_frames == 2
+
+
+def test_the_time_left_is_that_of_the_steps_left(tmp_path, monkeypatch, capsys):
+    """A run that went on at step 11 has taken 100 s for ten steps; 90 are left."""
+    now = [1000.0]
+    monkeypatch.setattr("utils.log.time.perf_counter", lambda: now[0])
+    with closing(Log(tmp_path, 11, 110, 4, torch.device("cpu"))) as log:
+        for _ in range(10):
+            log.add(dict(loss=torch.ones(())))
+        now[0] += 100
+        log.show_averages(20, 0.1)
+    assert capsys.readouterr().out == "step 20/110  loss 1  lr 0.1  0 samples/s  0:15:00 left\n"
+
+
+def test_evaluations_do_not_slow_the_rate(tmp_path):
+    """Half a second before every step but the first would leave at most 8 samples a second."""
+    def evaluate(step: int) -> dict[str, float]:
+        time.sleep(0.5)
+        return {}
+
+    run = train(Objective(), config(tmp_path, eval_iter=1, total_iter=3), evaluate=evaluate)
+    rates = [event.value for event in EventAccumulator(str(run)).Reload().Scalars("run/samples_per_second")]
+    assert min(rates[1:]) > 8
+
+
 def test_every_item_once_an_epoch(tmp_path):
     """10 items, batches of 4: 5 steps are two epochs, though one batch spans both."""
     drawn = torch.cat([batch["items"] for batch in batches(Items(10), config(tmp_path, total_iter=5))])
@@ -203,8 +333,8 @@ def test_learning_rate():
 
 
 def test_two_ranks_equal_one(tmp_path):
-    """Same samples, averaged gradients: after 20 steps the same parameters, from `torchrun` on gloo."""
-    options = config(tmp_path / "two", total_iter=20, save_iter=20)
+    """Same samples, averaged gradients: after 20 steps of two parts the same parameters, from `torchrun` on gloo."""
+    options = config(tmp_path / "two", total_iter=20, save_iter=20, accumulate=2, ema=0.5)
     train(Objective(noise=0.0), replace(options, out_dir=str(tmp_path / "one")),
           evaluate=lambda step: dict(error=1.0))
     script = tmp_path / "two_ranks.py"
@@ -212,7 +342,7 @@ def test_two_ranks_equal_one(tmp_path):
 from tests.test_engine import Objective, config, train
 from utils.distributed import distributed, rank
 with distributed("cpu"):
-    train(Objective(noise=0.0), config({str(tmp_path / "two")!r}, total_iter=20, save_iter=20),
+    train(Objective(noise=0.0), config({str(tmp_path / "two")!r}, total_iter=20, save_iter=20, accumulate=2, ema=0.5),
           evaluate=lambda step: dict(error=rank() + 0.5))
 """)
     environment = os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
@@ -232,6 +362,8 @@ def test_a_batch_that_ranks_cannot_share_refuses(tmp_path, monkeypatch):
     monkeypatch.setattr("utils.engine.world_size", lambda: 3)
     with pytest.raises(ValueError, match="of 4 does not divide by 3 ranks; give --batch-size a multiple"):
         batches(Items(), config(tmp_path))
+    with pytest.raises(ValueError, match="of 12 does not divide by 3 ranks in 8 parts; give .* a multiple of 24"):
+        batches(Items(), config(tmp_path, batch_size=12, accumulate=8))
 
 
 def test_the_run_stores_its_config(tmp_path):
@@ -249,3 +381,42 @@ def test_compile_is_asked_for_once_and_changes_no_name(tmp_path, monkeypatch):
     assert asked == [(objective, dict(dynamic=True))]
     assert set(load_checkpoint(folder / "last")[0]) == set(objective.net.state_dict())
     train(Objective(), config(tmp_path, compile=False))    # the same run, whichever way it goes on
+
+
+class Bad(Items):
+    """Items whose samples fail in one way."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def name(self, index: int) -> str:
+        return f"clip_{index}"
+
+    def sample(self, index: int, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+        if self.how == "gone":
+            raise FileNotFoundError("no such file")
+        if self.how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return index, self.values[index] * np.nan
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("how, said", [
+    ("nan", r"^Step 1: the clip clip_\d holds NaN or infinity. Mend it, or take it off its split.$"),
+    ("gone", r"^Step 1: the clip clip_\d cannot be drawn \(FileNotFoundError: no such file\). Mend it, .*$"),
+])
+def test_a_bad_sample_stops_with_the_clips_name(tmp_path, how, said, workers):
+    """In one line, also from a worker process."""
+    with pytest.raises(ValueError, match=said) as stop:
+        train(Objective(), config(tmp_path, workers=workers), Bad(how))
+    assert "\n" not in str(stop.value)
+
+
+def test_a_worker_that_is_killed_names_the_last_good_checkpoint(tmp_path):
+    options = config(tmp_path, workers=1)
+    shutil.rmtree(train(Objective(), options) / "step-00000007")
+    with pytest.raises(ValueError, match="DataLoader worker .* Perhaps memory ran out: repeat the command with fewer "
+                                         "--workers; .* last good checkpoint, .*step-00000006.$") as stop:
+        train(Objective(), options, Bad("killed"))
+    assert "\n" not in str(stop.value)

@@ -13,7 +13,7 @@ from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, tae_checkpoint
 from models.pipeline import MotionStreamer
 from models.streamer import StreamingTransformer
-from options.models import TAE, Drawing, Sampling
+from options.models import COARSE, TAE, Drawing, Sampling
 from test_streamer import TINY, tiny_ar
 from utils.checkpoint import save_checkpoint
 
@@ -170,3 +170,11 @@ def test_nothing_given_is_what_is_stored():
     assert Drawing().over(NEVER) == NEVER
     with pytest.raises(ValueError, match="0 diffusion steps: expected 1 to 50"):
         Drawing(steps=0).over(NEVER)
+
+
+def test_fewer_bits_bear_a_coarser_tolerance():
+    assert Drawing(precision="int8").over(NEVER) == replace(NEVER, tolerance=COARSE)
+    assert Drawing(precision="int8", tolerance=0.0).over(NEVER).tolerance == 0
+    assert Drawing(precision="bfloat16").over(replace(NEVER, tolerance=0.0)).tolerance == 0
+    with pytest.raises(ValueError, match="a tolerance of -1: expected 0 or more"):
+        Drawing(tolerance=-1).over(NEVER)

@@ -2,17 +2,21 @@
 
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import get_latent
 import train_causal_tae
@@ -21,13 +25,16 @@ from conftest import parameters, randomised
 from dataset.captions import format_caption
 from dataset.clips import Clip
 from dataset.latents import LatentClips
-from Evaluator_272.checkpoints import load_evaluator
+from Evaluator_272.checkpoints import evaluator_checkpoint, load_evaluator
+from Evaluator_272.model import Evaluator
 from models.causal_tae import CausalTAE
 from models.checkpoints import load_ar, load_tae
 from models.streamer import StreamingTransformer
 from models.text_encoder import MINILM, packaged_minilm
 from motion.representation_272 import pose_to_motion272, statistics
+from options.models import EvaluatorModel
 from test_representation_272 import walk
+from utils.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parents[1]
 LENGTHS = dict(a=100, b=64, c=81, d=70, e=99, f=66, g=90, h=39, i=60, j=75)    # h is too short to be encoded
@@ -101,13 +108,19 @@ def test_training_leaves_a_run(chain, name, run, metric):
     assert f"step 10: {metric}" in printed and f"step 20: {metric}" in printed
 
 
+def latents_in(folder: Path) -> dict[str, np.ndarray]:
+    """Each clip's rows of a latent folder."""
+    clips, rows = json.loads((folder / "index.json").read_text())["clips"], np.load(folder / "latents.npy")
+    return {name: rows[slice(*entry["rows"])] for name, entry in clips.items()}
+
+
 def test_latents_on_disk(chain, data):
     """Latents of every clip of 40 frames and more, the end latent last; a vector for every caption."""
     folder = chain.folder / "latents"
     index = json.loads((folder / "index.json").read_text())
     assert sorted(index["clips"]) == sorted(set(LENGTHS) - {"h"})
     assert "train: 7 clips to encode; 1 left out, being shorter than 40 frames" in chain.printed["get_latent"]
-    latents = {name: np.load(folder / f"{name}.npy") for name in index["clips"]}
+    latents = latents_in(folder)
     for name, rows in latents.items():
         assert rows.shape == (LENGTHS[name] // 4 + 1, 16)
         np.testing.assert_array_equal(rows[-1], np.float32(index["end_latent"]))
@@ -143,7 +156,57 @@ def test_what_was_encoded_before_is_kept(chain, script, monkeypatch, capsys):
     assert script("get_latent", *flags, "--seed", "5") == 0
     printed = capsys.readouterr().out
     assert "encoded before" not in printed and "embedded before" in printed
-    assert (np.load("latents2/a.npy") != np.load("latents/a.npy")).any()
+    assert (np.load("latents2/latents.npy") != np.load("latents/latents.npy")).any()
+
+
+@pytest.mark.parametrize("name, said", [("latents.npy", "clips were encoded"), ("embeddings.safetensors", "embedded")])
+def test_what_was_encoded_before_and_is_damaged_is_made_anew(chain, script, monkeypatch, capsys, name, said):
+    monkeypatch.chdir(chain.folder)
+    shutil.copytree("latents", "latents4", dirs_exist_ok=True)
+    whole = Path("latents4", name).read_bytes()
+    Path("latents4", name).write_bytes(whole[:-8])
+    assert script("get_latent", *chain.commands["get_latent"], "--latent-dir", "latents4") == 0
+    assert f"{said} before" not in capsys.readouterr().out
+    assert Path("latents4", name).read_bytes() == whole
+
+
+def test_any_number_of_ranks_encodes_the_same(chain):
+    """Byte for byte; also where a rank has nothing to do, as the fourth of three batches."""
+    for ranks in (1, 4):
+        flags = [*chain.commands["get_latent"], "--latent-dir", f"latents_of_{ranks}", "--batch-size", "4"]
+        ended = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+                                str(ranks), ROOT / "get_latent.py", *flags], cwd=chain.folder, capture_output=True,
+                               text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.count("9 clips encoded into") == 1 and ended.stdout.count("clips to encode") == 2
+    for name in ("latents.npy", "index.json", "embeddings.safetensors"):
+        one, four = ((chain.folder / f"latents_of_{ranks}" / name).read_bytes() for ranks in (1, 4))
+        assert one == four, name
+    assert sorted(os.listdir(chain.folder / "latents_of_4")) == ["embeddings.safetensors", "index.json", "latents.npy"]
+
+
+def test_ranks_share_the_clips(monkeypatch):
+    """Each is encoded once; whatever the rank, in the batch that it would have alone."""
+    tae = CausalTAE(train_causal_tae.PRESETS["tiny"].model).eval()
+    rng = np.random.default_rng(0)
+    clips = [Clip(str(frames), rng.normal(size=(frames, 272)).astype(np.float32), []) for frames in range(40, 53)]
+
+    def share(rank: int, ranks: int) -> dict[str, torch.Tensor]:
+        monkeypatch.setattr(get_latent, "rank", lambda: rank)
+        monkeypatch.setattr(get_latent, "world_size", lambda: ranks)
+        encoded = get_latent.encode_clips(tae, clips, torch.zeros(272), torch.ones(272), 2, seed=0)
+        return {clip.id: latents for clip, latents in encoded}
+
+    alone, shares = share(0, 1), [share(rank, 3) for rank in range(3)]
+    assert [len(part) for part in shares] == [5, 4, 4] and sorted(sum(map(list, shares), [])) == sorted(alone)
+    assert all(torch.equal(latents, alone[name]) for part in shares for name, latents in part.items())
+
+
+def test_latents_that_are_not_finite_name_the_clip():
+    tae = CausalTAE(train_causal_tae.PRESETS["tiny"].model).eval()
+    clips = [Clip(name, np.full((8, 272), value, np.float32), []) for name, value in (("good", 0.0), ("huge", 3e38))]
+    with pytest.raises(ValueError, match="the latents of huge are not finite: look at its motion"):
+        list(get_latent.encode_clips(tae, clips, torch.zeros(272), torch.ones(272), 2, seed=0))
 
 
 def test_the_streamer_trains_on_clips_and_pairs(chain, data, script, monkeypatch, tmp_path, capsys):
@@ -158,10 +221,10 @@ def test_the_streamer_trains_on_clips_and_pairs(chain, data, script, monkeypatch
     flags = ["--latent-dir", "latents3", "--device", "cpu"]
     assert script("get_latent", *chain.commands["get_latent"], *flags, "--streams", str(tmp_path)) == 0
     assert f"{tmp_path} train: 1 of 1 pairs" in capsys.readouterr().out
-    index = json.loads(Path("latents3/index.json").read_text())
-    assert index["clips"]["train_stream-seq_0"] == dict(split="train", group="stream ", past=15,
-                                                        captions=[[3, 0.0, 0.0]])
-    assert len(np.load("latents3/train_stream-seq_0.npy")) == (100 + 64) // 4 + 1
+    entry = json.loads(Path("latents3/index.json").read_text())["clips"]["train_stream-seq_0"]
+    del entry["rows"]
+    assert entry == dict(split="train", group="stream ", past=15, captions=[[3, 0.0, 0.0]])
+    assert len(latents_in(Path("latents3"))["train_stream-seq_0"]) == (100 + 64) // 4 + 1
     assert script("train_streamer", "--preset", "tiny", *flags, "--resume-trans", "output/t2m_tiny/last") == 0
     assert "8 train clips from latents3" in capsys.readouterr().out
     assert load_ar("output/streamer_tiny/last")[0].config == load_ar("output/t2m_tiny/last")[0].config
@@ -183,14 +246,33 @@ def test_the_evaluator_trains(data, tmp_path, monkeypatch, capsys):
     assert load_evaluator(tmp_path / "output" / "evaluator_tiny" / "best")[0].config == evaluator.config
 
 
+def test_evaluations_show_motions(chain, data, script, monkeypatch, capsys):
+    """The TAE's beside the captured; with --evaluator the AR model's, which it judges, beside the real."""
+    monkeypatch.chdir(chain.folder)
+    shown = EventAccumulator("output/tae_tiny").Reload()
+    assert set(shown.Tags()["images"]) == {"video/i", "video/j"}
+    tiny = Evaluator(EvaluatorModel(MINILM, 384, latent_dim=16, feed_forward=24, layers=1, heads=2))
+    save_checkpoint("evaluator", *evaluator_checkpoint(tiny, torch.zeros(272), torch.ones(272)))
+    flags = ["--exp-name", "watched", "--total-iter", "1", "--ema", "0.9", "--accumulate", "2"]
+    assert script("train_t2m", *chain.commands["train_t2m"], *flags, "--evaluator", "evaluator",
+                  "--data-root", str(data)) == 0
+    assert re.search(r"step 1: loss .* loss_t40_49 .* FID .* R@3 ", capsys.readouterr().out)
+    found = EventAccumulator("output/watched").Reload()
+    assert {"val/loss", "val/loss_t00_09", "val/FID", "val/R@3"} <= set(found.Tags()["scalars"])
+    assert len(found.Tags()["images"]) == 2 and all("a person walks" in tag for tag in found.Tags()["images"])
+    for run in (shown, found):
+        gif = run.Images(run.Tags()["images"][0])[-1].encoded_image_string
+        assert Image.open(BytesIO(gif)).n_frames == 20    # of 60 frames, ten a second
+
+
 def test_latents_are_samples_around_the_means(chain, data):
     """With unit noise, after the moments that the TAE gives for the normalised clip."""
     tae, mean, std = load_tae(chain.folder / "output" / "tae_tiny" / "last")
-    noises = []
+    noises, encoded = [], latents_in(chain.folder / "latents")
     for name in set(LENGTHS) - {"h"}:
         motion = torch.from_numpy(np.load(data / "motion_data" / f"{name}.npy"))[:LENGTHS[name] // 4 * 4]
         moments = tae.encode(((motion - mean) / std)[None])
-        latents = torch.from_numpy(np.load(chain.folder / "latents" / f"{name}.npy"))[:-1]
+        latents = torch.from_numpy(encoded[name])[:-1]
         noises.append((latents - moments[0][0]) / (moments[1][0] / 2).exp())
     noise = torch.cat(noises).detach()    # (latents, 16), some 2800 numbers
     assert abs(noise.mean()) < 0.1 and abs(noise.std() - 1) < 0.06
@@ -274,7 +356,7 @@ def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, cap
     ("train_causal_tae", ["--window-size", "500"], "none of 8 clips has 500 frames: give a smaller"),
     ("train_causal_tae", ["--lr", "0.5"], "run with other options: training.lr was 0.001, now 0.5"),
     ("train_causal_tae", ["--resume-pth", "output/t2m_tiny/last"], "t2m_tiny/last is not a TAE checkpoint"),
-    ("train_causal_tae", ["--decoder-only"], "--decoder-only keeps the encoder of a trained TAE; expected --resume-pth"),
+    ("train_causal_tae", ["--decoder-only"], "--decoder-only keeps the encoder of a trained TAE; expected"),
     ("get_latent", ["--data-root", "nowhere"], "found no nowhere/motion_data"),
     ("get_latent", ["--resume-pth", "nowhere"], "no model.safetensors in nowhere; expected a checkpoint"),
     ("get_latent", ["--resume-pth", "output/t2m_tiny/last"], "output/t2m_tiny/last is not a TAE checkpoint"),
@@ -288,6 +370,9 @@ def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, cap
     ("train_streamer", ["--preset", "tiny", "--latent-dir", "latents"],
      "latents holds no pairs for streams: run get_latent.py with --streams"),
     ("get_latent", ["--streams", "nowhere"], "found no nowhere/train_stream, expected pairs for streams. Get it: hf"),
+    ("train_t2m", ["--watch", "1"], "--watch is 1; expected 2 or more motions to judge"),
+    ("train_t2m", ["--evaluator", "output/tae_tiny/last"], "tae_tiny/last is not an evaluator's checkpoint"),
+    ("train_streamer", ["--preset", "tiny", "--evaluator", "any"], "expected --resume-pth, its name"),
     ("train_t2m", ["--resume-pth", "other_tae"], "latents was not encoded by other_tae: run get_latent.py"),
 ])
 def test_a_mistake_ends_in_one_line_and_status_2(chain, script, monkeypatch, capsys, name, flags, said):
@@ -326,6 +411,15 @@ def test_tae_objective_adds_up():
     losses = objective(torch.randn(2, 64, 272), step=1)
     torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 7 * losses["root"])
     assert losses["root"] < losses["recon"] / 20    # 8 of 272 channels
+
+
+def test_sums_over_a_batch_weigh_the_same_in_parts():
+    """Of a batch whose halves are equal, each half as one of two parts has the losses of the whole."""
+    tae, half = randomised(CausalTAE(train_causal_tae.PRESETS["tiny"].model), 0.05), torch.randn(2, 64, 272)
+    found = [train_causal_tae.TAEObjective(tae, torch.zeros(272), torch.ones(272), 7.0, 2.0, 2.0, latent_spread=0.0,
+                                           parts=parts)(torch.cat([half] * (2 // parts)), step=1) for parts in (1, 2)]
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, msg=name)
 
 
 def test_latent_spread_is_that_of_the_samples():

@@ -5,7 +5,8 @@ resume means to run the same command again, with the result of a run that was ne
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,28 +23,33 @@ from utils.distributed import mean_over_ranks, rank, wait_for_all, world_size
 from utils.log import Log
 
 # Options that say where and how often, not what is learnt: a run may be resumed with others.
-FREE = {"out_dir", "exp_name", "data_root", "device", "workers", "eval_iter", "save_iter", "print_iter", "compile"}
+FREE = {"out_dir", "exp_name", "data_root", "device", "workers", "eval_iter", "save_iter", "print_iter", "compile",
+        "keep", "evaluator", "watch"}
 
 Key = tuple[int, int, int]  # item of the data, step that draws it, its position in the global batch
 
 
 def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any],
-        evaluate: Callable[[int], dict[str, float]] | None = None, best: str | None = None) -> Path:
+        evaluate: Callable[[int], dict[str, float | bytes]] | None = None, best: str | None = None) -> Path:
     """Train `objective` up to step `config.total_iter`, from the run's newest checkpoint if it has one.
 
     objective   on its device, built after `seed_step(config.seed)`. `objective(batch, step)` gives a dict of
-                scalars; "loss" is minimised, all are logged. Means over the batch, since gradients are
-                averaged over ranks. `objective.checkpoint()` gives (tensors, config) for later scripts.
+                scalars; "loss" is minimised, all are logged. Each is that of the whole batch on every rank
+                (`utils/distributed.py`), or of one part of it, over which the engine takes the mean.
+                `objective.checkpoint()` gives (tensors, config) for later scripts.
     data        `len(data)`; `data.sample(index, rng)` draws one sample with a numpy generator;
-                `data.collate(samples)` makes the batch, a tensor or any nest of dicts, lists and tuples.
+                `data.collate(samples)` makes the batch, a tensor or any nest of dicts, lists and tuples;
+                `data.name(index)` tells errors which clip a sample is of.
                 With `config.balance`, item i is drawn in proportion to `data.rarity[i] ** config.balance`.
     record      the whole config as JSON; the run stores it and is resumed with the same only (but for `FREE`)
     evaluate    `evaluate(step)` gives metrics, without gradients and in eval mode; every rank calls it, and
-                the results are averaged over ranks
+                the results are averaged over ranks. What is bytes is a GIF, of rank 0 alone. With `config.ema`
+                it sees the averaged weights, which the checkpoints' `model.safetensors` holds too
     best        the metric, lower is better, that decides where the run's `best` points
     returns     the run's folder, OUT_DIR/EXP_NAME
     Raises ValueError for the folder of another run, a damaged run, a batch that the ranks cannot share
-    equally, and a loss or gradient that is not finite.
+    equally, a sample that cannot be drawn or is not finite, by the name of its clip, a data worker that is
+    killed, and a loss or gradient that is not finite.
     """
     folder = Path(config.out_dir) / config.exp_name
     _claim(folder, record)
@@ -51,24 +57,25 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
     parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, config.lr, config.betas, fused=True,
                                   weight_decay=config.weight_decay)
-    first_step, best_so_far = _resume(folder, objective, optimizer)
+    averages = [parameter.detach().clone() for parameter in parameters if config.ema]
+    first_step, best_so_far = _resume(folder, objective, optimizer, averages)
     if config.compile:
         objective.compile(dynamic=True)  # batches differ in length
     ddp = DistributedDataParallel(objective) if world_size() > 1 else objective
-    log = Log(folder, first_step, config.total_iter, config.batch_size, device)
-    try:
+    with (checkpoint.naming(folder), _naming_lost_workers(folder),
+          closing(Log(folder, first_step, config.total_iter, config.batch_size, device)) as log):
         objective.train()
-        for step, batch in enumerate(batches(data, config, first_step), first_step):
-            seed_step(config.seed, rank(), step)
+        parts = iter(batches(data, config, first_step))
+        for step in range(first_step, config.total_iter + 1):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, config)
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                losses = ddp(to_device(batch, device), step)  # through DDP, never around it
             optimizer.zero_grad()
-            losses["loss"].backward()
+            losses = _backward(ddp, parts, config, step, device)
             norm = nn.utils.clip_grad_norm_(parameters, config.clip or math.inf)
             _refuse_nan(losses["loss"], norm, step, folder)
             optimizer.step()
+            if config.ema:
+                torch._foreach_lerp_(averages, parameters, 1 - ema_decay(step, config))
 
             last = step == config.total_iter
             log.add(losses | {"gradient_norm": norm})
@@ -76,25 +83,26 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
                 log.show_averages(step, learning_rate(step, config))
             improved = False
             if evaluate and (step % config.eval_iter == 0 or last):
-                metrics = _evaluate(objective, evaluate, step, device)
+                with log.off_the_clock(), _exchanged(parameters, averages):
+                    metrics, videos = _evaluate(objective, evaluate, step, device)
                 log.show_metrics(step, metrics)
+                log.show_videos(step, videos)
                 improved = best is not None and metrics[best] < best_so_far["value"]
                 best_so_far = dict(value=metrics[best], step=step) if improved else best_so_far
             if step % config.save_iter == 0 or last or improved:
-                log.flush()
-                if rank() == 0:
-                    _save(folder, objective, optimizer, step, best_so_far)
-                wait_for_all()
+                with log.off_the_clock():
+                    log.flush()
+                    if rank() == 0:
+                        _save(folder, objective, optimizer, parameters, averages, step, best_so_far, config.keep)
+                    wait_for_all()
         if first_step > config.total_iter:
             log.say(f"{folder} is already at step {first_step - 1}; nothing to train.")
-    finally:
-        log.close()
     return folder
 
 
-def seed_step(seed: int, rank: int = 0, step: int = 0) -> None:
-    """Seed torch for one step of one rank: a resumed run draws the same noise."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]))
+def seed_step(seed: int, step: int = 0, part: int = 0) -> None:
+    """Seed torch for one part of one step, alike on every rank: a resumed run draws the same noise."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, part]).generate_state(1, np.uint64)[0]))
 
 
 def learning_rate(step: int, config: Training) -> float:
@@ -106,14 +114,20 @@ def learning_rate(step: int, config: Training) -> float:
     return rate
 
 
-def batches(data: Any, config: Training, first_step: int = 1) -> DataLoader:
-    """This rank's share of the global batch of every step from `first_step` to the last.
+def ema_decay(step: int, config: Training) -> float:
+    """min(ema, (1 + s) / (10 + s)): the first weights, which are random, are soon forgotten."""
+    return min(config.ema, (1 + step) / (10 + step))
 
-    Raises ValueError if the batch does not divide by the number of ranks, or balance has nothing to go by.
+
+def batches(data: Any, config: Training, first_step: int = 1) -> DataLoader:
+    """This rank's share of every part of the global batch, of every step from `first_step` to the last.
+
+    Raises ValueError if the batch does not divide by the number of parts and ranks, or balance has nothing to go by.
     """
-    if config.batch_size % world_size():
-        raise ValueError(f"The global batch of {config.batch_size} does not divide by {world_size()} ranks; "
-                         f"give --batch-size a multiple of {world_size()}.")
+    if config.batch_size % (shares := world_size() * config.accumulate):
+        in_parts = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
+        raise ValueError(f"The global batch of {config.batch_size} does not divide by {world_size()} ranks{in_parts}; "
+                         f"give --batch-size a multiple of {shares}.")
     if not len(data):
         raise ValueError("The data set is empty, expected samples; prepare it or give another --data-root.")
     if config.balance and getattr(data, "rarity", None) is None:
@@ -135,7 +149,10 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 
 def _keys(data: Any, config: Training, first_step: int) -> Iterator[list[Key]]:
-    """What each step draws: all data once in every epoch, or by weight; the same for any number of ranks."""
+    """What each part of each step draws: all data once in every epoch, or by weight; the same for any number of ranks.
+
+    A part is a contiguous block of the global batch, and a rank's share a contiguous block of the part.
+    """
     @lru_cache(maxsize=2)  # a batch may begin in one epoch and end in the next
     def order(epoch: int) -> np.ndarray:
         return np.random.default_rng([config.seed, epoch]).permutation(len(data))
@@ -143,8 +160,7 @@ def _keys(data: Any, config: Training, first_step: int) -> Iterator[list[Key]]:
     if config.balance:
         shares = np.cumsum(data.rarity ** config.balance, dtype=np.float64)
         shares /= shares[-1]
-    share = config.batch_size // world_size()
-    mine = range(rank() * share, (rank() + 1) * share)
+    share = config.batch_size // config.accumulate // world_size()
     for step in range(first_step, config.total_iter + 1):
         if config.balance:
             draws = np.random.default_rng([config.seed, step]).random(config.batch_size)
@@ -152,7 +168,9 @@ def _keys(data: Any, config: Training, first_step: int) -> Iterator[list[Key]]:
         else:
             drawn = np.arange((step - 1) * config.batch_size, step * config.batch_size)
             items = [order(epoch)[place] for epoch, place in zip(*np.divmod(drawn, len(data)))]
-        yield [(int(items[position]), step, position) for position in mine]
+        for part in range(config.accumulate):
+            first = (part * world_size() + rank()) * share
+            yield [(int(items[position]), step, position) for position in range(first, first + share)]
 
 
 class _Samples(Dataset):
@@ -163,26 +181,102 @@ class _Samples(Dataset):
 
     def __getitem__(self, key: Key) -> Any:
         item, step, position = key
-        # From 1, because numpy seeds [a, b] and [a, b, 0] alike, and [seed, step] is taken in `_keys`.
-        return self.data.sample(item, np.random.default_rng([self.seed, step, position + 1]))
+        try:
+            # From 1, because numpy seeds [a, b] and [a, b, 0] alike, and [seed, step] is taken in `_keys`.
+            sample = self.data.sample(item, np.random.default_rng([self.seed, step, position + 1]))
+        except Exception as error:  # of whatever kind, it must say which clip it was
+            raise BadSample(f"Step {step}: the clip {self.data.name(item)} cannot be drawn "
+                            f"({type(error).__name__}: {error}). Mend it, or take it off its split.") from error
+        if not _finite(sample):
+            raise BadSample(f"Step {step}: the clip {self.data.name(item)} holds NaN or infinity. "
+                            "Mend it, or take it off its split.")
+        return sample
+
+
+class BadSample(ValueError):
+    """A clip is at fault. A DataLoader puts its worker's traceback before the message; the message alone is shown."""
+
+    def __str__(self) -> str:
+        return super().__str__().rpartition(f"{type(self).__name__}: ")[2].strip()
+
+
+def _finite(sample: Any) -> bool:
+    """Whether all arrays of a sample, an array or a nest of lists and tuples, are."""
+    if isinstance(sample, (list, tuple)):
+        return all(map(_finite, sample))
+    return not isinstance(sample, np.ndarray) or bool(np.isfinite(sample).all())
+
+
+@contextmanager
+def _naming_lost_workers(folder: Path) -> Iterator[None]:
+    """Let the RuntimeError that a DataLoader raises when its worker was killed leave as a ValueError that says more."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
+            raise
+        raise ValueError(f"{str(error).splitlines()[0].strip(' .')}. Perhaps memory ran out: repeat the command with "
+                         f"fewer --workers; it goes on from the last good checkpoint, {_last_good(folder)}.") from error
+
+
+def _backward(ddp: nn.Module, parts: Iterator[Any], config: Training, step: int,
+              device: torch.device) -> dict[str, Tensor]:
+    """Gradients of one step, summed over its parts; returns the means of what the objective reports.
+
+    Ranks exchange gradients once, with the last part.
+    """
+    means = {}
+    for part in range(config.accumulate):
+        seed_step(config.seed, step, part)
+        batch = to_device(next(parts), device)
+        last = part == config.accumulate - 1
+        with nullcontext() if last or world_size() == 1 else ddp.no_sync():
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                losses = ddp(batch, step)  # through DDP, never around it
+            (losses["loss"] / config.accumulate).backward()
+        for name, value in losses.items():
+            means[name] = means.get(name, 0.0) + value.detach().float() / config.accumulate
+    return means
 
 
 @torch.no_grad()
-def _evaluate(objective: nn.Module, evaluate: Callable[[int], dict[str, float]], step: int,
-              device: torch.device) -> dict[str, float]:
+def _evaluate(objective: nn.Module, evaluate: Callable[[int], dict[str, float | bytes]], step: int,
+              device: torch.device) -> tuple[dict[str, float], dict[str, bytes]]:
+    """The metrics, averaged over ranks, and the videos."""
     objective.eval()
-    metrics = mean_over_ranks(evaluate(step), device)
+    found = evaluate(step)
     objective.train()
-    return metrics
+    videos = {name: value for name, value in found.items() if isinstance(value, bytes)}
+    return mean_over_ranks({name: value for name, value in found.items() if name not in videos}, device), videos
+
+
+@contextmanager
+@torch.no_grad()
+def _exchanged(parameters: Sequence[Tensor], averages: Sequence[Tensor]) -> Iterator[None]:
+    """The averaged weights where the weights are, and these where those were, in the meantime."""
+    def exchange() -> None:
+        for parameter, average in zip(parameters, averages):
+            weights = parameter.clone()
+            parameter.copy_(average)
+            average.copy_(weights)
+
+    exchange()
+    try:
+        yield
+    finally:
+        exchange()
 
 
 def _refuse_nan(loss: Tensor, norm: Tensor, step: int, folder: Path) -> None:
     """Stop before a number that is not finite reaches the weights."""
     values = torch.stack([loss.detach().float(), norm.float()]).tolist()
     if not all(map(math.isfinite, values)):
-        good = (folder / "last").resolve() if (folder / "last").exists() else "none yet"
-        raise ValueError(f"Step {step}: the loss is {values[0]} and the gradient norm {values[1]}; the last "
-                         f"good checkpoint is {good}. Look at the data, or give a smaller --lr or --clip 1.")
+        raise ValueError(f"Step {step}: the loss is {values[0]} and the gradient norm {values[1]}; the last good "
+                         f"checkpoint is {_last_good(folder)}. Look at the data, or give a smaller --lr or --clip 1.")
+
+
+def _last_good(folder: Path) -> Path | str:
+    return (folder / "last").resolve() if (folder / "last").exists() else "none yet"
 
 
 def _claim(folder: Path, record: dict[str, Any]) -> None:
@@ -207,17 +301,21 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _save(folder: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, step: int,
-          best_so_far: dict[str, Any]) -> None:
-    state = dict(step=step, best=best_so_far,
+def _save(folder: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor],
+          averages: Sequence[Tensor], step: int, best_so_far: dict[str, Any], keep: int) -> None:
+    """Later scripts read the averaged weights, where there are any; resuming reads both."""
+    with _exchanged(parameters, averages):
+        tensors, described = objective.checkpoint()
+        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+    state = dict(step=step, best=best_so_far, averages=averages,
                  objective=objective.state_dict(), optimizer=optimizer.state_dict())
-    checkpoint.save_checkpoint(checkpoint.step_folder(folder, step), *objective.checkpoint(), state)
+    checkpoint.save_checkpoint(checkpoint.step_folder(folder, step), tensors, described, state)
     _point(folder, step, best_so_far)
-    checkpoint.prune(folder)
+    checkpoint.prune(folder, keep)
 
 
-def _resume(folder: Path, objective: nn.Module,
-            optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]]:
+def _resume(folder: Path, objective: nn.Module, optimizer: torch.optim.Optimizer,
+            averages: Sequence[Tensor]) -> tuple[int, dict[str, Any]]:
     """Load the newest whole checkpoint; return the first step to do and the best evaluation so far."""
     path, state, damaged = checkpoint.newest_whole(folder)
     if path is None:
@@ -225,6 +323,8 @@ def _resume(folder: Path, objective: nn.Module,
     try:
         objective.load_state_dict(state["objective"])
         optimizer.load_state_dict(state["optimizer"])
+        for average, saved in zip(averages, state.get("averages", ()), strict=True):
+            average.copy_(saved)
     except (KeyError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} is a checkpoint of another model than {folder}/config.json describes; "
                          f"give another --exp-name.") from error

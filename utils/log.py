@@ -3,9 +3,15 @@
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 
 import torch
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -25,6 +31,7 @@ class Log:
                         disable=None if speaks else True)  # None: disabled where there is no terminal
         self.lines = speaks and not sys.stderr.isatty()
         self.total, self.samples_per_step, self.device = total_steps, samples_per_step, device
+        self.first, self.begun = first_step, time.perf_counter()
         self._restart()
 
     def add(self, values: dict[str, Tensor]) -> None:
@@ -41,7 +48,8 @@ class Log:
         rate = self.steps * self.samples_per_step / (time.perf_counter() - self.since)
         self.bar.set_postfix(loss=f"{losses['loss']:.4g}", samples_per_s=f"{rate:.0f}")
         if self.lines:
-            self.say(f"step {step}/{self.total}  {_words(losses)}  lr {lr:.3g}  {rate:.0f} samples/s")
+            self.say(f"step {step}/{self.total}  {_words(losses)}  lr {lr:.3g}  {rate:.0f} samples/s  "
+                     f"{self._time_left(step)} left")
         self._write(step, {f"train/{name}": value for name, value in losses.items()})
         self._write(step, {"run/lr": lr, "run/samples_per_second": rate,
                            "run/peak_memory_gb": _peak_memory(self.device)})
@@ -51,6 +59,22 @@ class Log:
         """Show the results of an evaluation."""
         self.say(f"step {step}: {_words(metrics)}")
         self._write(step, {f"val/{name}": value for name, value in metrics.items()})
+
+    def show_videos(self, step: int, videos: dict[str, bytes]) -> None:
+        """Put GIFs among TensorBoard's images, where they move."""
+        for name, gif in videos.items():
+            if self.writer:
+                width, height = Image.open(BytesIO(gif)).size
+                image = Summary.Image(encoded_image_string=gif, width=width, height=height, colorspace=3)
+                summary = Summary(value=[Summary.Value(tag=f"video/{name}", image=image)])
+                self.writer.file_writer.add_summary(summary, step)
+
+    @contextmanager
+    def off_the_clock(self) -> Iterator[None]:
+        """What is done here does not count into the samples per second."""
+        start = time.perf_counter()
+        yield
+        self.since += time.perf_counter() - start
 
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""
@@ -73,6 +97,11 @@ class Log:
         if self.writer:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, step)
+
+    def _time_left(self, step: int) -> timedelta:
+        """At the pace since this process began, evaluations included."""
+        pace = (time.perf_counter() - self.begun) / (step - self.first + 1)
+        return timedelta(seconds=round(pace * (self.total - step)))
 
     def _restart(self) -> None:
         self.sums, self.steps, self.since = {}, 0, time.perf_counter()

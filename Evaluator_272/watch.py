@@ -1,0 +1,123 @@
+"""What an evaluation during training shows beside the losses: how motions are judged, and GIFs of some.
+
+N motions, T frames, D channels of an embedding.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dataset.clips import Clip, load_clips, load_statistics
+from dataset.pairs import POOL, SHORTEST, MotionTexts
+from Evaluator_272.checkpoints import load_evaluator
+from Evaluator_272.judge import Judge
+from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
+from models.checkpoints import load_tae
+from models.pipeline import MotionStreamer
+from models.streamer import StreamingTransformer
+from models.text_encoder import TextEncoder
+from motion.render import render_frames
+from motion.representation_272 import DIM, FPS, motion272_to_positions
+from options.models import Sampling
+from utils.distributed import rank
+from utils.metrics import frechet_distance, pooled_r_precision
+
+LONGEST = 299                      # frames of a motion that is judged
+FEW = dict(steps=10, solver="dpm++")    # how motions are drawn: quickly
+LARGEST = 10.0                     # metres, or what else a channel holds: no person's motion has more
+SHOWN = 3                          # motions that are drawn beside the real ones
+SHOWN_FRAMES, EVERY = 150, 3       # of a GIF's motion, and from one picture to the next: 10 a second
+SIZE = (160, 160)                  # pixels of each motion in a GIF
+
+
+class Watch:
+    """A fixed choice of held-out motions and captions, to which an AR model's motions are compared again and again.
+
+    clips         whole clips, not normalised
+    tae           decodes the latents; mean and std (272,) are its
+    text_encoder  needed here only: it is released, and what it gave is kept
+    count         motions; of these the first SHOWN are drawn
+    """
+
+    def __init__(self, clips: Sequence[Clip], tae: CausalTAE, mean: Tensor, std: Tensor, text_encoder: TextEncoder,
+                 judge: Judge, count: int):
+        self.tae, self.mean, self.std, self.text_encoder, self.judge = tae, mean, std, text_encoder, judge
+        rng = np.random.default_rng(0)
+        items = MotionTexts(clips, np.zeros(DIM), np.ones(DIM), SHORTEST, LONGEST).items
+        items = [items[index] for index in rng.permutation(len(items))[:count]]
+        self.real = [item.motion[:len(item.motion) // FRAMES_PER_LATENT * FRAMES_PER_LATENT] for item in items]
+        self.captions = [item.texts[rng.integers(len(item.texts))] for item in items]
+        text_encoder([*self.captions, ""])
+        text_encoder.release()
+        self.of_real = judge.shared_out(len(items), lambda part: judge.motions([self.real[index] for index in part]))
+        self.of_texts = judge.shared_out(len(items), lambda part: judge.texts([self.captions[index] for index in part]))
+
+    def __call__(self, ar: StreamingTransformer, sampling: Sampling) -> dict[str, float | bytes]:
+        """FID to the real motions and R@3 of as many generated ones, and on rank 0 GIFs; every rank calls it.
+
+        For so few motions FID is mostly bias: compare it along a run, not with eval_t2m.py's.
+        """
+        model = MotionStreamer(deepcopy(self.tae), deepcopy(ar), self.text_encoder, self.mean, self.std,
+                               replace(sampling, **FEW), next(ar.parameters()).device.type)
+        by_length = np.argsort([-len(motion) for motion in self.real], kind="stable")    # for batches of like length
+        embedded = self.judge.shared_out(len(by_length), lambda part: self.judge.motions(
+            self.generate(model, by_length[part.start:part.stop])))
+        found = embedded[np.argsort(by_length)]
+        precision = pooled_r_precision(self.of_texts, found, min(POOL, len(found)))
+        metrics = {"FID": frechet_distance(self.of_real, found), "R@3": float(precision[-1])}
+        return metrics | (self.draw(model) if rank() == 0 else {})
+
+    def generate(self, model: MotionStreamer, chosen: Sequence[int]) -> list[np.ndarray]:
+        """A motion (T, 272) for each chosen caption, as long as the real one; the same noise every time.
+
+        A network that has hardly learnt may go beyond all bounds: then its motion ends at these.
+        """
+        motions = model.generate_batch([self.captions[index] for index in chosen], [int(index) for index in chosen],
+                                       [len(self.real[index]) for index in chosen])
+        return [np.nan_to_num(motion, posinf=LARGEST, neginf=-LARGEST).clip(-LARGEST, LARGEST) for motion in motions]
+
+    def draw(self, model: MotionStreamer) -> dict[str, bytes]:
+        """Caption -> GIF of the real and the generated motion."""
+        chosen = range(min(SHOWN, len(self.real)))
+        return {f"{index + 1} {self.captions[index]}": side_by_side(dict(real=self.real[index], generated=motion))
+                for index, motion in zip(chosen, self.generate(model, chosen))}
+
+
+def load_watch(evaluator: Path | str, tae: Path | str, text_encoder: str, dataname: str, data_root: str | None,
+               count: int, device: torch.device) -> Watch:
+    """Read all that a Watch needs; the motions are of the split val. Errors as of what is read."""
+    def own_or_data(mean: Tensor | None, std: Tensor | None) -> tuple[Tensor, Tensor]:
+        return (mean, std) if mean is not None else tuple(map(torch.from_numpy, load_statistics(dataname, data_root)))
+
+    network, *statistics = load_evaluator(evaluator)
+    mean, std = own_or_data(*statistics)
+    judge = Judge(network.to(device), mean.numpy(), std.numpy(), hash="", batch=POOL, kept=Path())    # nothing is kept
+    decoder, *statistics = load_tae(tae)
+    return Watch(load_clips(dataname, data_root, "val"), decoder, *own_or_data(*statistics),
+                 TextEncoder(text_encoder, device, on_disk=False), judge, count)
+
+
+def side_by_side(motions: dict[str, np.ndarray]) -> bytes:
+    """A GIF of the first seconds of motions (T, 272), denormalised, each under its name, all as long as the shortest.
+
+    One palette serves all its pictures, so that nothing flickers and the file stays small.
+    """
+    drawn = [render_frames(motion272_to_positions(motion[:SHOWN_FRAMES]), name, size=SIZE,
+                           frames=range(0, min(len(motion), SHOWN_FRAMES), EVERY)) for name, motion in motions.items()]
+    pictures = []
+    for parts in zip(*drawn):
+        pictures.append(Image.new("RGB", (SIZE[0] * len(parts), SIZE[1])))
+        for place, part in enumerate(parts):
+            pictures[-1].paste(part, (SIZE[0] * place, 0))
+    palette, gif = pictures[0].quantize(), BytesIO()
+    first, *others = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
+    first.save(gif, "GIF", save_all=True, append_images=others, duration=1000 * EVERY // FPS, loop=0)
+    return gif.getvalue()
