@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from models.diffusion import Diffusion
 
 TIME_CHANNELS = 256
-ROWS = 12           # of a product that takes hardly longer than two: the weights come from memory once
-PASSES = 6          # at least over a path: with fewer the guesses are too far from one another
+ROWS = 8            # of a product that takes hardly longer than two: the weights come from memory once
+NARROW = 1024       # a head's width up to which its many small operations take longer than its products: twice as many
+PASSES = 2          # at least over a path: what is guessed must be drawn again
 
 
 class TimeEmbedding(nn.Module):
@@ -55,6 +56,7 @@ class DiffusionHead(nn.Module):
     def __init__(self, latent_dim: int, condition_dim: int, width: int, depth: int, prediction: str = "noise"):
         super().__init__()
         self.latent_dim, self.prediction = latent_dim, prediction
+        self.rows = 2 * ROWS if width <= NARROW else ROWS
         self.diffusion = Diffusion()
         self.time_embed = TimeEmbedding(width)
         self.condition_embed = nn.Linear(condition_dim, width)
@@ -125,15 +127,17 @@ class DiffusionHead(nn.Module):
         times = torch.tensor([move.t for move in moves], device=condition.device)
         both = condition if empty is None else torch.cat([condition, empty])             # (B or 2B, D)
         of_all = [part.flatten(0, 1) for part in self.modulations(times[:, None], both)]
-        places = torch.arange(len(both), device=condition.device).view(-1, 1, rows)      # each row's text, then empty
+        places = torch.arange(len(both), device=condition.device).view(-1, rows)         # of a step's rows: text, empty
 
         def denoise(x: Tensor, number: Tensor) -> Tensor:
-            which = (number * len(both) + places).flatten()
-            output = self.network(x.repeat(len(places), 1, 1).flatten(0, 1),
-                                  [part.index_select(0, which) for part in of_all])
-            output = output.view(len(places), *x.shape)
-            guided = output[0] if empty is None else torch.lerp(output[1], output[0], guidance)
-            return self.noise_in(x, times[number], guided)               # which is linear in the output
+            which = (number[:, None] * len(both) + places).flatten()
+            first, count = int(which[0]), len(which)
+            together = torch.equal(which, torch.arange(first, first + count, device=which.device))
+            output = self.network(x[:, None].expand(-1, len(places), -1, -1).flatten(0, 2),
+                                  [part[first:first + count] if together else part.index_select(0, which)
+                                   for part in of_all])
+            text, *empty_text = output.unflatten(0, (len(x), -1, rows)).unbind(dim=1)    # (K, B, C) each
+            return self.noise_in(x, times[number], torch.lerp(*empty_text, text, guidance) if empty_text else text)
 
-        ahead = min(ROWS // len(both), len(moves) // PASSES) if tolerance else 1
+        ahead = min(self.rows // len(both), len(moves) // PASSES) if tolerance else 1
         return self.diffusion.sample(denoise, start_noise, step_noise, temperature, moves, max(ahead, 1), tolerance)

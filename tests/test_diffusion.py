@@ -7,7 +7,7 @@ import torch
 
 from conftest import assert_relative, randomised
 from models.diffusion import SOLVERS, STEPS, Diffusion
-from models.head import DiffusionHead, TimeEmbedding
+from models.head import PASSES, DiffusionHead, TimeEmbedding
 from models.published import load_published_ar
 
 
@@ -177,8 +177,8 @@ def test_sampling_equals_a_plain_loop(prediction):
 @pytest.mark.parametrize("steps, solver", [(STEPS, "ancestral"), (STEPS, "dpm++"), (18, "ancestral")])
 def test_steps_at_once_equal_one_after_another(prediction, steps, solver, monkeypatch):
     """To the tolerance, in fewer passes; a row goes its way alone or beside others."""
-    monkeypatch.setattr("models.head.ROWS", 24)
     head, condition, empty, draws = tiny_head(prediction), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
+    head.rows = 24
     network, passes = head.network, []
     monkeypatch.setattr(head, "network", lambda *inputs: (passes.append(len(inputs[0])), network(*inputs))[1])
 
@@ -191,7 +191,7 @@ def test_steps_at_once_equal_one_after_another(prediction, steps, solver, monkey
     expected = sample()
     assert len(passes) == steps
     found = sample(tolerance=1e-5)
-    assert len(passes) < steps and passes[0] == 6 * min(24 // 6, steps // 6)
+    assert len(passes) < steps and passes[0] == 6 * min(24 // 6, steps // PASSES)
     assert_relative(found, expected, 1e-4)
     assert not torch.equal(found, expected)
     for row in range(3):

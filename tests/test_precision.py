@@ -18,12 +18,13 @@ each_precision = pytest.mark.parametrize("precision", PRECISIONS)
 
 @each_precision
 @pytest.mark.parametrize("instructions", [{}, dict(avx512_bf16=True)])
+@pytest.mark.parametrize("packed_for", [2, 12])
 @pytest.mark.parametrize("rows", [(2,), (50, 2), (1, 3, 4), (0,)])
-def test_a_packed_product_is_that_product(precision, instructions, rows, monkeypatch):
+def test_a_packed_product_is_that_product(precision, instructions, packed_for, rows, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
     layer, x = nn.Linear(64, 96), torch.randn(*rows, 64)
     with torch.no_grad():
-        found, expected = packed(layer.weight, layer.bias, precision)(x), layer(x)
+        found, expected = packed(layer.weight, layer.bias, precision, packed_for)(x), layer(x)
     assert found.dtype == torch.float32 and found.shape == expected.shape
     if expected.numel():
         assert_relative(found, expected, CLOSE[precision])
