@@ -26,6 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.generate import processor
 from dataset.latents import LatentClips
@@ -267,6 +268,7 @@ class Side:
 def compare(trainer: Trainer, repeats: int, device: torch.device) -> tuple[list[dict], dict]:
     """A row for each precision, and the checks. Half of the positions are replaced, the mean over a training.
 
+    tera_operations_per_sample   multiplications and additions of the products, forwards and backwards
     padding_costs   time of our step with the batch padded to the context, in times of that padded to its longest clip;
                     and the same for clips half as long
     """
@@ -290,6 +292,9 @@ def compare(trainer: Trainer, repeats: int, device: torch.device) -> tuple[list[
     checks = dict(loss_difference=abs(losses[0] / losses[2] - 1), gradient_difference=error,
                   bfloat16_times_float32=seconds[0] / seconds[1],
                   bfloat16_loss_difference=abs(losses[1] / losses[0] - 1), bfloat16_gradient_difference=bfloat16_error)
+    with FlopCounterMode(display=False) as operations:
+        sides[0].loss(cut(wide)).backward()
+    checks["tera_operations_per_sample"] = operations.get_total_flops() / len(next(iter(wide.values()))) / 1e12
     if "lengths" in wide:
         halved = wide | {name: wide[name] // 2 for name in ("lengths", "past")}
         for name, batch in dict(padding_costs=wide, padding_of_halved_costs=halved).items():

@@ -99,7 +99,8 @@ class Diffusion(nn.Module):
         moves = tuple(moves or self.moves(self.steps, "ancestral"))
         if len(step_noise) < len(moves):
             raise ValueError(f"noise for {len(step_noise)} steps, expected {len(moves)}")
-        of_first, of_noise, of_starts = (torch.from_numpy(part).to(start_noise) for part in path(moves))
+        of_first, of_noise, of_starts = (torch.tensor(part, dtype=start_noise.dtype).to(start_noise.device)
+                                         for part in path(moves))                         # MPS knows no float64
         times = torch.tensor([move.t for move in moves], device=start_noise.device)
         size = start_noise.shape
         first = start_noise if any(move.deviation for move in moves) else temperature * start_noise
