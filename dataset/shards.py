@@ -50,13 +50,18 @@ def load_shard(root: Path, name: str, files: Mapping[str, Sequence[str]], read: 
     """
     digest, size = _digest(root, files)
     places = root / ".shards", cache_folder() / "shards" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()
-    for place in places:
-        if found := _open(place / f"{name}-{digest}.npy"):
+    paths = [place / f"{name}-{digest}.npy" for place in places]
+    for path in paths:
+        if found := _open(path):
             return found
-    place = _with_room(places, size)
-    path = place / f"{name}-{digest}.npy"
-    with _locked(place):
-        return _open(path) or _make(path, f"{root} {name}", files, read)
+    for path in filter(_can_be_written, paths):
+        with _locked(path.parent):
+            if found := _open(path):                     # another process made it in the meantime
+                return found
+            if shutil.disk_usage(path.parent).free > size:
+                return _make(path, f"{root} {name}", files, read)
+    raise OSError(f"found no room for {size / 1e9:.1f} GB in {' or '.join(map(str, places))}: free some, or set "
+                  "MOTION_CACHE to a folder that has it")
 
 
 def _digest(root: Path, files: Mapping[str, Sequence[str]]) -> tuple[str, int]:
@@ -109,7 +114,7 @@ def _make(path: Path, title: str, files: Mapping[str, Sequence[str]], read: Read
         temporary.write_text(json.dumps(dict(clips=clips, problems=problems)), encoding="utf-8")
     for old in earlier:
         if old != path:
-            old.unlink(missing_ok=True)                  # a process that has mapped it keeps it
+            old.unlink(missing_ok=True)                  # a process of this machine that has mapped it keeps it
             old.with_suffix(".json").unlink(missing_ok=True)
     why = "" if not earlier else " anew, being damaged," if path in earlier else " anew, since its files have changed,"
     print(f"{title}: {len(clips)} clips indexed{why} into {path}, {path.stat().st_size / 1e9:.1f} GB; delete it freely",
@@ -122,16 +127,14 @@ def _write_header(file: Any, frames: int) -> None:
     np.lib.format.write_array_header_1_0(file, dict(descr="<f4", fortran_order=False, shape=(frames, DIM)))
 
 
-def _with_room(places: Sequence[Path], size: int) -> Path:
-    """The first of the folders that can be written and has room for `size` bytes."""
-    for place in places:
-        with suppress(OSError):
-            place.mkdir(parents=True, exist_ok=True)
-            (place / ".lock").touch()
-            if shutil.disk_usage(place).free > size:
-                return place
-    raise OSError(f"found no room for {size / 1e9:.1f} GB in {' or '.join(map(str, places))}: free some, or set "
-                  "MOTION_CACHE to a folder that has it")
+def _can_be_written(path: Path) -> bool:
+    """Whether its folder, made if it is not there, takes files."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / ".lock").touch()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -94,7 +94,7 @@ class Diffusion(nn.Module):
         Each point of the path is a fixed sum of the noise and of the x_0 predicted at the points before. So the x_0 of
         `ahead` points can be predicted at once, from guessed points, and again from those that follow from them; a row
         goes on to the first point that still moves by more than `tolerance` of its size (Picard iteration, as in Shih
-        et al., arXiv 2305.16317). What comes out is the path of one move after another, to that tolerance.
+        et al., arXiv 2305.16317). So each point is settled to that tolerance; at 0 it is one move after another.
         """
         moves = tuple(moves or self.moves(self.steps, "ancestral"))
         if len(step_noise) < len(moves):

@@ -116,8 +116,8 @@ class DiffusionHead(nn.Module):
         start_noise    (B, C), step_noise (50, B, C), index 0 used at t = 49; drawn when not given. Both guidance rows
                        see the same noise.
         steps, solver  as `Diffusion.moves` has them; None: all steps
-        tolerance      above 0 a few steps are done at once where few rows would leave a processor idle, equal to one
-                       after another to this tolerance, as `Diffusion.sample` has it
+        tolerance      above 0 a few steps of a lone latent are done at once, since two rows leave a processor idle; to
+                       this tolerance as `Diffusion.sample` has it. In a batch no latent depends on the others
         """
         rows, all_steps = condition.shape[0], self.diffusion.steps
         shape = (rows, self.latent_dim)
@@ -139,5 +139,5 @@ class DiffusionHead(nn.Module):
             text, *empty_text = output.unflatten(0, (len(x), -1, rows)).unbind(dim=1)    # (K, B, C) each
             return self.noise_in(x, times[number], torch.lerp(*empty_text, text, guidance) if empty_text else text)
 
-        ahead = min(self.rows // len(both), len(moves) // PASSES) if tolerance else 1
+        ahead = min(self.rows // len(both), len(moves) // PASSES) if tolerance and rows == 1 else 1
         return self.diffusion.sample(denoise, start_noise, step_noise, temperature, moves, max(ahead, 1), tolerance)

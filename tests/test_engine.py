@@ -164,6 +164,7 @@ def test_the_average_is_evaluated_and_written_and_the_weights_go_on(tmp_path):
         weights = load_training_state(folder)["objective"]["net.0.weight"]
         average += (1 - min(0.5, (1 + step) / (10 + step))) * (weights - average)
         followed.append(weights)
+        assert not any(saved.requires_grad for saved in load_training_state(folder)["averages"])   # or memory grows
         for found in (load_checkpoint(folder)[0]["0.weight"], evaluated[step - 1]):
             torch.testing.assert_close(found, average, rtol=0, atol=1e-6)
     assert ema_decay(1, options) < ema_decay(3, options) < ema_decay(8, options) == 0.5

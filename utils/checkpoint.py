@@ -96,6 +96,8 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], config: dict
             temporary.rename(folder)
             _sync(folder.parent)
     finally:
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
 

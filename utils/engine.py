@@ -75,7 +75,8 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
             _refuse_nan(losses["loss"], norm, step, folder)
             optimizer.step()
             if config.ema:
-                torch._foreach_lerp_(averages, parameters, 1 - ema_decay(step, config))
+                with torch.no_grad():
+                    torch._foreach_lerp_(averages, parameters, 1 - ema_decay(step, config))
 
             last = step == config.total_iter
             log.add(losses | {"gradient_norm": norm})
