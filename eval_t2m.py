@@ -22,11 +22,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from dataset.clips import load_clips, load_statistics
+from dataset.clips import load_clips, own_or_data
 from dataset.pairs import POOL, SHORTEST, Item, MotionTexts
 from dataset.streams import REMEDY, Pair
 from Evaluator_272 import streams
@@ -79,12 +78,6 @@ class EvalT2M:
     seed: int = opt(0, "of every draw")
     out: Path = opt(Path("output/eval"), "folder of the results, and of the embeddings that are kept between runs")
     device: str = opt("auto", "where to run", choices=DEVICES)
-
-
-def own_or_data(mean: Tensor | None, std: Tensor | None, config: EvalT2M) -> tuple[Tensor, Tensor]:
-    """A checkpoint's statistics; the data set's for the authors' files, which have none."""
-    return (mean, std) if mean is not None else tuple(map(torch.from_numpy, load_statistics(
-        config.dataname, config.data_root)))
 
 
 def hash_of(source: Path, *statistics: np.ndarray) -> str:
@@ -199,7 +192,7 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
     rebuilt = model = None
     if config.target == "tae":
         tae, mean, std = load_tae(config.resume_pth)
-        mean, std = own_or_data(mean, std, config)
+        mean, std = own_or_data(mean, std, config.dataname, config.data_root)
         hashes["tae"] = hash_of(config.resume_pth, mean.numpy(), std.numpy())
         rebuilt = judge.kept_or(["tae", data, hashes["tae"], *how_exact(config)], len(items), partial(
             rebuild, at_precision(tae.to(device), config.drawing.precision), device, mean.numpy(), std.numpy(), judge,
@@ -270,7 +263,7 @@ def report_of(config: EvalT2M, repetitions: dict[str, list[dict[str, float]]], h
 
 def load_judge(config: EvalT2M, device: torch.device) -> Judge:
     evaluator, mean, std = load_evaluator(config.evaluator)
-    mean, std = (values.numpy() for values in own_or_data(mean, std, config))
+    mean, std = (values.numpy() for values in own_or_data(mean, std, config.dataname, config.data_root))
     return Judge(evaluator.to(device), mean, std, hash_of(config.evaluator, mean, std), config.batch,
                  config.out / "kept")
 
@@ -278,7 +271,7 @@ def load_judge(config: EvalT2M, device: torch.device) -> Judge:
 def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
     tae, mean, std = load_tae(config.resume_pth)
     ar, sampling, encoder = load_ar(config.resume_trans)
-    mean, std = own_or_data(mean, std, config)
+    mean, std = own_or_data(mean, std, config.dataname, config.data_root)
     return MotionStreamer(tae, ar, TextEncoder(encoder, device), mean, std, config.drawing.over(sampling), device.type,
                           config.drawing.precision)
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from dataset.clips import Clip, load_clips, load_groups, load_statistics
+from dataset.clips import Clip, load_clips, load_groups, own_or_data
 from dataset.latents import NO_TEXT, map_latents
 from dataset.streams import load_pairs
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, sample_latents
@@ -120,8 +120,7 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
     """Write the latent folder. Every rank encodes, the first does the rest."""
     data, folder = (config.dataname, config.data_root), Path(config.latent_dir)
     tae, mean, std = load_tae(config.tae)
-    if mean is None:
-        mean, std = map(torch.from_numpy, load_statistics(*data))
+    mean, std = own_or_data(mean, std, *data)
     tae.to(device)
     end = encode(tae, [torch.zeros(FRAMES_PER_LATENT, DIM)], [torch.zeros(1, tae.config.latent_dim)])[0][0]   # (C,)
 

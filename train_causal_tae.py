@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dataset.clips import Clip, load_clips, load_groups, load_statistics
+from dataset.clips import Clip, load_clips, load_groups, own_or_data
 from dataset.streams import load_pairs
 from dataset.windows import MotionWindows
 from Evaluator_272.watch import side_by_side
@@ -140,8 +140,7 @@ def main():
         tae, mean, std = load_tae(config.start) if config.start else (CausalTAE(config.model), None, None)
         if tae.config != config.model:
             raise ValueError(f"{config.start} is a {tae.config}, the options say {config.model}: give its sizes")
-        if mean is None:
-            mean, std = map(torch.from_numpy, load_statistics(*data))
+        mean, std = own_or_data(mean, std, *data)
         train, groups = load_clips(*data, "train"), load_groups(*data)
         if config.streams:
             pairs, kinds = load_pairs(config.streams, "train")

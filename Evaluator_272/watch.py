@@ -11,11 +11,10 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
-from dataset.clips import Clip, load_clips, load_statistics
+from dataset.clips import Clip, load_clips, own_or_data
 from dataset.pairs import POOL, SHORTEST, MotionTexts
 from Evaluator_272.checkpoints import load_evaluator
 from Evaluator_272.judge import Judge
@@ -94,14 +93,12 @@ class Watch:
 def load_watch(evaluator: Path | str, tae: Path | str, text_encoder: str, dataname: str, data_root: str | None,
                count: int, device: torch.device) -> Watch:
     """Read all that a Watch needs; the motions are of the split val. Errors as of what is read."""
-    def own_or_data(mean: Tensor | None, std: Tensor | None) -> tuple[Tensor, Tensor]:
-        return (mean, std) if mean is not None else tuple(map(torch.from_numpy, load_statistics(dataname, data_root)))
-
+    data = dataname, data_root
     network, *statistics = load_evaluator(evaluator)
-    mean, std = own_or_data(*statistics)
+    mean, std = own_or_data(*statistics, *data)
     judge = Judge(network.to(device), mean.numpy(), std.numpy(), hash="", batch=POOL, kept=Path())    # nothing is kept
     decoder, *statistics = load_tae(tae)
-    return Watch(load_clips(dataname, data_root, "val"), decoder, *own_or_data(*statistics),
+    return Watch(load_clips(*data, "val"), decoder, *own_or_data(*statistics, *data),
                  TextEncoder(text_encoder, device, on_disk=False), judge, count)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from dataset.captions import Caption, read_captions
 from dataset.shards import load_shard
@@ -134,6 +136,12 @@ def load_statistics(dataname: str, data_root: str | Path | None = None) -> tuple
                              f"finite numbers, above 0 for Std. Get them anew: {layout.command}")
         found.append(values.astype(np.float32))
     return found[0], found[1]
+
+
+def own_or_data(mean: Tensor | None, std: Tensor | None, dataname: str,
+                data_root: str | Path | None = None) -> tuple[Tensor, Tensor]:
+    """A checkpoint's statistics, or `load_statistics` where it has none, as the authors' files. Errors as there."""
+    return (mean, std) if mean is not None else tuple(map(torch.from_numpy, load_statistics(dataname, data_root)))
 
 
 def load_groups(dataname: str, data_root: str | Path | None = None) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The products of a network as inference wants them: weights packed once for the processor, and fewer bits if asked.
 
 Activations stay float32 between the products, norms and sums too; only what is multiplied loses bits. What counts is
-how fast the weights come from memory: each pass needs all of them, for two rows or, in the diffusion head, eight and more.
+how fast the weights come from memory: each pass needs them all, for two rows or, in the diffusion head, eight and more.
 
 float32   on a CPU the weights in oneDNN's own order. The library that PyTorch takes for float32 needs three times as
           long for two rows (AMD EPYC Zen 4, two cores)
@@ -50,7 +50,7 @@ def at_precision(model: nn.Module, precision: str) -> nn.Module:
 
 @torch.no_grad()
 def packed(weight: Tensor, bias: Tensor | None, precision: str, rows: int = 2) -> nn.Module:
-    """x (..., I) -> x weight^T + bias (..., O), both float32, for weight (O, I) and bias (O,); best for so many rows."""
+    """x (..., I) -> x weight^T + bias (..., O), both float32, for weight (O, I) and bias (O,); best for `rows` rows."""
     weight, bias = weight.detach(), None if bias is None else bias.detach()
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     if min(weight.shape) < NARROW:
