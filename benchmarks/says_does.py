@@ -32,7 +32,6 @@ from options.models import Drawing
 from utils.checkpoint import write_json
 from utils.errors import run
 
-BATCH = 60           # motions drawn at once
 MOST_CLIPS = 150     # real clips of a kind that are looked at
 
 
@@ -42,6 +41,7 @@ class SaysDoes:
 
     weights: Path = opt(Path("weights/mocap_stream"), "folder with the checkpoints tae/ and ar/")
     seeds: int = opt(5, "motions per sentence, with the seeds 0, 1, ...")
+    batch: int = opt(60, "motions drawn at once; a lone one works on several steps together, as in a stream")
     drawing: Drawing = Drawing()
     validation: bool = opt(False, "other sentences than the reported, by which to choose how to sample")
     calibrate: bool = opt(False, "test the real clips of the data set instead")
@@ -130,8 +130,8 @@ KINDS = (
 
 def main() -> None:
     config = parse({"says_does": SaysDoes()})
-    if config.seeds < 1:
-        raise ValueError(f"--seeds {config.seeds}: expected 1 or more motions per sentence")
+    if min(config.seeds, config.batch) < 1:
+        raise ValueError(f"--seeds {config.seeds} --batch {config.batch}: expected 1 or more")
     if config.calibrate:
         return calibrate(config.data_root)
     model = MotionStreamer.from_pretrained(config.weights, precision=config.drawing.precision)
@@ -140,19 +140,19 @@ def main() -> None:
     closest = closest_captions(sentences, config.data_root, model.text_encoder) if config.data_root else []
     settings = {name: getattr(model.sampling, name) for name in ("guidance", "temperature", "steps", "solver")}
     report = dict(weights=str(config.weights), validation=config.validation, precision=config.drawing.precision,
-                  **settings, **check(model, sentences, config.seeds), closest_captions=closest)
+                  **settings, **check(model, sentences, config.seeds, config.batch), closest_captions=closest)
     show(report)
     if config.json:
         write_json(config.json, report)
 
 
-def check(model: MotionStreamer, sentences: Sequence[tuple[str, str]], seeds: int) -> dict:
+def check(model: MotionStreamer, sentences: Sequence[tuple[str, str]], seeds: int, batch: int) -> dict:
     """Generate `seeds` motions of the model's own length for both sentences of every kind, and test them."""
     texts = [text for pair in sentences for text in pair for _ in range(seeds)]
     numbers = [number for pair in sentences for _ in pair for number in range(seeds)]
     motions = []
-    for first in range(0, len(texts), BATCH):
-        part = slice(first, first + BATCH)
+    for first in range(0, len(texts), batch):
+        part = slice(first, first + batch)
         motions += model.generate_batch(texts[part], numbers[part])
     passes = np.array([judge(motion) for motion in motions]).reshape(len(KINDS), 2, seeds, len(KINDS))
     seconds = np.array([len(motion) for motion in motions]).reshape(len(KINDS), -1).mean(axis=1) / FPS

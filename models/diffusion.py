@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from options.models import SOLVERS, STEPS
 
+LEAN = 0.5    # of signal x, by which x_0 follows x where the velocity stays: trained networks lean less, random ones more
+
 
 class Move(NamedTuple):
     """From x_t towards x_0: x = from_start * ahead + from_x * x + deviation * noise, with
@@ -83,54 +85,54 @@ class Diffusion(nn.Module):
             wide_before = wide
         return moves
 
-    def sample(self, denoise: Callable[[Tensor, Tensor], Tensor], start_noise: Tensor, step_noise: Tensor,
+    def sample(self, denoise: Callable[[Tensor, slice], Tensor], start_noise: Tensor, step_noise: Tensor,
                temperature: float = 1.0, moves: Sequence[Move] | None = None, ahead: int = 1,
                tolerance: float = 0.0) -> Tensor:
         """x_0 (R, C) from start_noise (R, C) and step_noise (a row for each move, R, C), the first used at t = S - 1.
 
-        `denoise(x, number)` gives the noise in points x (K, R, C) of the path, where moves number (K, R) begin.
+        `denoise(x, part)` gives the noise in points x (K, R, C) of the path, where the K moves of that part begin.
         `temperature` multiplies the step noise; where the moves have none, the start's.
 
-        Each point of the path is a fixed sum of the noise and of the x_0 predicted at the points before. So the x_0 of
-        `ahead` points can be predicted at once, from guessed points, and again from those that follow from them; a row
-        goes on to the first point that still moves by more than `tolerance` of its size (Picard iteration, as in Shih
-        et al., arXiv 2305.16317). So each point is settled to that tolerance; at 0 it is one move after another.
+        With `ahead` points at a time, those to come are guessed, and their x_0 predicted at once, and again at the
+        points that follow from these predictions: what no longer moves by more than `tolerance` of its size is settled
+        (Picard iteration, as in Shih et al., arXiv 2305.16317). Guessed is what x_0 does not owe to its own point: with
+        x_0 = lean * x + rest, the path is a fixed sum of noises and rests. A rest changes less than its x_0.
         """
         moves = tuple(moves or self.moves(self.steps, "ancestral"))
         if len(step_noise) < len(moves):
             raise ValueError(f"noise for {len(step_noise)} steps, expected {len(moves)}")
-        of_first, of_noise, of_starts = (torch.tensor(part, dtype=start_noise.dtype).to(start_noise.device)
-                                         for part in path(moves))                         # MPS knows no float64
-        times = torch.tensor([move.t for move in moves], device=start_noise.device)
-        size = start_noise.shape
-        first = start_noise if any(move.deviation for move in moves) else temperature * start_noise
-        still = torch.outer(of_first, first.flatten()) + temperature * of_noise @ step_noise[:len(moves)].flatten(1)
-        points, starts = still.view(-1, *size), still.new_zeros(len(moves), *size)
-        place, window = times.new_zeros(size[0]), torch.arange(ahead, device=times.device)[:, None]
-        every = torch.arange(len(moves), device=times.device)[:, None]
-        while bool((place < len(moves)).any()):
-            number = (place + window).clamp(max=len(moves) - 1)                                 # (K, R)
-            at = number[..., None].expand(-1, *size)
-            tried = points.gather(0, at)
-            starts.scatter_(0, at, self.predict_start(tried, times[number], denoise(tried, number)))
-            known = torch.minimum(every, number[-1])                    # behind the window its last x_0 is the guess
-            starts = starts.gather(0, known[..., None].expand(-1, *size))
-            points = (still + of_starts @ starts.flatten(1)).view(-1, *size)
-            moved = (points.gather(0, at) - tried).abs() > tolerance * (1 + tried.abs())
-            settled = ~moved.any(dim=-1)
-            settled[0] = True
-            place = place + settled.cumprod(dim=0).sum(dim=0)
-        return points[-1]
+        times = torch.tensor([move.t for move in moves], device=start_noise.device)[:, None]
+        leans = LEAN * self.signal[times, None]                                                  # (S, 1, 1)
+        of_noises, of_rests = (torch.tensor(part, dtype=start_noise.dtype).to(start_noise.device)      # no float64: MPS
+                               for part in path(moves, tuple(LEAN * np.sqrt(self.alpha_bar[[m.t for m in moves]]))))
+        noises = torch.cat([start_noise[None], temperature * step_noise[:len(moves)]])
+        if not any(move.deviation for move in moves):
+            noises[0] *= temperature
+        still = of_noises @ noises.flatten(1)                                                    # (S + 1, R * C)
+        points, rests, place = still, still.new_zeros(len(moves), still.shape[1]), 0
+        while place < len(moves):
+            part = slice(place, min(place + ahead, len(moves)))
+            tried = points[part].view(-1, *start_noise.shape)
+            found = self.predict_start(tried, times[part], denoise(tried, part))
+            rests[part] = (found - leans[part] * tried).flatten(1)
+            rests[part.stop:] = rests[part.stop - 1]
+            points = still + of_rests @ rests
+            place += 1
+            if ahead > 1:
+                moved = points[part][1:].view_as(tried[1:]) - tried[1:]
+                settled = moved.abs().amax(dim=-1) <= tolerance * (1 + tried[1:].abs().amax(dim=-1))
+                place += int(settled.all(dim=-1).cumprod(dim=0).sum())
+        return points[-1].view_as(start_noise)
 
 
 @lru_cache
-def path(moves: tuple[Move, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What each point of a path is made of: of the first (S + 1,), of the noises (S + 1, S), of the x_0 (S + 1, S)."""
-    own = np.eye(len(moves))
-    of_first, of_noise, of_starts = np.ones(1), np.zeros((1, len(moves))), np.zeros((1, len(moves)))
-    for number, move in enumerate(moves):
-        ahead = own[number] + move.further * (own[number] - own[number - 1])
-        of_first = np.append(of_first, move.from_x * of_first[-1])
-        of_noise = np.vstack([of_noise, move.from_x * of_noise[-1] + move.deviation * own[number]])
-        of_starts = np.vstack([of_starts, move.from_x * of_starts[-1] + move.from_start * ahead])
-    return of_first, of_noise, of_starts
+def path(moves: tuple[Move, ...], leans: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """What each point of a path is made of: of the noises, the start's first (S + 1, S + 1), and of the rests
+    (S + 1, S), of which each x_0 has its own besides its lean on the point (S,)."""
+    own = np.eye(2 * len(moves) + 1)
+    points, start = [own[0]], 0
+    for number, (move, lean) in enumerate(zip(moves, leans)):
+        before, start = start, lean * points[-1] + own[len(moves) + 1 + number]
+        ahead = start + move.further * (start - before)
+        points.append(move.from_start * ahead + move.from_x * points[-1] + move.deviation * own[1 + number])
+    return tuple(np.split(np.stack(points), [len(moves) + 1], axis=1))

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from models.diffusion import Diffusion
 
 TIME_CHANNELS = 256
-ROWS = 8            # of a product that takes hardly longer than two: the weights come from memory once
-NARROW = 1024       # a head's width up to which its many small operations take longer than its products: twice as many
+ROWS = 12           # of a product that takes hardly longer than two: the weights come from memory once
+NARROW = 1024       # a head's width up to which its many small operations take longer than its products
 PASSES = 2          # at least over a path: what is guessed must be drawn again
 
 
@@ -56,7 +56,7 @@ class DiffusionHead(nn.Module):
     def __init__(self, latent_dim: int, condition_dim: int, width: int, depth: int, prediction: str = "noise"):
         super().__init__()
         self.latent_dim, self.prediction = latent_dim, prediction
-        self.rows = 2 * ROWS if width <= NARROW else ROWS
+        self.rows = 16 if width <= NARROW else ROWS
         self.diffusion = Diffusion()
         self.time_embed = TimeEmbedding(width)
         self.condition_embed = nn.Linear(condition_dim, width)
@@ -124,20 +124,15 @@ class DiffusionHead(nn.Module):
         start_noise = condition.new_empty(shape).normal_() if start_noise is None else start_noise
         step_noise = condition.new_empty(all_steps, *shape).normal_() if step_noise is None else step_noise
         moves = self.diffusion.moves(all_steps if steps is None else steps, solver)
-        times = torch.tensor([move.t for move in moves], device=condition.device)
+        times = torch.tensor([move.t for move in moves], device=condition.device)[:, None]
         both = condition if empty is None else torch.cat([condition, empty])             # (B or 2B, D)
-        of_all = [part.flatten(0, 1) for part in self.modulations(times[:, None], both)]
-        places = torch.arange(len(both), device=condition.device).view(-1, rows)         # of a step's rows: text, empty
+        of_all = self.modulations(times, both)                                           # (S, B or 2B, ..) each
 
-        def denoise(x: Tensor, number: Tensor) -> Tensor:
-            which = (number[:, None] * len(both) + places).flatten()
-            first, count = int(which[0]), len(which)
-            together = torch.equal(which, torch.arange(first, first + count, device=which.device))
-            output = self.network(x[:, None].expand(-1, len(places), -1, -1).flatten(0, 2),
-                                  [part[first:first + count] if together else part.index_select(0, which)
-                                   for part in of_all])
+        def denoise(x: Tensor, part: slice) -> Tensor:
+            output = self.network(x[:, None].expand(-1, len(both) // rows, -1, -1).flatten(0, 2),
+                                  [of_layer[part].flatten(0, 1) for of_layer in of_all])
             text, *empty_text = output.unflatten(0, (len(x), -1, rows)).unbind(dim=1)    # (K, B, C) each
-            return self.noise_in(x, times[number], torch.lerp(*empty_text, text, guidance) if empty_text else text)
+            return self.noise_in(x, times[part], torch.lerp(*empty_text, text, guidance) if empty_text else text)
 
         ahead = min(self.rows // len(both), len(moves) // PASSES) if tolerance and rows == 1 else 1
         return self.diffusion.sample(denoise, start_noise, step_noise, temperature, moves, max(ahead, 1), tolerance)

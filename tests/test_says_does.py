@@ -120,7 +120,7 @@ def test_check_counts_each_sentence_for_its_own_kind():
             return [pose_to_motion272(*MOTIONS["stands" if seed % 2 else understood.get(text, "stands")][0])
                     for text, seed in zip(texts, seeds)]
 
-    report = check(Model(), [kind.sentences for kind in KINDS], seeds=3)
+    report = check(Model(), [kind.sentences for kind in KINDS], seeds=3, batch=60)
     counts = {kind["kind"]: (kind["plain"], kind["unlike"]) for kind in report["kinds"]}
     assert counts.pop("walks forward") == counts.pop("bows") == (2, 0)
     assert set(counts.values()) == {(0, 0)}
