@@ -185,15 +185,15 @@ def part_of(folder: Path, rank: int) -> Path:
 
 
 def join_parts(folder: Path, places: dict[str, tuple[int, int]], channels: int) -> Tensor:
-    """Write latents.npy of the parts of all ranks, which are then removed -> its rows (N, C)."""
+    """Write latents.npy of the parts of all ranks -> its rows (N, C); remove all parts."""
     rows = torch.empty(max(last for _, last in places.values()), channels)
     for number in range(world_size()):
         for name, latents in read_tensors(part_of(folder, number)).items():
             rows[slice(*places[name])] = latents
     with write_whole(folder / "latents.npy") as path:
         np.save(path, rows.numpy())
-    for number in range(world_size()):
-        part_of(folder, number).unlink()
+    for part in folder.glob(part_of(folder, 0).name.replace("0", "*")):    # and those of a run that was killed
+        part.unlink()
     return rows
 
 

@@ -373,6 +373,16 @@ def test_the_run_stores_its_config(tmp_path):
     assert json.loads((run / "config.json").read_text()) == to_json(options)
 
 
+def test_what_decides_nothing_may_change_and_an_older_run_says_what_it_lacks(tmp_path):
+    options, record = config(tmp_path), dict(training=dict(lr=0.1, keep=3), tae=None, latents=dict(tae="a"))
+    fit(Objective(), Items(), options, record)
+    free = dict(training=dict(lr=0.1, keep=4), tae="weights", evaluator="weights", latents=dict(tae="a"))
+    fit(Objective(), Items(), options, free)
+    other = free | dict(training=dict(lr=0.1, ema=0.9), latents=dict(tae="b"))
+    with pytest.raises(ValueError, match="latents.tae was 'a', now 'b'; training.ema was no option yet, now 0.9. Rep"):
+        fit(Objective(), Items(), options, other)
+
+
 def test_compile_is_asked_for_once_and_changes_no_name(tmp_path, monkeypatch):
     """The compiler itself needs a C++ compiler, which a machine that runs the tests need not have."""
     asked = []

@@ -24,7 +24,7 @@ from utils.log import Log
 
 # Options that say where and how often, not what is learnt: a run may be resumed with others.
 FREE = {"out_dir", "exp_name", "data_root", "device", "workers", "eval_iter", "save_iter", "print_iter", "compile",
-        "keep", "evaluator", "watch"}
+        "keep", "tae", "evaluator", "watch"}
 
 Key = tuple[int, int, int]  # item of the data, step that draws it, its position in the global batch
 
@@ -287,11 +287,15 @@ def _claim(folder: Path, record: dict[str, Any]) -> None:
             checkpoint.write_json(folder / "config.json", record)
         return
     old, new = _flat(checkpoint.read_json(folder / "config.json")), _flat(record)
-    differing = [f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in sorted(old | new)
-                 if old.get(name) != new.get(name) and name.split(".")[-1] not in FREE]
+    differing = [f"{name} was {_told(old, name)}, now {_told(new, name)}" for name in sorted(old | new)
+                 if _told(old, name) != _told(new, name) and name.removeprefix("training.") not in FREE]
     if differing:
         raise ValueError(f"{folder} holds a run with other options: {'; '.join(differing)}. "
                          f"Repeat its command to resume it, or give another --exp-name.")
+
+
+def _told(options: dict[str, Any], name: str) -> str:
+    return repr(options[name]) if name in options else "no option yet"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
