@@ -1,7 +1,7 @@
 """How fast the three trainers are and what they need, against the published loop written plainly.
 
     python -m benchmarks.train --size small --json train.json
-    python -m benchmarks.train --size small --curves 300 --latent-dir data/latents --json train.json
+    python -m benchmarks.train --size small --curves 300 --latent-dir data/latents --figure docs/precisions.png
 
 Both take steps in one process, in turn, with equal weights, batches and draws, without the text encoder. The plain loop
 of the AR model pads to the context, computes all positions twice, draws for all rows and tiles them before it drops the
@@ -14,7 +14,6 @@ B clips, L latents, T frames, C latent channels, D and W widths, R rows: (clip, 
 
 import ctypes
 import gc
-import math
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -43,9 +42,9 @@ from train_causal_tae import TAEObjective, TrainTAE
 from train_streamer import PRESETS as STREAMS
 from train_t2m import PRESETS as T2M
 from train_t2m import TrainT2M
-from utils.checkpoint import write_json
+from utils.checkpoint import write_json, write_whole
 from utils.distributed import pick_device
-from utils.engine import learning_rate, seed_step, to_device
+from utils.engine import clip_gradients, learning_rate, seed_step, to_device
 from utils.errors import run
 
 BATCHES = {"small": 32, "full": 8, "tiny": 4}
@@ -59,11 +58,13 @@ class TrainBenchmark:
     """Time the three trainers against the published loop."""
 
     size: str = opt("small", "preset of the three trainers", choices=tuple(BATCHES))
+    trainers: tuple[str, ...] = opt(("tae", "t2m", "streams"), "which of them", choices=("tae", "t2m", "streams"))
     batch: int = opt(0, "samples of a step; 0: 32 small, 8 full, 4 tiny")
     repeats: int = opt(7, "timed steps of each kind")
     curves: int = opt(0, "steps that ours trains in each precision, from one start, on the same batches and draws")
     latent_dir: str | None = opt(None, "latent folder for the AR model's batches; None: random latents")
     device: str = opt("auto", "where to train", choices=DEVICES)
+    figure: Path | None = opt(None, "picture of the curves")
     json: Path | None = opt(None, "file for all that is printed, and the curves")
 
 
@@ -83,13 +84,16 @@ def main() -> None:
     if min(config.batch, config.repeats - 1, config.curves) < 0:
         raise ValueError(f"--batch {config.batch} --repeats {config.repeats} --curves {config.curves}: expected 1 or "
                          "more repeats, 0 or more of the others")
+    if config.figure and not config.curves:
+        raise ValueError("--figure shows the curves of --curves steps: give their number")
     device, count = pick_device(config.device), config.batch or BATCHES[config.size]
     about = dict(size=config.size, batch=count, threads=torch.get_num_threads(),
                  processor=torch.cuda.get_device_name(device) if device.type == "cuda" else processor())
     report = dict(rows=[], checks=[], curves={})
-    for trainer in (tae_trainer(TAE[config.size], count),
-                    ar_trainer("t2m", T2M[config.size], count, config.latent_dir),
-                    ar_trainer("streams", STREAMS[config.size], count, config.latent_dir)):
+    made = dict(tae=lambda: tae_trainer(TAE[config.size], count),
+                t2m=lambda: ar_trainer("t2m", T2M[config.size], count, config.latent_dir),
+                streams=lambda: ar_trainer("streams", STREAMS[config.size], count, config.latent_dir))
+    for trainer in (made[name]() for name in config.trainers):
         rows, checks = compare(trainer, config.repeats, device)
         report["rows"] += [dict(trainer=trainer.name) | row | about for row in rows]
         report["checks"].append(dict(trainer=trainer.name) | checks)
@@ -100,6 +104,8 @@ def main() -> None:
         last = -max(1, config.curves // 10)
         print(f"\n{name}, mean loss of the last tenth of {config.curves} steps:",
               *(f"{precision} {np.mean(losses[last:]):.5g}" for precision, losses in curves.items()))
+    if config.figure:
+        plot_curves(report["curves"], config.figure)
     if config.json:
         write_json(config.json, report)
 
@@ -260,7 +266,7 @@ class Side:
         self.optimizer.zero_grad()
         loss.backward()
         if not self.plain:
-            nn.utils.clip_grad_norm_(self.parameters, self.training.clip or math.inf).item()
+            clip_gradients(self.parameters, self.training.clip).item()
         self.optimizer.step()
         return loss.item()
 
@@ -312,6 +318,24 @@ def curve(trainer: Trainer, precision: str, steps: int, device: torch.device) ->
             group["lr"] = learning_rate(step, training)
         losses.append(side.step(cut(to_device(trainer.batch(step, steps), device)), precision, step))
     return losses
+
+
+def plot_curves(curves: dict[str, dict[str, list[float]]], path: Path) -> None:
+    """A panel for each trainer with the loss of every step in both precisions, and their ratio below."""
+    from matplotlib.figure import Figure                                  # imported late: it takes a second
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    above, below = figure.subplots(2, len(curves), sharex=True, height_ratios=(3, 1), squeeze=False)
+    for losses, ratios, (name, of) in zip(above, below, curves.items()):
+        steps = range(1, 1 + len(of["float32"]))
+        losses.plot(steps, of["float32"], color="tab:gray", linewidth=2, label="float32")
+        losses.plot(steps, of["bfloat16"], color="tab:orange", linewidth=0.8, label="bfloat16")
+        ratios.plot(steps, np.divide(of["bfloat16"], of["float32"]), color="tab:orange", linewidth=0.8)
+        losses.set(title=name, ylabel="loss")
+        ratios.set(xlabel="step", ylabel="ratio", ylim=(0.95, 1.05))
+    above[0].legend()
+    with write_whole(path) as temporary:
+        figure.savefig(temporary, dpi=150)
 
 
 def medians(repeats: int, *works: Callable[[], object]) -> list[float]:

@@ -5,6 +5,7 @@ latent l depends on frames < 4(l+1) and frame t on latents <= t/4: both halves c
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +23,12 @@ class CausalConv1d(nn.Conv1d):
     """A convolution over frames, padded on the left only, with (kernel - 1) * dilation + 1 - stride of them.
 
     Channels come last and the taps lie side by side, so that it is one matrix product, which is
-    faster on a CPU than the library's convolution, whose layout the weights keep.
+    faster on a CPU than the library's convolution, whose shape the weights keep.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1):
         super().__init__(inputs, outputs, kernel, stride=stride, dilation=dilation)
+        self.weight.data = self.weight.data.mT.contiguous().mT            # as `matrix` lies in memory
         self.context = (kernel - 1) * dilation + 1 - stride
         self.product: nn.Module | None = None                             # in place of the weights, for inference
 
@@ -36,18 +38,40 @@ class CausalConv1d(nn.Conv1d):
 
     def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:
         """x (B, T, inputs) -> (B, T / stride, outputs). `cache` keeps the left context between calls of a stream."""
+        x = self.taps(x, cache) if self.context else x
+        return self.product(x) if self.product else F.linear(x, self.matrix(), self.bias)
+
+    def taps(self, x: Tensor, cache: dict | None) -> Tensor:
+        """What each output sees of x (B, T, inputs), tap after tap: (B, T / stride, kernel * inputs)."""
         past = cache.get(self) if cache else None
         if past is None:
             past = x.new_zeros(x.shape[0], self.context, x.shape[2])
         (kernel,), (stride,), (dilation,) = self.kernel_size, self.stride, self.dilation
-        outputs = x.shape[1] // stride
+        reach = x.shape[1] - stride + 1                                   # from the first input of a tap to its last
         x = torch.cat([past, x], dim=1)
         if cache is not None:
             cache[self] = x[:, x.shape[1] - self.context:]
-        reach = (outputs - 1) * stride + 1                                # from the first input of a tap to its last
-        taps = [x[:, tap * dilation:tap * dilation + reach:stride] for tap in range(kernel)]
-        taps = torch.cat(taps, dim=-1) if kernel > 1 else taps[0]
-        return self.product(taps) if self.product else F.linear(taps, self.matrix(), self.bias)
+        return Taps.apply(x, [slice(tap * dilation, tap * dilation + reach, stride) for tap in range(kernel)])
+
+
+class Taps(torch.autograd.Function):
+    """What each tap of a convolution sees, x (B, T, I) at its frames (K slices), side by side: (B, T', K I).
+
+    The gradient is summed in place. From slices and `cat` it would be K tensors of zeros with a part filled in, and
+    their sum.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, frames: list[slice]) -> Tensor:
+        ctx.shape, ctx.frames = x.shape, frames
+        return torch.cat([x[:, part] for part in frames], dim=-1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        total = gradient.new_zeros(ctx.shape)
+        for part, of_tap in zip(ctx.frames, gradient.chunk(len(ctx.frames), dim=-1)):
+            total[:, part] += of_tap
+        return total, None
 
 
 class Upsample(nn.Module):
@@ -127,7 +151,7 @@ class CausalTAE(nn.Module):
 
     def new_cache(self, rows: int, device: torch.device | str = "cpu") -> dict[CausalConv1d, Tensor]:
         """What `decode` goes on from at the start of `rows` streams: the left context (rows, T, W) of each layer."""
-        layers = [layer for layer in self.decoder.modules() if isinstance(layer, CausalConv1d)]
+        layers = [layer for layer in self.decoder.modules() if isinstance(layer, CausalConv1d) and layer.context]
         return {layer: torch.zeros(rows, layer.context, layer.in_channels, device=device) for layer in layers}
 
     def forward(self, motion: Tensor, spread: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:

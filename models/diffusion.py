@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from options.models import SOLVERS, STEPS
 
-LEAN = 0.5    # of signal x, by which x_0 follows x where the velocity stays: trained networks lean less, random ones more
+LEAN = 0.5    # of signal x, by which x_0 follows x if the velocity stays: trained networks lean less, random ones more
 
 
 class Move(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from benchmarks import train
@@ -93,7 +94,7 @@ def test_memory_is_weights_gradients_and_both_moments():
 def test_the_script(tmp_path, monkeypatch, capsys):
     file = tmp_path / "train.json"
     monkeypatch.setattr(sys, "argv", ["train", "--size", "tiny", "--batch", "2", "--repeats", "1", "--curves", "2",
-                                      "--device", "cpu", "--json", str(file)])
+                                      "--device", "cpu", "--json", str(file), "--figure", str(tmp_path / "curves.png")])
     train.main()
     report, printed = json.loads(file.read_text()), capsys.readouterr().out
     assert [(row["trainer"], row["precision"]) for row in report["rows"]] == [
@@ -112,11 +113,13 @@ def test_the_script(tmp_path, monkeypatch, capsys):
         losses = np.array([report["curves"][checks["trainer"]][name] for name in ("float32", "bfloat16")])
         assert losses.shape == (2, 2)
         np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)
+    assert Image.open(tmp_path / "curves.png").size == (1350, 600)
     assert "times_plain" in printed and "padding_of_halved_costs" in printed and "last tenth of 2 steps" in printed
 
 
 @pytest.mark.parametrize("flags, words", [
     (["--repeats", "0"], "--repeats 0 --curves 0: expected 1 or more repeats"),
+    (["--figure", "a.png"], "--figure shows the curves of --curves steps: give their number"),
     (["--latent-dir", "."], ". holds texts of 3 channels, the model reads 384: give another --size or --latent-dir")])
 def test_mistakes(flags, words, tmp_path, monkeypatch, capsys):
     write_folder(tmp_path, dict(a=dict(latents=4)))

@@ -71,7 +71,7 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
                 group["lr"] = learning_rate(step, config)
             optimizer.zero_grad()
             losses = _backward(ddp, parts, config, step, device)
-            norm = nn.utils.clip_grad_norm_(parameters, config.clip or math.inf)
+            norm = clip_gradients(parameters, config.clip)
             _refuse_nan(losses["loss"], norm, step, folder)
             optimizer.step()
             if config.ema:
@@ -113,6 +113,14 @@ def learning_rate(step: int, config: Training) -> float:
     if config.schedule == "cosine" and step > config.warmup:
         rate *= 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / (config.total_iter - config.warmup)))
     return rate
+
+
+def clip_gradients(parameters: Sequence[Tensor], longest: float) -> Tensor:
+    """The norm of all gradients together, as it was before they were shortened to that of `longest`; 0: never."""
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    if longest:
+        nn.utils.clip_grads_with_norm_(parameters, longest, norm)
+    return norm
 
 
 def ema_decay(step: int, config: Training) -> float:
