@@ -44,7 +44,7 @@ class Sampling:
     steps: int = opt(STEPS, "diffusion steps of a latent, 1 to 50")
     solver: str = opt("ancestral", "how they go: ancestral draws as in training; ddim and dpm++ follow the flow, for "
                       "fewer steps")
-    tolerance: float = opt(1e-5, "how far, of a latent's size, steps that are worked on together may be from one "
+    tolerance: float = opt(5e-6, "how far, of a latent's size, steps that are worked on together may be from one "
                            "after another; 0: one after another")
     latent_scale: float = opt(1.0, "latents of the TAE are those of the AR model times this")
     stop_threshold: float = opt(0.1, "distance to the end latent, in the TAE's units, below which a motion ends")
