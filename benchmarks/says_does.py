@@ -138,9 +138,9 @@ def main() -> None:
     model.sampling = config.drawing.over(model.sampling)
     sentences = [kind.validation if config.validation else kind.sentences for kind in KINDS]
     closest = closest_captions(sentences, config.data_root, model.text_encoder) if config.data_root else []
-    settings = {name: getattr(model.sampling, name) for name in ("guidance", "temperature", "steps", "solver")}
+    settings = {name: getattr(model.sampling, name) for name in ("guidance", "temperature", "steps", "solver", "tolerance")}
     report = dict(weights=str(config.weights), validation=config.validation, precision=config.drawing.precision,
-                  **settings, **check(model, sentences, config.seeds, config.batch), closest_captions=closest)
+                  batch=config.batch, **settings, **check(model, sentences, config.seeds, config.batch), closest_captions=closest)
     show(report)
     if config.json:
         write_json(config.json, report)

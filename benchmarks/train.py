@@ -104,10 +104,10 @@ def main() -> None:
         last = -max(1, config.curves // 10)
         print(f"\n{name}, mean loss of the last tenth of {config.curves} steps:",
               *(f"{precision} {np.mean(losses[last:]):.5g}" for precision, losses in curves.items()))
-    if config.figure:
-        plot_curves(report["curves"], config.figure)
     if config.json:
         write_json(config.json, report)
+    if config.figure:
+        plot_curves(report["curves"], config.figure)
 
 
 def tae_trainer(preset: TrainTAE, count: int) -> Trainer:
@@ -250,6 +250,8 @@ class Side:
         seed_step(self.training.seed)
         self.model = trainer.build().to(device)
         self.parameters = list(self.model.parameters())
+        for parameter in self.parameters if plain else ():
+            parameter.data = parameter.data.contiguous()  # as the library's convolutions have them
         for parameter in self.parameters:
             if filled and not parameter.any():            # as built, zero gates would hide mistakes
                 nn.init.normal_(parameter, std=0.02)
@@ -321,18 +323,20 @@ def curve(trainer: Trainer, precision: str, steps: int, device: torch.device) ->
 
 
 def plot_curves(curves: dict[str, dict[str, list[float]]], path: Path) -> None:
-    """A panel for each trainer with the loss of every step in both precisions, and their ratio below."""
+    """A panel for each trainer with the loss of every step in both precisions, and how far these are apart below, in
+    per cent of what float32's spans."""
     from matplotlib.figure import Figure                                  # imported late: it takes a second
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     above, below = figure.subplots(2, len(curves), sharex=True, height_ratios=(3, 1), squeeze=False)
-    for losses, ratios, (name, of) in zip(above, below, curves.items()):
+    for losses, apart, (name, of) in zip(above, below, curves.items()):
         steps = range(1, 1 + len(of["float32"]))
         losses.plot(steps, of["float32"], color="tab:gray", linewidth=2, label="float32")
         losses.plot(steps, of["bfloat16"], color="tab:orange", linewidth=0.8, label="bfloat16")
-        ratios.plot(steps, np.divide(of["bfloat16"], of["float32"]), color="tab:orange", linewidth=0.8)
+        apart.plot(steps, 100 * np.subtract(of["bfloat16"], of["float32"]) / np.ptp(of["float32"]), color="tab:orange",
+                   linewidth=0.8)
         losses.set(title=name, ylabel="loss")
-        ratios.set(xlabel="step", ylabel="ratio", ylim=(0.95, 1.05))
+        apart.set(xlabel="step", ylabel="apart, %", ylim=(-5, 5))
     above[0].legend()
     with write_whole(path) as temporary:
         figure.savefig(temporary, dpi=150)

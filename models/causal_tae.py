@@ -38,7 +38,7 @@ class CausalConv1d(nn.Conv1d):
 
     def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:
         """x (B, T, inputs) -> (B, T / stride, outputs). `cache` keeps the left context between calls of a stream."""
-        x = self.taps(x, cache) if self.context else x
+        x = x if self.kernel_size == (1,) else self.taps(x, cache)
         return self.product(x) if self.product else F.linear(x, self.matrix(), self.bias)
 
     def taps(self, x: Tensor, cache: dict | None) -> Tensor:

@@ -1,6 +1,6 @@
 """Gaussian diffusion of single latents with the cosine schedule (Nichol and Dhariwal, arXiv 2102.09672).
 
-R rows, C channels, S = 50 steps in training and in sampling; t runs from S - 1 (noise) to 0.
+R rows, C channels, S = 50 steps, t running from S - 1 (noise) to 0; sampling takes M moves, as many or fewer, K at once.
 """
 
 import math
@@ -102,13 +102,13 @@ class Diffusion(nn.Module):
         if len(step_noise) < len(moves):
             raise ValueError(f"noise for {len(step_noise)} steps, expected {len(moves)}")
         times = torch.tensor([move.t for move in moves], device=start_noise.device)[:, None]
-        leans = LEAN * self.signal[times, None]                                                  # (S, 1, 1)
+        leans = LEAN * self.signal[times, None]                                                  # (M, 1, 1)
         of_noises, of_rests = (torch.tensor(part, dtype=start_noise.dtype).to(start_noise.device)      # no float64: MPS
                                for part in path(moves, tuple(LEAN * np.sqrt(self.alpha_bar[[m.t for m in moves]]))))
         noises = torch.cat([start_noise[None], temperature * step_noise[:len(moves)]])
         if not any(move.deviation for move in moves):
             noises[0] *= temperature
-        still = of_noises @ noises.flatten(1)                                                    # (S + 1, R * C)
+        still = of_noises @ noises.flatten(1)                                                    # (M + 1, R * C)
         points, rests, place = still, still.new_zeros(len(moves), still.shape[1]), 0
         while place < len(moves):
             part = slice(place, min(place + ahead, len(moves)))
@@ -127,8 +127,8 @@ class Diffusion(nn.Module):
 
 @lru_cache
 def path(moves: tuple[Move, ...], leans: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """What each point of a path is made of: of the noises, the start's first (S + 1, S + 1), and of the rests
-    (S + 1, S), of which each x_0 has its own besides its lean on the point (S,)."""
+    """What each point of a path is made of: of the noises, the start's first (M + 1, M + 1), and of the rests
+    (M + 1, M), of which each x_0 has its own besides its lean on the point (M,)."""
     own = np.eye(2 * len(moves) + 1)
     points, start = [own[0]], 0
     for number, (move, lean) in enumerate(zip(moves, leans)):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.diffusion import Diffusion
 
 TIME_CHANNELS = 256
-ROWS = 12           # of a product that takes hardly longer than two: the weights come from memory once
+ROWS = 12           # of a product that takes hardly longer than two rows: the weights come from memory once
 NARROW = 1024       # a head's width up to which its many small operations take longer than its products
 PASSES = 2          # at least over a path: what is guessed must be drawn again
 
@@ -56,7 +56,7 @@ class DiffusionHead(nn.Module):
     def __init__(self, latent_dim: int, condition_dim: int, width: int, depth: int, prediction: str = "noise"):
         super().__init__()
         self.latent_dim, self.prediction = latent_dim, prediction
-        self.rows = 16 if width <= NARROW else ROWS
+        self.rows = ROWS if width > NARROW else 16
         self.diffusion = Diffusion()
         self.time_embed = TimeEmbedding(width)
         self.condition_embed = nn.Linear(condition_dim, width)
@@ -126,7 +126,7 @@ class DiffusionHead(nn.Module):
         moves = self.diffusion.moves(all_steps if steps is None else steps, solver)
         times = torch.tensor([move.t for move in moves], device=condition.device)[:, None]
         both = condition if empty is None else torch.cat([condition, empty])             # (B or 2B, D)
-        of_all = self.modulations(times, both)                                           # (S, B or 2B, ..) each
+        of_all = self.modulations(times, both)                                           # (M, B or 2B, ..) each
 
         def denoise(x: Tensor, part: slice) -> Tensor:
             output = self.network(x[:, None].expand(-1, len(both) // rows, -1, -1).flatten(0, 2),

@@ -1,7 +1,7 @@
 """The products of a network as inference wants them: weights packed once for the processor, and fewer bits if asked.
 
 Activations stay float32 between the products, norms and sums too; only what is multiplied loses bits. What counts is
-how fast the weights come from memory: each pass needs them all, for two rows or, in the diffusion head, eight and more.
+how fast the weights come from memory: each pass needs them all, for two rows or, in the diffusion head, twelve and more.
 
 float32   on a CPU the weights in oneDNN's own order. The library that PyTorch takes for float32 needs three times as
           long for two rows (AMD EPYC Zen 4, two cores)

@@ -39,7 +39,8 @@ def main():
     out = Path(config.out or ("weights/evaluator_mocap_272" if config.evaluator else "weights/mocap_small"))
     for name, (tensors, stored) in packed.items():
         with write_whole(out / name / "model.safetensors") as path:       # into the folder: a model card may lie there
-            save_file({key: tensor.half() if tensor.ndim > 1 else tensor for key, tensor in tensors.items()}, path)
+            save_file({key: tensor.half().contiguous() if tensor.ndim > 1 else tensor
+                       for key, tensor in tensors.items()}, path)
         write_json(out / name / "config.json", stored)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"{out}: {size / 1e6:.1f} MB")

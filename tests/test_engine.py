@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from options import to_json
 from options.training import Training
 from utils.checkpoint import load_checkpoint, load_training_state, steps
-from utils.engine import batches, ema_decay, fit, learning_rate, seed_step
+from utils.engine import _lay_alike, batches, ema_decay, fit, learning_rate, seed_step
 from utils.log import Log
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -379,8 +379,24 @@ def test_what_decides_nothing_may_change_and_an_older_run_says_what_it_lacks(tmp
     free = dict(training=dict(lr=0.1, keep=4), tae="weights", evaluator="weights", latents=dict(tae="a"))
     fit(Objective(), Items(), options, free)
     other = free | dict(training=dict(lr=0.1, ema=0.9), latents=dict(tae="b"))
-    with pytest.raises(ValueError, match="latents.tae was 'a', now 'b'; training.ema was no option yet, now 0.9. Rep"):
+    with pytest.raises(ValueError, match="latents.tae was 'a', now 'b'; training.ema was no option, now 0.9. Rep"):
         fit(Objective(), Items(), options, other)
+
+
+def test_moments_that_a_run_laid_otherwise_are_laid_as_the_parameter():
+    """Fused AdamW goes by the order in memory, and says nothing if the two differ."""
+    weight = nn.Parameter(torch.randn(2, 4, 3).mT)
+    optimizer, resumed = (torch.optim.AdamW([weight], fused=True) for _ in range(2))
+    weight.grad = torch.randn(2, 4, 3).mT
+    optimizer.step()
+    saved, moments = optimizer.state_dict(), optimizer.state[weight]
+    saved["state"][0] = {name: moment.contiguous() for name, moment in moments.items()}
+    resumed.load_state_dict(saved)
+    assert resumed.state[weight]["exp_avg"].stride() != weight.stride()
+    _lay_alike(resumed)
+    for name in ("exp_avg", "exp_avg_sq"):
+        found = resumed.state[weight][name]
+        assert found.stride() == weight.stride() and torch.equal(found, moments[name])
 
 
 def test_compile_is_asked_for_once_and_changes_no_name(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ from models.text_encoder import MINILM, packaged_minilm
 from motion.representation_272 import pose_to_motion272, statistics
 from options.models import EvaluatorModel
 from test_representation_272 import walk
-from utils.checkpoint import save_checkpoint
+from utils.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[1]
 LENGTHS = dict(a=100, b=64, c=81, d=70, e=99, f=66, g=90, h=39, i=60, j=75)    # h is too short to be encoded
@@ -106,6 +106,18 @@ def test_training_leaves_a_run(chain, name, run, metric):
     printed = chain.printed[name]
     assert all(f"step {step}/20  loss" in printed for step in (5, 10, 15, 20))
     assert f"step 10: {metric}" in printed and f"step 20: {metric}" in printed
+
+
+def test_a_release_is_the_checkpoints_in_float16(chain, script, tmp_path):
+    runs = {name: chain.folder / "output" / run / "last" for name, run in (("tae", "tae_tiny"), ("ar", "t2m_tiny"))}
+    assert script("scripts/release", *(part for name, run in runs.items() for part in (f"--{name}", str(run))),
+                  "--past", "5", "--out", str(tmp_path)) == 0
+    for name, run in runs.items():
+        packed, trained = load_checkpoint(tmp_path / name)[0], load_checkpoint(run)[0]
+        assert packed.keys() == trained.keys()
+        assert all(torch.equal(packed[key], trained[key].half().float() if trained[key].ndim > 1 else trained[key])
+                   for key in trained)
+    assert load_ar(tmp_path / "ar")[1].past == 5
 
 
 def latents_in(folder: Path) -> dict[str, np.ndarray]:

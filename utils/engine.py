@@ -296,14 +296,14 @@ def _claim(folder: Path, record: dict[str, Any]) -> None:
         return
     old, new = _flat(checkpoint.read_json(folder / "config.json")), _flat(record)
     differing = [f"{name} was {_told(old, name)}, now {_told(new, name)}" for name in sorted(old | new)
-                 if _told(old, name) != _told(new, name) and name.removeprefix("training.") not in FREE]
+                 if old.get(name) != new.get(name) and name.removeprefix("training.") not in FREE]
     if differing:
         raise ValueError(f"{folder} holds a run with other options: {'; '.join(differing)}. "
                          f"Repeat its command to resume it, or give another --exp-name.")
 
 
 def _told(options: dict[str, Any], name: str) -> str:
-    return repr(options[name]) if name in options else "no option yet"
+    return repr(options[name]) if name in options else "no option"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -336,6 +336,7 @@ def _resume(folder: Path, objective: nn.Module, optimizer: torch.optim.Optimizer
     try:
         objective.load_state_dict(state["objective"])
         optimizer.load_state_dict(state["optimizer"])
+        _lay_alike(optimizer)
         for average, saved in zip(averages, state.get("averages", ()), strict=True):
             average.copy_(saved)
     except (KeyError, RuntimeError, ValueError) as error:
@@ -345,6 +346,14 @@ def _resume(folder: Path, objective: nn.Module, optimizer: torch.optim.Optimizer
         print("\n".join([*damaged, f"Resuming from {path}."]), flush=True)
         _point(folder, state["step"], state["best"])  # a kill may have come between saving and pointing
     return state["step"] + 1, state["best"]
+
+
+def _lay_alike(optimizer: torch.optim.Optimizer) -> None:
+    """Moments in the order in memory of their parameters, which fused AdamW goes by; an older version had another."""
+    for parameter, state in optimizer.state.items():
+        for name, moment in state.items():
+            if moment.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(moment)
 
 
 def _point(folder: Path, step: int, best_so_far: dict[str, Any]) -> None:
