@@ -1,7 +1,8 @@
 """How fast the three trainers are and what they need, against the published loop written plainly.
 
     python -m benchmarks.train --size small --json train.json
-    python -m benchmarks.train --size small --curves 300 --latent-dir data/latents --figure docs/precisions.png
+    python -m benchmarks.train --size small --batch 8 --repeats 1 --curves 200 --latent-dir data/latents \
+        --data-root data/mocap_272 --figure docs/precisions.png
 
 Both take steps in one process, in turn, with equal weights, batches and draws, without the text encoder. The plain loop
 of the AR model pads to the context, computes all positions twice, draws for all rows and tiles them before it drops the
@@ -28,7 +29,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.generate import processor
+from dataset.clips import load_clips, load_statistics
 from dataset.latents import LatentClips
+from dataset.windows import MotionWindows
 from models.attention import rope_table, rotate
 from models.causal_tae import CausalTAE, ResidualBlock, gaussian_kl, sample_latents, sigma_nll
 from models.diffusion import STEPS
@@ -63,6 +66,7 @@ class TrainBenchmark:
     repeats: int = opt(7, "timed steps of each kind")
     curves: int = opt(0, "steps that ours trains in each precision, from one start, on the same batches and draws")
     latent_dir: str | None = opt(None, "latent folder for the AR model's batches; None: random latents")
+    data_root: str | None = opt(None, "folder of mocap_272 for the TAE's batches; None: random motions")
     device: str = opt("auto", "where to train", choices=DEVICES)
     figure: Path | None = opt(None, "picture of the curves")
     json: Path | None = opt(None, "file for all that is printed, and the curves")
@@ -90,7 +94,7 @@ def main() -> None:
     about = dict(size=config.size, batch=count, threads=torch.get_num_threads(),
                  processor=torch.cuda.get_device_name(device) if device.type == "cuda" else processor())
     report = dict(rows=[], checks=[], curves={})
-    made = dict(tae=lambda: tae_trainer(TAE[config.size], count),
+    made = dict(tae=lambda: tae_trainer(TAE[config.size], count, config.data_root),
                 t2m=lambda: ar_trainer("t2m", T2M[config.size], count, config.latent_dir),
                 streams=lambda: ar_trainer("streams", STREAMS[config.size], count, config.latent_dir))
     for trainer in (made[name]() for name in config.trainers):
@@ -110,9 +114,16 @@ def main() -> None:
         plot_curves(report["curves"], config.figure)
 
 
-def tae_trainer(preset: TrainTAE, count: int) -> Trainer:
-    """On random but smooth motions (B, T, 272)."""
+def tae_trainer(preset: TrainTAE, count: int, folder: str | None = None) -> Trainer:
+    """On motions (B, T, 272), random but smooth if no data set is given."""
+    data = "mocap_272", folder
+    windows = folder and MotionWindows(load_clips(*data, "train"), *load_statistics(*data), preset.window)
+
     def batch(step: int, total: int) -> Batch:
+        if windows:
+            rng = np.random.default_rng(step)
+            return dict(motion=windows.collate([windows.sample(int(clip), rng)
+                                                for clip in rng.integers(len(windows), size=count)]))
         corners = torch.randn(count, DIM, 9, generator=torch.Generator().manual_seed(step))
         return dict(motion=F.interpolate(corners, preset.window, mode="linear").mT.contiguous())
 

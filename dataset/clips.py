@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dataset.captions import Caption, read_captions
-from dataset.shards import load_shard
+from dataset.shards import load_shard, many_made
 from motion.representation_272 import DIM
 from utils.distributed import rank
 
@@ -78,6 +78,7 @@ def dataset_root(dataname: str, data_root: str | Path | None = None) -> Path:
     return root
 
 
+@many_made()
 def load_clips(dataname: str, data_root: str | Path | None = None, split: str = "train") -> list[Clip]:
     """All clips of a split, in the order of its lists, mapped from shards; print what was left out and why.
 

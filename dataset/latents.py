@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dataset.shards import many_made
 from dataset.windows import rarity
 from models.causal_tae import FRAMES_PER_LATENT
 from motion.representation_272 import FPS
@@ -36,6 +37,7 @@ class LatentClips:
     raises   FileNotFoundError or ValueError naming what is missing and the command that makes it
     """
 
+    @many_made()
     def __init__(self, folder: Path | str, split: str, context: int, text_drop: float = 0.0,
                  pairs: bool = False):
         folder = Path(folder)

@@ -15,7 +15,7 @@ from typing import Any
 
 from dataset.captions import Caption
 from dataset.clips import Clip, read_motion, report
-from dataset.shards import load_shard
+from dataset.shards import load_shard, many_made
 from models.causal_tae import FRAMES_PER_LATENT
 from utils.distributed import rank
 
@@ -53,6 +53,7 @@ def parse_pair(line: str) -> tuple[str, str, int]:
     return first, second, length
 
 
+@many_made()
 def load_pairs(root: Path | str, split: str) -> tuple[list[Pair], dict[str, str]]:
     """All pairs of a split, mapped from a shard; print what was left out and why.
 

@@ -1,5 +1,6 @@
 """Shards: read once, mapped by all, made anew when anything changes, and nothing in them runs."""
 
+import gc
 import json
 import os
 import pickle
@@ -33,6 +34,18 @@ def values(clips) -> dict[str, float]:
 
 def shard_files(folder: Path) -> list[str]:
     return sorted(path.suffix for path in (folder / ".shards").iterdir() if path.name != ".lock")
+
+
+def test_the_search_for_garbage_goes_on_afterwards(tmp_path):
+    searched = []
+    make_folder(tmp_path, MOTIONS)
+    with shards.many_made():
+        searched.append(gc.isenabled())
+        load_clips("mocap_272", tmp_path)
+        searched.append(gc.isenabled())
+    with pytest.raises(FileNotFoundError):
+        load_clips("mocap_272", tmp_path / "nowhere")
+    assert searched == [False, False] and gc.isenabled()
 
 
 class Code:

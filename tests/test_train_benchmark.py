@@ -14,7 +14,9 @@ from benchmarks import train
 from benchmarks.train import (SHORTEST, STREAMS, T2M, TAE, Side, Trainer, ar_trainer, cut, medians, peak_memory_mb,
                               tae_trainer)
 from conftest import assert_relative
+from dataset.clips import load_clips, load_statistics
 from test_latents import write_folder
+from test_scripts import data  # noqa: F401, a fixture
 from utils.errors import run
 
 CPU = torch.device("cpu")
@@ -91,6 +93,17 @@ def test_memory_is_weights_gradients_and_both_moments():
         assert 3.9 < found * 1024 ** 2 / (4 * 4000 ** 2) < 5.2
 
 
+def test_the_tae_takes_windows_of_real_clips(data):  # noqa: F811
+    made, again = (tae_trainer(TAE["tiny"], COUNT, str(data)) for _ in range(2))
+    motion = made.batch(1, 2)["motion"]
+    assert motion.shape == (COUNT, 64, 272) and torch.equal(motion, again.batch(1, 2)["motion"])
+    assert not torch.equal(motion, made.batch(2, 2)["motion"])
+    mean, std = load_statistics("mocap_272", data)
+    clips = [(clip.motion - mean) / std for clip in load_clips("mocap_272", data, "train")]
+    assert any(np.allclose(clip[first:first + 64], motion[0], atol=1e-4)
+               for clip in clips for first in range(len(clip) - 63))
+
+
 def test_the_script(tmp_path, monkeypatch, capsys):
     file = tmp_path / "train.json"
     monkeypatch.setattr(sys, "argv", ["train", "--size", "tiny", "--batch", "2", "--repeats", "1", "--curves", "2",
@@ -120,6 +133,7 @@ def test_the_script(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("flags, words", [
     (["--repeats", "0"], "--repeats 0 --curves 0: expected 1 or more repeats"),
     (["--figure", "a.png"], "--figure shows the curves of --curves steps: give their number"),
+    (["--data-root", "nowhere"], "found no nowhere/motion_data, expected the data set mocap_272"),
     (["--latent-dir", "."], ". holds texts of 3 channels, the model reads 384: give another --size or --latent-dir")])
 def test_mistakes(flags, words, tmp_path, monkeypatch, capsys):
     write_folder(tmp_path, dict(a=dict(latents=4)))
