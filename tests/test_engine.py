@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from options import to_json
 from options.training import Training
 from utils.checkpoint import load_checkpoint, load_training_state, steps
-from utils.engine import _lay_alike, batches, ema_decay, fit, learning_rate, seed_step
+from utils.engine import _lay_alike, batches, clip_gradients, ema_decay, fit, learning_rate, seed_step
 from utils.log import Log
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -397,6 +397,15 @@ def test_moments_that_a_run_laid_otherwise_are_laid_as_the_parameter():
     for name in ("exp_avg", "exp_avg_sq"):
         found = resumed.state[weight][name]
         assert found.stride() == weight.stride() and torch.equal(found, moments[name])
+
+
+@pytest.mark.parametrize("longest, left", [(0.0, 5.0), (2.0, 2.0), (6.0, 5.0)])
+def test_gradients_are_shortened_together(longest, left):
+    parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))]
+    parameters[0].grad, parameters[1].grad = torch.tensor([0.0, 3.0]), torch.tensor([-4.0])
+    assert clip_gradients(parameters, longest) == 5
+    expected = [torch.tensor([0.0, 3.0]) * left / 5, torch.tensor([-4.0]) * left / 5]
+    torch.testing.assert_close([parameter.grad for parameter in parameters[:2]], expected)
 
 
 def test_compile_is_asked_for_once_and_changes_no_name(tmp_path, monkeypatch):
