@@ -44,13 +44,13 @@ from benchmarks.plain import plain_latent
 from benchmarks.streaming import memory_mb
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_ar, load_tae
-from models.diffusion import SOLVERS, STEPS
+from models.diffusion import STEPS
 from models.pipeline import MotionStreamer
 from models.precision import PRECISIONS
 from models.streamer import LatentStreams, StreamingTransformer
 from motion.representation_272 import DIM
 from options import opt, parse
-from options.models import AR, TAE, Drawing, Sampling
+from options.models import AR, SOLVERS, TAE, Drawing, Sampling
 from utils.checkpoint import write_json
 from utils.errors import run
 
@@ -159,7 +159,7 @@ class Case:
         self.model.sampling = self.sampling
         self.first.append(timed(first_frames, self.model, self.count)[0])
         for position in latents * list(self.positions):
-            self.streams.memory.seen.fill_(position)
+            self.streams.memory.seen = torch.full_like(self.streams.memory.seen, position)
             seconds, (drawn, _) = timed(self.streams.step)
             self.step[position].append(seconds / self.count)
             self.decode.append(timed(self.model.decode, drawn[:, None], self.decoder)[0] / self.count)

@@ -222,10 +222,12 @@ def plain_diffusion(head: nn.Module, latents: Tensor, condition: Tensor, t: Tens
         shift, scale, gate = block.modulation(F.silu(y)).chunk(3, dim=-1)
         x = x + gate * block.mlp(block.norm(x) * (1 + scale) + shift)
     shift, scale = head.final_modulation(F.silu(y)).chunk(2, dim=-1)
-    found = predicted = head.output(F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift)
-    if head.prediction == "velocity":                     # v = add_noise(noise, t, -x_0) and noise = add_noise(v, t, x)
-        predicted, noise = head.diffusion.add_noise(found, t, noisy), head.diffusion.add_noise(noise, t, -latents)
-    return ((found - noise) ** 2).mean(dim=-1), head.diffusion.predict_start(noisy, t, predicted)
+    found = head.output(F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift)
+    signal, sigma = head.diffusion.signal[t, None], head.diffusion.noise[t, None]
+    start = (noisy - sigma * found) / signal
+    if head.prediction == "velocity":                     # v = add_noise(noise, t, -x_0)
+        start, noise = signal * noisy - sigma * found, head.diffusion.add_noise(noise, t, -latents)
+    return ((found - noise) ** 2).mean(dim=-1), start
 
 
 def plain_tae_loss(objective: TAEObjective, batch: Batch) -> Tensor:

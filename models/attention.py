@@ -25,21 +25,22 @@ class RMSNorm(nn.Module):
 
 
 def rope_table(positions: Tensor, dim: int) -> Tensor:
-    """Cosines and sines (2, ..., dim/2) of integer positions (...), base 10000.
+    """What `rotate` multiplies by, (2, ..., dim), for integer positions (...), base 10000: for each pair of channels its
+    cosine twice; its sine, negative first.
 
     Made in float64: after an hour of a stream, float32 would turn by wrong angles.
     """
     frequency = 10000 ** (-torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device) / dim)
     angle = positions.double()[..., None] * frequency
-    return torch.stack([angle.cos(), angle.sin()]).float()
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([torch.stack([cos, cos], dim=-1), torch.stack([-sin, sin], dim=-1)]).flatten(-2).float()
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Turn the consecutive pairs (0, 1), (2, 3) ... of x (B, H, L, dim) as complex numbers by their position;
-    rope (2, L, dim/2), or (2, B, 1, 1, dim/2) for one position a row."""
+    """Turn the consecutive pairs (0, 1), (2, 3) ... of x (B, H, L, dim) as complex numbers by their position:
+    (a + bi)(cos + i sin) = (a, b) * (cos, cos) + (b, a) * (-sin, sin). rope (2, L, dim), or (2, B, 1, L, dim)."""
     cos, sin = rope
-    real, imaginary = x.unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1).flatten(-2)
+    return torch.addcmul(x * cos, x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2), sin)
 
 
 class Padding:
@@ -72,35 +73,36 @@ class Attention(nn.Module):
         self.register_buffer("scale", torch.tensor(math.log2(context ** 2 - context)))
 
     def forward(self, x: Tensor, rope: Tensor, padding: Padding | None = None, kept: dict | None = None) -> Tensor:
-        """x (B, L, D), or (N, D) with its `padding`; rope (2, L, D/H/2). `kept` takes the keys and values."""
+        """x (B, L, D), or (N, D) with its `padding`; rope (2, L, D/H). `kept` takes the keys and values."""
         qkv = self.qkv(x)
         q, k, v = self.heads_of(qkv if padding is None else padding.restore(qkv))        # (B, H, L, D/H) each
         q, k = rotate(q, rope).to(v.dtype), rotate(k, rope).to(v.dtype)
         if kept is not None:
             kept.update(k=k, v=v)
-        hidden = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=x.device).triu(1)
+        hidden = torch.full((q.shape[2],) * 2, -math.inf, device=x.device).triu(1)
         # Plainly, because at 78 positions the fused kernel is slower on a CPU and no better elsewhere.
-        weights = (q @ k.mT).float().masked_fill(hidden, -math.inf).softmax(dim=-1)       # (B, H, L, L)
+        weights = torch.addcmul(hidden, (q @ k.mT).float(), self.scale).softmax(dim=-1)   # (B, H, L, L)
         x = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                         # (B, L, D)
         return self.out(x if padding is None else padding.remove(x))
 
-    def step(self, x: Tensor, near: Tensor, far: Tensor, window: "Window", slots: Tensor, void: Tensor) -> Tensor:
-        """The next position of each row, x (B, 1, D): it enters the window, and sees that.
+    def step(self, x: Tensor, rope: Tensor, window: "Window", slots: Tensor, hidden: Tensor) -> Tensor:
+        """The next position of each row, x (B, 1, D): it enters the window, and sees that in two looks, of its place
+        among the latents and of that towards the text, which is never further away than the context.
 
-        near   its rope among the latents; far: its rope towards the text, at most the context away
-        slots  (B,) where it enters; void (B, 1, 1, W) where the window is empty still
+        rope    (2, B, 1, 2, D/H) of both places
+        slots   (B,) where it enters
+        hidden  (B, 1, 2, W) minus infinity for what is not in that look, else 0
         """
         q, k, v = self.heads_of(self.qkv(x))                                              # (B, H, 1, D/H) each
-        window.put(rotate(k, near).to(v.dtype), v, slots)
-        weights = rotate(q, near).to(v.dtype) @ window.k.mT                               # (B, H, 1, W)
-        weights[..., :1] = rotate(q, far).to(v.dtype) @ window.k[:, :, :1].mT
-        weights = weights.float().masked_fill(void, -math.inf).softmax(dim=-1).to(v.dtype)
-        return self.out((weights @ window.v).transpose(1, 2).flatten(-2))
+        window.put(rotate(k, rope[..., :1, :]).to(v.dtype), v, slots)
+        weights = torch.addcmul(hidden, (rotate(q, rope).to(v.dtype) @ window.k.mT).float(), self.scale)
+        weights = weights.flatten(-2).softmax(dim=-1).unflatten(-1, (2, -1)).sum(dim=-2, keepdim=True)
+        return self.out((weights.to(v.dtype) @ window.v).transpose(1, 2).flatten(-2))     # (B, H, 1, W) weights
 
     def heads_of(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, L, 3D) -> queries times the scale, keys, values, (B, H, L, D/H) each; not rotated yet."""
-        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return F.normalize(q.float(), dim=-1) * self.scale, F.normalize(k.float(), dim=-1), v
+        """(B, L, 3D) -> queries, keys and values, (B, H, L, D/H) each; not rotated yet."""
+        qkv = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return *F.normalize(qkv[:2].float(), dim=-1), qkv[2]
 
 
 @dataclass
@@ -122,6 +124,14 @@ class Window:
         self.k[rows, :, slots], self.v[rows, :, slots] = k[:, :, 0], v[:, :, 0]
 
 
+def two_looks(seen: Tensor, size: int) -> Tensor:
+    """What `Attention.step` hides (B, 1, 2, W) of rows that have seen so many latents (B,): in the first look the text
+    and the slots that are void still, in the second all but the text."""
+    slot = torch.arange(size)
+    shown = torch.stack([(slot > 0) & (slot <= seen[:, None]), (slot == 0).expand(len(seen), -1)], dim=1)
+    return torch.zeros(shown.shape).masked_fill_(~shown, -math.inf)[:, None]
+
+
 class SwiGLU(nn.Module):
     """silu(a x) * b x -> out, hidden width 2/3 of 4 D rounded up to a multiple of 256."""
 
@@ -131,9 +141,11 @@ class SwiGLU(nn.Module):
         self.gate = nn.Linear(width, hidden, bias=False)
         self.value = nn.Linear(width, hidden, bias=False)
         self.out = nn.Linear(hidden, width, bias=False)
+        self.product: nn.Module | None = None                             # in place of gate and value, for inference
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(F.silu(self.gate(x)) * self.value(x))
+        gate, value = self.product(x).chunk(2, dim=-1) if self.product else (self.gate(x), self.value(x))
+        return self.out(F.silu(gate) * value)
 
 
 class Block(nn.Module):
@@ -150,6 +162,6 @@ class Block(nn.Module):
         x = x + self.attention(self.norm_attention(x), rope, padding, kept)
         return x + self.mlp(self.norm_mlp(x))
 
-    def step(self, x: Tensor, near: Tensor, far: Tensor, window: Window, slots: Tensor, void: Tensor) -> Tensor:
-        x = x + self.attention.step(self.norm_attention(x), near, far, window, slots, void)
+    def step(self, x: Tensor, rope: Tensor, window: Window, slots: Tensor, hidden: Tensor) -> Tensor:
+        x = x + self.attention.step(self.norm_attention(x), rope, window, slots, hidden)
         return x + self.mlp(self.norm_mlp(x))

@@ -5,14 +5,14 @@ R rows, C channels, S = 50 steps, t running from S - 1 (noise) to 0; sampling ta
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from options.models import SOLVERS, STEPS
+from options.models import FORMULAE, STEPS
 
 LEAN = 0.5    # of signal x, by which x_0 follows x if the velocity stays: trained networks lean less, random ones more
 
@@ -36,12 +36,8 @@ class Diffusion(nn.Module):
         kept = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * math.pi / 2) ** 2
         beta = (1 - kept[1:] / kept[:-1]).clip(max=0.999)
         self.alpha_bar = alpha_bar = (1 - beta).cumprod()
-        coefficients = dict(
-            signal=np.sqrt(alpha_bar), noise=np.sqrt(1 - alpha_bar),
-            start_from_x=1 / np.sqrt(alpha_bar), start_from_noise=np.sqrt(1 / alpha_bar - 1),
-        )
-        for name, values in coefficients.items():
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
+        for name, values in dict(signal=np.sqrt(alpha_bar), noise=np.sqrt(1 - alpha_bar)).items():
+            self.register_buffer(name, torch.tensor(values, dtype=torch.get_default_dtype()), persistent=False)
 
     def add_noise(self, start: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise; start, noise (R, C), t (R,)."""
@@ -55,9 +51,28 @@ class Diffusion(nn.Module):
         """The noise in x_t (R, C) that a velocity (R, C) means; t (R,) or a number."""
         return self.noise[t, ..., None] * x + self.signal[t, ..., None] * velocity
 
-    def predict_start(self, x: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
-        """x_0 (R, C) from x_t and the noise in it; t (R,) or a number."""
-        return self.start_from_x[t, ..., None] * x - self.start_from_noise[t, ..., None] * noise
+    def path(self, steps: int, solver: str, lean: float = LEAN) -> "Path":
+        """Through the `moves` of a solver."""
+        moves = self.moves(steps, solver)
+        level = np.sqrt(self.alpha_bar[[move.t for move in moves]])
+        of_noises, of_rests = sums(moves, lean * level)
+        if not any(move.deviation for move in moves):
+            of_noises = of_noises[:, :1]
+        of_points = (values[:, None, None] for values in
+                     (np.array([move.t for move in moves]), level, np.sqrt(1 - level ** 2), lean * level))
+        return Path(*(torch.tensor(values, dtype=self.signal.dtype, device=self.signal.device)
+                      for values in (*of_points, of_noises, of_rests)))
+
+    def fitted_path(self, times: Tensor, noise: Tensor, starts: Tensor) -> "Path":
+        """Through the K points of a `Fitted` solver: times and noise (K,), starts (K (K + 1) / 2)."""
+        count = len(times)
+        of_rests = starts.new_zeros(count + 1, count).index_put(tuple(
+            torch.tril_indices(count, count) + torch.tensor([[1], [0]])), starts)
+        level = ((times + 1).clamp(max=self.steps - 0.5) / self.steps + 0.008) / 1.008 * math.pi / 2
+        signal = level.cos() / math.cos(0.008 / 1.008 * math.pi / 2)
+        of_points = (values[:, None, None] for values in
+                     (times, signal, (1 - signal ** 2).sqrt(), torch.zeros_like(times)))
+        return Path(*of_points, torch.cat([noise.new_ones(1), noise])[:, None], of_rests)
 
     def moves(self, steps: int, solver: str) -> list[Move]:
         """`steps` moves from t = S - 1 to x_0, evenly apart.
@@ -66,9 +81,9 @@ class Diffusion(nn.Module):
         ddim       follows the deterministic flow (arXiv 2010.02502, eta = 0)
         dpm++      the same to second order: x_0 is extrapolated from the last two (DPM-Solver++(2M), arXiv 2211.01095)
         """
-        if not 1 <= steps <= self.steps or solver not in SOLVERS:
+        if not 1 <= steps <= self.steps or solver not in FORMULAE:
             raise ValueError(f"{steps} steps of the solver {solver!r}: expected 1 to {self.steps} of one of "
-                             f"{', '.join(SOLVERS)}")
+                             f"{', '.join(FORMULAE)}")
         moves, wide_before = [], math.inf                                  # wide: of a move, in log(signal / noise)
         times = [round(self.steps * (steps - number) / steps) - 1 for number in range(steps)]
         for t, s in zip(times, [*times[1:], None]):
@@ -85,38 +100,51 @@ class Diffusion(nn.Module):
             wide_before = wide
         return moves
 
-    def sample(self, denoise: Callable[[Tensor, slice], Tensor], start_noise: Tensor, step_noise: Tensor,
-               temperature: float = 1.0, moves: Sequence[Move] | None = None, ahead: int = 1,
-               tolerance: float = 0.0) -> Tensor:
+
+@dataclass(eq=False)
+class Path:
+    """The points x from noise to x_0, as sums of what is drawn and of what is predicted: for M moves, whatever is drawn.
+
+    With x_0 = lean * x + rest at each point, the next one is a fixed sum of noises and rests. The rests are what a
+    network finds; they change less along the path than x_0 does.
+
+    times, signal, noise, leans   (M, 1, 1) of the points where moves begin
+    of_noises                     (M + 1, M + 1) of the noises, the start's first; (M + 1, 1) if that is all
+    of_rests                      (M + 1, M)
+    """
+    times: Tensor
+    signal: Tensor
+    noise: Tensor
+    leans: Tensor
+    of_noises: Tensor
+    of_rests: Tensor
+
+    def walk(self, predict: Callable[[Tensor, slice], Tensor], start_noise: Tensor, step_noise: Tensor | None = None,
+             temperature: float = 1.0, ahead: int = 1, tolerance: float = 0.0) -> Tensor:
         """x_0 (R, C) from start_noise (R, C) and step_noise (a row for each move, R, C), the first used at t = S - 1.
 
-        `denoise(x, part)` gives the noise in points x (K, R, C) of the path, where the K moves of that part begin.
+        `predict(x, part)` gives the x_0 of points x (K, R, C), where the K moves of that part begin.
         `temperature` multiplies the step noise; where the moves have none, the start's.
 
         With `ahead` points at a time, those to come are guessed, and their x_0 predicted at once, and again at the
         points that follow from these predictions: what no longer moves by more than `tolerance` of its size is settled
-        (Picard iteration, as in Shih et al., arXiv 2305.16317). Guessed is what x_0 does not owe to its own point: with
-        x_0 = lean * x + rest, the path is a fixed sum of noises and rests. A rest changes less than its x_0.
+        (Picard iteration, as in Shih et al., arXiv 2305.16317). What is guessed are the rests: each the last one found.
         """
-        moves = tuple(moves or self.moves(self.steps, "ancestral"))
-        if len(step_noise) < len(moves):
-            raise ValueError(f"noise for {len(step_noise)} steps, expected {len(moves)}")
-        times = torch.tensor([move.t for move in moves], device=start_noise.device)[:, None]
-        leans = LEAN * self.signal[times, None]                                                  # (M, 1, 1)
-        of_noises, of_rests = (torch.tensor(part, dtype=start_noise.dtype).to(start_noise.device)      # no float64: MPS
-                               for part in path(moves, tuple(LEAN * np.sqrt(self.alpha_bar[[m.t for m in moves]]))))
-        noises = torch.cat([start_noise[None], temperature * step_noise[:len(moves)]])
-        if not any(move.deviation for move in moves):
-            noises[0] *= temperature
-        still = of_noises @ noises.flatten(1)                                                    # (M + 1, R * C)
-        points, rests, place = still, still.new_zeros(len(moves), still.shape[1]), 0
-        while place < len(moves):
-            part = slice(place, min(place + ahead, len(moves)))
+        count, noises = len(self.times), start_noise[None]
+        if self.of_noises.shape[1] > 1:
+            if len(step_noise) < count:
+                raise ValueError(f"noise for {len(step_noise)} steps, expected {count}")
+            noises = torch.cat([noises, temperature * step_noise[:count]])
+        else:
+            noises = temperature * noises
+        points = still = self.of_noises @ noises.flatten(1)                                      # (M + 1, R * C)
+        rests, place = still[:0], 0
+        while place < count:
+            part = slice(place, min(place + ahead, count))
             tried = points[part].view(-1, *start_noise.shape)
-            found = self.predict_start(tried, times[part], denoise(tried, part))
-            rests[part] = (found - leans[part] * tried).flatten(1)
-            rests[part.stop:] = rests[part.stop - 1]
-            points = still + of_rests @ rests
+            found = torch.addcmul(predict(tried, part), self.leans[part], tried, value=-1).flatten(1)
+            rests = torch.cat([rests[:place], found, found[-1:].expand(count - part.stop, -1)])
+            points = torch.addmm(still, self.of_rests, rests)
             place += 1
             if ahead > 1:
                 moved = points[part][1:].view_as(tried[1:]) - tried[1:]
@@ -125,8 +153,12 @@ class Diffusion(nn.Module):
         return points[-1].view_as(start_noise)
 
 
-@lru_cache
-def path(moves: tuple[Move, ...], leans: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+def of_start(prediction: str, signal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """x_0 = a x + b y, where y is the noise in x or the velocity, as `prediction` says: a and b at these levels."""
+    return (signal, -noise) if prediction == "velocity" else (1 / signal, -noise / signal)
+
+
+def sums(moves: Sequence[Move], leans: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """What each point of a path is made of: of the noises, the start's first (M + 1, M + 1), and of the rests
     (M + 1, M), of which each x_0 has its own besides its lean on the point (M,)."""
     own = np.eye(2 * len(moves) + 1)

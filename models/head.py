@@ -1,16 +1,19 @@
 """The diffusion head: an MLP with adaptive layer norm that denoises one latent under one condition (MAR's head).
 
-R rows, C latent channels, D condition width, W head width, S diffusion steps.
+R rows, C latent channels, D condition width, W head width, M moves.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import astuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.diffusion import Diffusion
+from models.diffusion import Diffusion, Path, of_start
+from options.models import Fitted
 
 TIME_CHANNELS = 256
 ROWS = 12           # of a product that takes hardly longer than two rows: the weights come from memory once
@@ -77,10 +80,10 @@ class DiffusionHead(nn.Module):
         for layer in (*(block.modulation for block in self.blocks), self.final_modulation, self.output):
             nn.init.zeros_(layer.weight)
 
-    def modulations(self, t: Tensor, condition: Tensor) -> list[Tensor]:
+    def modulations(self, embedded: Tensor, condition: Tensor) -> list[Tensor]:
         """Everything that depends on step and condition but not on x: shift, scale and gate (.., 3 W) of each block,
-        shift and scale (.., 2 W) of the last layer."""
-        y = F.silu(self.time_embed(t) + self.condition_embed(condition))
+        shift and scale (.., 2 W) of the last layer; from embedded steps (.., W) and conditions (.., D)."""
+        y = F.silu(embedded + self.condition_embed(condition))
         return [layer(y) for layer in (*(block.modulation for block in self.blocks), self.final_modulation)]
 
     def network(self, x: Tensor, modulations: Sequence[Tensor]) -> Tensor:
@@ -91,48 +94,75 @@ class DiffusionHead(nn.Module):
         shift, scale = modulations[-1].chunk(2, dim=-1)
         return self.output(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale))
 
-    def noise_in(self, x: Tensor, t: Tensor | int, output: Tensor) -> Tensor:
-        """The noise (R, C) in x (R, C) that the network's output means."""
-        return self.diffusion.noise_of_velocity(x, t, output) if self.prediction == "velocity" else output
-
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """The noise (R, C) in latents x (R, C) at steps t (R,) under conditions (R, D)."""
-        return self.noise_in(x, t, self.network(x, self.modulations(t, condition)))
+        output = self.network(x, self.modulations(self.time_embed(t), condition))
+        return self.diffusion.noise_of_velocity(x, t, output) if self.prediction == "velocity" else output
 
     def loss(self, latents: Tensor, condition: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Per row: the mean squared error of what is predicted (R,), and the x_0 (R, C) that it implies."""
         x = self.diffusion.add_noise(latents, t, noise)
-        output = self.network(x, self.modulations(t, condition))
+        output = self.network(x, self.modulations(self.time_embed(t), condition))
         target = self.diffusion.velocity(latents, t, noise) if self.prediction == "velocity" else noise
-        return ((output - target) ** 2).mean(dim=-1), self.diffusion.predict_start(x, t, self.noise_in(x, t, output))
+        of_x, of_output = of_start(self.prediction, self.diffusion.signal[t, None], self.diffusion.noise[t, None])
+        return ((output - target) ** 2).mean(dim=-1), of_x * x + of_output * output
 
-    @torch.no_grad()
+    def plan(self, steps: int | None = None, solver: str = "ancestral", fitted: Sequence[Fitted] = ()) -> "Plan":
+        """What `sample` does with so many steps (None: all) of a solver: one of `Diffusion.moves`, or of the fitted."""
+        steps = self.diffusion.steps if steps is None else steps
+        if solver != "fitted":
+            return self.plan_of(self.diffusion.path(steps, solver))
+        of_steps = {len(one.times): one for one in fitted}
+        if steps not in of_steps:
+            raise ValueError(f"no solver of {steps} steps was fitted to this model, only of "
+                             f"{', '.join(map(str, of_steps)) or 'none'}: give --steps one of them, or --solver dpm++, "
+                             "or fit one: python fit_solver.py")
+        like = self.diffusion.signal
+        times, noise, starts, guiding = (like.new_tensor(values) for values in astuple(of_steps[steps]))
+        return self.plan_of(self.diffusion.fitted_path(times, noise, starts), guiding)
+
+    def plan_of(self, path: Path, guiding: Tensor | None = None) -> "Plan":
+        """Of a path, and of what guidance beyond 1 is multiplied by at its points (M,)."""
+        guiding = torch.ones_like(path.times) if guiding is None else guiding[:, None, None]
+        return Plan(path, self.time_embed(path.times[:, 0]), *of_start(self.prediction, path.signal, path.noise), guiding)
+
     def sample(self, condition: Tensor, empty: Tensor | None = None, guidance: float = 1.0, temperature: float = 1.0,
-               start_noise: Tensor | None = None, step_noise: Tensor | None = None, steps: int | None = None,
-               solver: str = "ancestral", tolerance: float = 0.0) -> Tensor:
+               start_noise: Tensor | None = None, step_noise: Tensor | None = None, plan: "Plan | None" = None,
+               tolerance: float = 0.0) -> Tensor:
         """Draw latents (B, C) under conditions (B, D).
 
         empty          (B, D) the conditions of the empty text: noise = empty + guidance * (text - empty)
         start_noise    (B, C), step_noise (50, B, C), index 0 used at t = 49; drawn when not given. Both guidance rows
                        see the same noise.
-        steps, solver  as `Diffusion.moves` has them; None: all steps
+        plan           this head's own `plan`, which may serve for many latents; None: of all steps
         tolerance      above 0 a few steps of a lone latent are done at once, since two rows leave a processor idle; to
-                       this tolerance as `Diffusion.sample` has it. In a batch no latent depends on the others
+                       this tolerance as `Path.walk` has it. In a batch no latent depends on the others
         """
-        rows, all_steps = condition.shape[0], self.diffusion.steps
+        path, embedded, of_x, of_output, guiding = plan or self.plan()
+        rows, count = len(condition), len(path.times)
         shape = (rows, self.latent_dim)
         start_noise = condition.new_empty(shape).normal_() if start_noise is None else start_noise
-        step_noise = condition.new_empty(all_steps, *shape).normal_() if step_noise is None else step_noise
-        moves = self.diffusion.moves(all_steps if steps is None else steps, solver)
-        times = torch.tensor([move.t for move in moves], device=condition.device)[:, None]
+        step_noise = condition.new_empty(count, *shape).normal_() if step_noise is None else step_noise
         both = condition if empty is None else torch.cat([condition, empty])             # (B or 2B, D)
-        of_all = self.modulations(times, both)                                           # (M, B or 2B, ..) each
+        of_all = self.modulations(embedded, both)                                        # (M, B or 2B, ..) each
+        weight = 1 + (guidance - 1) * guiding                                            # (M, 1, 1)
 
-        def denoise(x: Tensor, part: slice) -> Tensor:
+        def predict(x: Tensor, part: slice) -> Tensor:
             output = self.network(x[:, None].expand(-1, len(both) // rows, -1, -1).flatten(0, 2),
                                   [of_layer[part].flatten(0, 1) for of_layer in of_all])
             text, *empty_text = output.unflatten(0, (len(x), -1, rows)).unbind(dim=1)    # (K, B, C) each
-            return self.noise_in(x, times[part], torch.lerp(*empty_text, text, guidance) if empty_text else text)
+            guided = torch.lerp(*empty_text, text, weight[part]) if empty_text else text
+            return torch.addcmul(of_x[part] * x, of_output[part], guided)
 
-        ahead = min(self.rows // len(both), len(moves) // PASSES) if tolerance and rows == 1 else 1
-        return self.diffusion.sample(denoise, start_noise, step_noise, temperature, moves, max(ahead, 1), tolerance)
+        ahead = min(self.rows // len(both), count // PASSES) if tolerance and rows == 1 else 1
+        return path.walk(predict, start_noise, step_noise, temperature, max(ahead, 1), tolerance)
+
+
+class Plan(NamedTuple):
+    """The M moves of a head's `sample`: their path, its embedded steps (M, 1, W), what of x and of the network's output
+    makes x_0, and what guidance is multiplied by (M, 1, 1)."""
+    path: Path
+    embedded: Tensor
+    of_x: Tensor
+    of_output: Tensor
+    guiding: Tensor

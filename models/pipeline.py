@@ -130,12 +130,12 @@ class MotionStreamer:
         """What is stored with the model, but for what is given."""
         return Drawing(guidance, temperature).over(self.sampling)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def decode(self, latents: Tensor, cache: dict | None = None) -> Tensor:
         """latents (B, L, C) in the AR model's units -> motion (B, 4L, 272), denormalised; `cache` as the TAE's."""
         return self.tae.decode(latents * self.sampling.latent_scale, cache) * self.std + self.mean
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def encode(self, motion: np.ndarray) -> Tensor:
         """The end of a motion (T, 272), denormalised -> its latents (L, C) in the AR model's units.
 

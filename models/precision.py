@@ -16,6 +16,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from models.attention import SwiGLU
 from models.causal_tae import CausalConv1d
 from models.head import ROWS, DiffusionHead
 from options.models import PRECISIONS
@@ -39,6 +40,9 @@ def at_precision(model: nn.Module, precision: str) -> nn.Module:
         raise ValueError("this build of PyTorch has no products of 8 bits: give --precision bfloat16")
     of_head = {part for head in model.modules() if isinstance(head, DiffusionHead) for part in head.modules()}
     for parent in list(model.modules()):
+        if isinstance(parent, SwiGLU):
+            parent.product = packed(torch.cat([parent.gate.weight, parent.value.weight]), None, precision)
+            parent.gate = parent.value = None
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.Linear):
                 setattr(parent, name, packed(layer.weight, layer.bias, precision, ROWS if parent in of_head else 2))
@@ -88,7 +92,7 @@ class OneDNN(nn.Module):
         self.bias = None if bias is None else bias.to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        found = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "")
+        found = torch.ops.mkldnn._linear_pointwise.default(x.to(self.dtype), self.weight, self.bias, "none", [], "")
         return found.to(x.dtype)
 
 
@@ -100,7 +104,7 @@ class Float16(nn.Module):
         self.packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
+        return torch.ops.quantized.linear_dynamic_fp16.default(x, self.packed)
 
 
 class Int8(nn.Module):
@@ -119,7 +123,7 @@ class Int8(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         try:
-            return torch.ops.quantized.linear_dynamic(x, self.packed, self.reduce_range)
+            return torch.ops.quantized.linear_dynamic.default(x, self.packed, self.reduce_range)
         except RuntimeError:
             if x.isfinite().all():
                 raise

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.attention import Block, Padding, RMSNorm, Window, rope_table
+from models.attention import Block, Padding, RMSNorm, Window, rope_table, two_looks
 from models.diffusion import STEPS
 from models.head import DiffusionHead
 from options.models import AR, Sampling
@@ -34,7 +34,7 @@ class StreamingTransformer(nn.Module):
         self.norm = RMSNorm(width)
         self.out = nn.Linear(width, width)
         self.apply(initialise)
-        positions = rope_table(torch.arange(config.context), self.head_dim)                # (2, context, D/H/2)
+        positions = rope_table(torch.arange(config.context), self.head_dim)                # (2, context, D/H)
         self.register_buffer("rope", positions, persistent=False)
         self.head = DiffusionHead(config.latent_dim, width, config.head_width, config.head_depth,
                                   config.prediction)
@@ -101,15 +101,14 @@ class StreamingTransformer(nn.Module):
         The text is never further away than the context, as in training.
         """
         last, device = self.config.context - 1, latents.device
-        slots = 1 + memory.seen % last                                                      # the text has slot 0
+        slots = (1 + memory.seen % last).to(device)                                         # the text has slot 0
         memory.seen += 1
-        near = rope_table(memory.seen, self.head_dim).to(device)[:, :, None, None]          # (2, B, 1, 1, D/H/2)
-        far = self.rope[:, memory.seen.clamp(max=last).to(device)][:, :, None, None]
-        void = (torch.arange(1 + last) > memory.seen[:, None])[:, None, None].to(device)
-        slots = slots.to(device)
+        places = torch.stack([memory.seen, memory.seen.clamp(max=last)], dim=1)             # (B, 2)
+        rope = rope_table(places, self.head_dim)[:, :, None].to(device)                     # (2, B, 1, 2, D/H)
+        hidden = two_looks(memory.seen, 1 + last).to(device)                                # (B, 1, 2, W)
         x = self.embed(latents[:, None], text)                                              # (B, 1, D)
         for block, window in zip(self.blocks, memory.windows):
-            x = block.step(x, near, far, window, slots, void)
+            x = block.step(x, rope, window, slots, hidden)
         return self.out(self.norm(x))[:, 0]
 
 
@@ -155,12 +154,14 @@ class LatentStreams:
     def __init__(self, model: StreamingTransformer, sampling: Sampling, empty: Tensor):
         self.model, self.sampling, self.empty = model, sampling, empty
         self.guided = sampling.guidance != 1
+        with torch.inference_mode():
+            self.plan = model.head.plan(sampling.steps, sampling.solver, sampling.fitted)
         self.end = torch.tensor(sampling.end_latent, device=empty.device)
         self.rows: list[Row] = []
         self.condition: Tensor | None = None                              # (batch, D)
         self.memory: Memory | None = None
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def start(self, row: Row) -> None:
         """Add a stream, behind the others."""
         condition, memory = self.read(row, self.sampling.past)
@@ -177,13 +178,13 @@ class LatentStreams:
         self.rows = [self.rows[place] for place in stay]
         self.condition, self.memory = self.condition[kept], self.memory.map(lambda tensor: tensor[kept])
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def prompt(self, row: Row, text: Tensor) -> None:
         """Another sentence, from the next latent on: the kept past is read anew under it, in one pass."""
         row.text, row.since_prompt = text, 0
         self.read_again(row, self.sampling.past)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def step(self) -> tuple[Tensor, list[Row]]:
         """The next latent of each row (R, C), and the rows whose motion is over instead: drop or prompt them.
 
@@ -209,7 +210,7 @@ class LatentStreams:
         condition = self.condition[self.batch_rows([self.rows.index(row) for row in rows])]
         text, empty = (condition[::2], condition[1::2]) if self.guided else (condition, None)
         return self.model.head.sample(text, empty, self.sampling.guidance, self.sampling.temperature, noise[0],
-                                      noise[1:], self.sampling.steps, self.sampling.solver, self.sampling.tolerance)
+                                      noise[1:], self.plan, self.sampling.tolerance)
 
     def near_end(self, latents: Tensor) -> Tensor:
         """Which of the latents (R, C) say that the motion is over (R,)."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from options import opt
 
 STEPS = 50                                              # of the diffusion, in training; at most as many in sampling
-SOLVERS = ("ancestral", "ddim", "dpm++")
+FORMULAE = ("ancestral", "ddim", "dpm++")
+SOLVERS = (*FORMULAE, "fitted")
 PRECISIONS = ("float32", "bfloat16", "int8")
 COARSE = 0.02                                           # tolerance where products are less exact than float32's
 
@@ -36,6 +37,24 @@ class AR:
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """A solver that `fit_solver.py` fitted to one AR model, of K steps: the network predicts an x_0 at each, and the next
+    point is noise[k] times the start noise and a sum of all x_0 so far. The last point is the latent."""
+
+    times: tuple[float, ...]        # (K,) where on the schedule the network believes to be, from STEPS - 1 down to 0
+    noise: tuple[float, ...]        # (K,)
+    starts: tuple[float, ...]       # K (K + 1) / 2 factors: one of the first point, two of the second ...
+    guiding: tuple[float, ...]      # (K,) what the guidance beyond 1 is multiplied by
+
+    def __post_init__(self):
+        count = len(self.times)
+        found, expected = (len(self.noise), len(self.starts), len(self.guiding)), (count, count * (count + 1) // 2, count)
+        if found != expected or not count:
+            raise ValueError(f"a fitted solver of {count} steps has {found} numbers for noise, starts and guiding: "
+                             f"expected {expected}; fit it again: python fit_solver.py")
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How latents are drawn and when a motion ends. Stored with the AR model; the defaults fit the authors' weights."""
 
@@ -43,7 +62,8 @@ class Sampling:
     temperature: float = opt(1.0, "factor of the diffusion's step noise")
     steps: int = opt(STEPS, "diffusion steps of a latent, 1 to 50")
     solver: str = opt("ancestral", "how they go: ancestral draws as in training; ddim and dpm++ follow the flow, for "
-                      "fewer steps")
+                      "fewer steps; fitted is the model's own, for very few")
+    fitted: tuple[Fitted, ...] = opt((), "its own solvers, each for another number of steps")
     tolerance: float = opt(5e-6, "how far, of a latent's size, steps that are worked on together may be from one "
                            "after another; 0: one after another")
     latent_scale: float = opt(1.0, "latents of the TAE are those of the AR model times this")
@@ -72,8 +92,8 @@ class Drawing:
     guidance: float | None = opt(None, "weight of the text; None: what is stored with the model")
     temperature: float | None = opt(None, "factor of the noise; None: what is stored with the model")
     steps: int | None = opt(None, "diffusion steps of a latent, 1 to 50; None: what is stored with the model")
-    solver: str | None = opt(None, "ancestral, as in training, or ddim or dpm++, for few steps; None: what is stored",
-                             choices=SOLVERS)
+    solver: str | None = opt(None, "ancestral, as in training, ddim or dpm++, for few steps, or fitted, for as few as it "
+                             "was fitted to; None: what is stored", choices=SOLVERS)
     tolerance: float | None = opt(None, "how far steps that are worked on together may be from one after another; 0: "
                                   f"one after another; None: what is stored, {COARSE} where products are less exact")
     precision: str = opt("float32", "of the networks' products; int8 on CPUs only",

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from conftest import randomised
-from models.attention import Attention, Block, RMSNorm, SwiGLU, Window, rope_table, rotate
+from models.attention import Attention, Block, RMSNorm, SwiGLU, Window, rope_table, rotate, two_looks
 
 
 def tiny_attention() -> Attention:
@@ -70,9 +70,9 @@ def test_steps_equal_a_whole_pass(read):
     pieces = [attention(x[:, :read], rope_table(torch.arange(read), 8), kept=kept)]
     window = Window.of(kept["k"], kept["v"], size=12)
     for position in range(read, 40):
-        near, far = (rope_table(torch.tensor(at), 8) for at in (position, min(position, 11)))
-        slots, void = torch.full((2,), 1 + (position - 1) % 11), torch.arange(12) > position
-        pieces.append(attention.step(x[:, position:position + 1], near, far, window, slots, void))
+        rope = rope_table(torch.tensor([position, min(position, 11)]), 8)
+        slots, hidden = torch.full((2,), 1 + (position - 1) % 11), two_looks(torch.full((2,), position), 12)
+        pieces.append(attention.step(x[:, position:position + 1], rope, window, slots, hidden))
     torch.testing.assert_close(torch.cat(pieces, dim=1), banded(attention, x, context=12))
 
 
@@ -85,6 +85,7 @@ def banded(attention: Attention, x: torch.Tensor, context: int) -> torch.Tensor:
     scores = rotate(q, rope_table(at, 8)) @ rotate(k, rope_table(at, 8)).mT
     far = rotate(q, rope_table(at.clamp(max=context - 1), 8))
     scores[..., :1] = far @ k[:, :, :1].mT
+    scores *= attention.scale
     distance = at[:, None] - at
     hidden = (distance < 0) | (distance >= context - 1) & (at > 0)
     x = scores.masked_fill(hidden, -math.inf).softmax(dim=-1) @ v

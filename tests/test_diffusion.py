@@ -1,18 +1,24 @@
 """The schedule's laws, the diffusion head, and the authors' numbers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from conftest import assert_relative, randomised
-from models.diffusion import SOLVERS, STEPS, Diffusion
+from models.diffusion import FORMULAE, STEPS, Diffusion, Path, of_start
 from models.head import PASSES, DiffusionHead, TimeEmbedding
 from models.published import load_published_ar
+from options.models import Fitted
 
 
 def tiny_head(prediction: str = "noise") -> DiffusionHead:
     return randomised(DiffusionHead(latent_dim=4, condition_dim=6, width=16, depth=2, prediction=prediction))
+
+
+def all_steps() -> Path:
+    return Diffusion().path(STEPS, "ancestral")
 
 
 each_prediction = pytest.mark.parametrize("prediction", ["noise", "velocity"])
@@ -28,7 +34,7 @@ def test_schedule_is_the_cosine():
     torch.testing.assert_close(diffusion.noise, (1 - expected).sqrt())
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", FORMULAE)
 @pytest.mark.parametrize("steps", [1, 2, 7, 25, STEPS])
 def test_moves_lead_from_step_to_step(steps, solver):
     """If x_t has the distribution of step t, x_s has that of step s; the last move arrives at x_0."""
@@ -54,28 +60,74 @@ def test_solvers_follow_the_flow():
     diffusion, start, deviation = Diffusion(), torch.randn(1000, 1, dtype=torch.float64), 0.5
     diffusion.double()
 
-    def end_of(moves):
-        def denoise(x, part):
-            now = torch.from_numpy(diffusion.alpha_bar)[[moves[part.start].t]]
-            return (1 - now).sqrt() / (now * deviation ** 2 + 1 - now) * x
+    def end_of(path):
+        def predict(x, part):
+            return path.signal[part] * deviation ** 2 / (path.signal[part] ** 2 * deviation ** 2 + path.noise[part] ** 2) * x
 
-        return diffusion.sample(denoise, start, start.new_zeros(STEPS, *start.shape), moves=moves)
+        return path.walk(predict, start)
 
     now = diffusion.alpha_bar[-1]
     exact = start * deviation / math.sqrt(now * deviation ** 2 + 1 - now)
-    error = {(solver, steps): (end_of(diffusion.moves(steps, solver)) - exact).std() / deviation
+    error = {(solver, steps): (end_of(diffusion.path(steps, solver)) - exact).std() / deviation
              for solver in ("ddim", "dpm++") for steps in (5, 10, 25, 50)}
     for solver, order in (("ddim", 1), ("dpm++", 1.4)):
         assert error[solver, 10] < error[solver, 5] and error[solver, 50] < error[solver, 10] / 5 ** order * 1.5
     assert error["dpm++", 10] < error["ddim", 10] / 2 and error["dpm++", 50] < 0.005
 
 
-def test_predict_start_undoes_add_noise():
+def fitted_ddim(diffusion: Diffusion, steps: int, shift: float = 0.0) -> Fitted:
+    """The numbers of ddim, with `shift` added to all that say where points are."""
+    path = diffusion.path(steps, "ddim", lean=0.0)
+    starts = [path.of_rests[1 + point, :1 + point] + shift for point in range(steps)]
+    return Fitted(*(tuple(values.tolist()) for values in (
+        path.times.flatten(), path.of_noises[1:, 0] + shift, torch.cat(starts), torch.ones(steps))))
+
+
+@each_prediction
+def test_a_fitted_solver_with_the_numbers_of_ddim_is_ddim(prediction):
+    """From its second point on, as the first's level is the uncapped cosine's: so at the first x_0 is what it is."""
+    head, condition, empty, draws = tiny_head(prediction), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
+    fitted = fitted_ddim(head.diffusion, 4), fitted_ddim(head.diffusion, 7)
+    found = head.plan(7, "fitted", fitted)
+    exact = head.plan(7, "ddim")
+    torch.testing.assert_close(found.path.signal[1:], exact.path.signal[1:])
+    torch.testing.assert_close(found.path.noise, exact.path.noise, rtol=1e-3, atol=0)
+    torch.testing.assert_close(found.embedded, exact.embedded)
+    found = found._replace(of_x=exact.of_x, of_output=exact.of_output)
+    with torch.no_grad():
+        drawn, expected = (head.sample(condition, empty, 3.0, 0.8, **draws, plan=plan) for plan in (found, exact))
+    assert_relative(drawn, expected, 1e-4)
+
+
+def test_a_fitted_solver_guides_by_its_own_measure():
+    head, condition, empty, draws = tiny_head(), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
+    fitted = fitted_ddim(head.diffusion, 2)
+
+    def sample(guidance: float, guiding: float) -> torch.Tensor:
+        plan = head.plan(2, "fitted", [replace(fitted, guiding=(guiding,) * 2)])
+        return head.sample(condition, empty, guidance, **draws, plan=plan)
+
+    assert_relative(sample(2.0, 3.0), sample(4.0, 1.0), 1e-5)
+    assert_relative(sample(1.0, 3.0), sample(1.0, 1.0), 1e-5)
+    assert (sample(4.0, 1.0) - sample(2.0, 1.0)).abs().max() > 1e-3
+
+
+def test_a_solver_that_was_not_fitted():
+    head = tiny_head()
+    with pytest.raises(ValueError, match="no solver of 3 steps was fitted to this model, only of none: give --steps"):
+        head.plan(3, "fitted")
+    with pytest.raises(ValueError, match="of 3 steps was fitted to this model, only of 2, 5: give --steps one of them"):
+        head.plan(3, "fitted", [fitted_ddim(head.diffusion, steps) for steps in (2, 5)])
+    with pytest.raises(ValueError, match=r"of 2 steps has \(2, 2, 2\) numbers .* expected \(2, 3, 2\); fit it again"):
+        Fitted((49.0, 20.0), (1.0, 0.0), (1.0, 1.0), (1.0, 1.0))
+
+
+def test_the_start_of_noise_undoes_add_noise():
     diffusion, start, noise, t = Diffusion(), *torch.randn(2, STEPS, 4), torch.arange(STEPS)
     noisy = diffusion.add_noise(start, t, noise)
     assert (noisy[-1] - noise[-1]).abs().max() < 0.01 and (noisy[0] - start[0]).abs().max() < 0.2
-    torch.testing.assert_close(diffusion.predict_start(noisy, t, noise), start, rtol=0, atol=1e-3)
-    torch.testing.assert_close(diffusion.predict_start(noisy[7], 7, noise[7]), start[7])
+    of_x, of_noise = of_start("noise", diffusion.signal[:, None], diffusion.noise[:, None])
+    torch.testing.assert_close(of_x * noisy + of_noise * noise, start, rtol=0, atol=1e-3)
 
 
 def test_velocity_is_the_noise_in_other_words():
@@ -84,18 +136,14 @@ def test_velocity_is_the_noise_in_other_words():
     torch.testing.assert_close(diffusion.noise_of_velocity(noisy, t, velocity), noise)
     torch.testing.assert_close(diffusion.noise_of_velocity(noisy[7], 7, velocity[7]), noise[7])
     # x_0 and v are x_t and the noise turned about the same angle, so errors of v do not grow
-    torch.testing.assert_close(diffusion.signal[t, None] * noisy - diffusion.noise[t, None] * velocity, start)
+    of_x, of_velocity = of_start("velocity", diffusion.signal[:, None], diffusion.noise[:, None])
+    torch.testing.assert_close(of_x * noisy + of_velocity * velocity, start)
 
 
 def test_sampling_with_perfect_knowledge_arrives():
-    """If the noise is known exactly, whatever is drawn on the way, x_0 comes out."""
-    diffusion, truth = Diffusion(), torch.randn(3, 4)
-
-    def denoise(x, part):
-        t = torch.arange(STEPS).flip(0)[part, None, None]
-        return (x - diffusion.signal[t] * truth) / diffusion.noise[t]
-
-    found = diffusion.sample(denoise, torch.randn(3, 4), torch.randn(STEPS, 3, 4))
+    """If x_0 is known exactly, whatever is drawn on the way, it comes out."""
+    truth = torch.randn(3, 4)
+    found = all_steps().walk(lambda x, part: truth.expand_as(x), torch.randn(3, 4), torch.randn(STEPS, 3, 4))
     torch.testing.assert_close(found, truth, rtol=0, atol=1e-5)
 
 
@@ -103,7 +151,7 @@ def test_temperature_multiplies_the_step_noise():
     start, steps = torch.randn(3, 4), torch.randn(STEPS, 3, 4)
 
     def sample(step_noise, temperature=1.0):
-        return Diffusion().sample(lambda x, part: 0.9 * x, start, step_noise, temperature)
+        return all_steps().walk(lambda x, part: 0.9 * x, start, step_noise, temperature)
 
     torch.testing.assert_close(sample(steps, 0.5), sample(steps / 2))
     assert (sample(steps, 0.5) - sample(steps)).abs().max() > 0.01
@@ -127,7 +175,7 @@ def test_time_embedding():
 def test_new_head_predicts_zero_and_learns(prediction):
     head = DiffusionHead(4, 6, 16, 2, prediction)
     rows = torch.randn(5, 4), torch.tensor([0, 10, 20, 30, 49]), torch.randn(5, 6)
-    assert not head.network(rows[0], head.modulations(*rows[1:])).any()
+    assert not head.network(rows[0], head.modulations(head.time_embed(rows[1]), rows[2])).any()
     loss = head.loss(rows[0], rows[2], rows[1], torch.randn(5, 4))[0].mean()
     loss.backward()
     assert head.output.weight.grad.any()
@@ -186,7 +234,7 @@ def test_steps_at_once_equal_one_after_another(prediction, steps, solver, monkey
         passes.clear()
         one = slice(row, row + 1)
         noise = {name: values[..., one, :] for name, values in draws.items()}
-        return head.sample(condition[one], empty[one], 3.0, 0.8, **noise, steps=steps, solver=solver,
+        return head.sample(condition[one], empty[one], 3.0, 0.8, **noise, plan=head.plan(steps, solver),
                            tolerance=tolerance)
 
     for row in range(3):
@@ -202,15 +250,11 @@ def test_steps_at_once_equal_one_after_another(prediction, steps, solver, monkey
 
 def test_the_slowest_row_decides():
     """Steps at once are settled when all rows are, though one needs more passes than the others."""
-    diffusion, target = Diffusion(), torch.tensor([[0.0], [1.0], [5.0]])
+    target = torch.tensor([[0.0], [1.0], [5.0]])
     start, noise = torch.randn(3, 1), torch.randn(STEPS, 3, 1)
 
     def sample(ahead: int) -> torch.Tensor:
-        def denoise(x, part):
-            t = torch.arange(STEPS).flip(0)[part, None, None]
-            return (x - diffusion.signal[t] * torch.sin(target * x)) / diffusion.noise[t]
-
-        return diffusion.sample(denoise, start, noise, ahead=ahead, tolerance=1e-6)
+        return all_steps().walk(lambda x, part: torch.sin(target * x), start, noise, ahead=ahead, tolerance=1e-6)
 
     torch.testing.assert_close(sample(8), sample(1), rtol=0, atol=1e-4)
 

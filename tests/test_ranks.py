@@ -17,11 +17,15 @@ import torch
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from conftest import randomised
 from dataset.captions import format_caption
+from models.checkpoints import ar_checkpoint
+from models.streamer import StreamingTransformer
 from models.text_encoder import packaged_minilm
+from options.models import AR, Sampling
 from test_latents import write_folder
 from test_scripts import ROOT, data  # noqa: F401, a fixture
-from utils.checkpoint import load_training_state
+from utils.checkpoint import load_training_state, save_checkpoint
 
 LENGTHS = (4, 30, 9, 17, 6, 12, 23, 5)    # of the clips, in latents without the end latent
 CAPTIONS = ("a person walks", "someone waves the left hand twice and then sits down on a chair", "jump", "he dances",
@@ -32,6 +36,7 @@ TRAINERS = {                              # with all losses and all random draws
     "train_t2m": [*LATENTS, "--early", "4", "--text-noise", "0.02", "--text-drop", "0.5"],
     "train_streamer": [*LATENTS, "--clip", "1", "--accumulate", "2"],
     "Evaluator_272.train": [],
+    "fit_solver": ["--latent-dir", "latents", "--resume-trans", "ar"],
 }
 SCRIPT = """
 import importlib, json, sys
@@ -71,6 +76,9 @@ def runs(data, tmp_path_factory) -> dict[int, Path]:  # noqa: F811
     for path, caption in zip(sorted((folder / "mocap_272" / "texts").iterdir()), cycle(CAPTIONS)):
         path.write_text(format_caption(caption, 0.0, 0.0))          # for InfoNCE they must say different things
     save_file(dict(embeddings=torch.randn(6, 3)), folder / "latents" / "embeddings.safetensors")
+    ar = randomised(StreamingTransformer(AR(latent_dim=2, text_dim=3, width=32, layers=1, heads=2, head_width=16,
+                                            head_depth=1, prediction="velocity")))
+    save_checkpoint(folder / "ar", *ar_checkpoint(ar, Sampling(end_latent=(0.0, 0.0)), "words"))
     (folder / "train.py").write_text(SCRIPT)
     launchers = {1: [], 2: ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]}
     for ranks, launcher in launchers.items():

@@ -7,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,11 +29,11 @@ from dataset.latents import LatentClips
 from Evaluator_272.checkpoints import evaluator_checkpoint, load_evaluator
 from Evaluator_272.model import Evaluator
 from models.causal_tae import CausalTAE
-from models.checkpoints import load_ar, load_tae
-from models.streamer import StreamingTransformer
+from models.checkpoints import ar_checkpoint, load_ar, load_tae
+from models.streamer import LatentStreams, Row, StreamingTransformer, noise_of
 from models.text_encoder import MINILM, packaged_minilm
 from motion.representation_272 import pose_to_motion272, statistics
-from options.models import EvaluatorModel
+from options.models import AR, EvaluatorModel, Sampling
 from test_representation_272 import walk
 from utils.checkpoint import load_checkpoint, save_checkpoint
 
@@ -242,6 +243,39 @@ def test_the_streamer_trains_on_clips_and_pairs(chain, data, script, monkeypatch
     assert load_ar("output/streamer_tiny/last")[0].config == load_ar("output/t2m_tiny/last")[0].config
     assert script("train_t2m", "--preset", "tiny", *flags, "--exp-name", "singles", "--total-iter", "2") == 0
     assert "7 train clips from latents3" in capsys.readouterr().out
+
+
+def test_a_solver_is_fitted_beside_those_there_are(chain, script, monkeypatch, tmp_path, capsys):
+    """The weights stay; the numbers arrive nearer to what many steps give; streams draw with them."""
+    flags = ["--preset", "tiny", "--latent-dir", str(chain.folder / "latents"), "--device", "cpu"]
+    monkeypatch.chdir(tmp_path)
+    source = chain.folder / "output" / "t2m_tiny" / "last"
+    assert script("fit_solver", *flags, "--resume-trans", str(source), "--steps", "2") == 0
+    distances = [float(line.split()[3]) for line in capsys.readouterr().out.splitlines() if "distance" in line]
+    assert len(distances) == 2
+    assert script("fit_solver", *flags, "--resume-trans", "output/solver_tiny/last", "--steps", "1", "--exp-name",
+                  "one") == 0
+    (before, old, _), (after, new, _) = load_ar(source), load_ar("output/one/last")
+    assert all(torch.equal(after.state_dict()[name], weight) for name, weight in before.state_dict().items())
+    assert not old.fitted and [len(one.times) for one in new.fitted] == [2, 1]
+    assert new == replace(old, fitted=new.fitted)
+    for sampling in (replace(new, steps=2, solver="fitted"), replace(new, steps=1, solver="fitted")):
+        streams = LatentStreams(after, sampling, torch.zeros(384))
+        streams.start(Row(torch.ones(384), torch.empty(0, 16), noise_of(0, 16), hold=True))
+        assert streams.step()[0].isfinite().all()
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--steps", "6"], "a solver of 6 steps that shall do as well as 6: expected 1 or more that are fewer"),
+    (["--resume-trans", "output/tae_tiny/last"], "tae_tiny/last is not an AR checkpoint"),
+    (["--resume-trans", "other"], "holds texts by all-MiniLM-L6-v2 and latents of 16 channels; other reads texts by words"),
+])
+def test_a_solver_that_cannot_be_fitted(chain, script, monkeypatch, capsys, flags, said):
+    monkeypatch.chdir(chain.folder)
+    other = StreamingTransformer(AR(latent_dim=2, text_dim=3, width=32, layers=1, heads=1, head_width=8, head_depth=1))
+    save_checkpoint("other", *ar_checkpoint(other, Sampling(), "words"))
+    assert script("fit_solver", "--preset", "tiny", "--latent-dir", "latents", "--device", "cpu", *flags) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_evaluator_trains(data, tmp_path, monkeypatch, capsys):

@@ -45,7 +45,8 @@ def reference(model, latents, text, first, draws) -> Tensor:
                 t, noise = draws["t_first"][row][None], draws["noise_first"][row][None]
                 noisy = model.head.diffusion.add_noise(true[position][None], t, noise)
                 predicted = model.head(noisy, t, conditions[position][None])
-                mixed[position] = model.head.diffusion.predict_start(noisy, t, predicted)[0].detach()
+                diffusion = model.head.diffusion
+                mixed[position] = ((noisy - diffusion.noise[t] * predicted) / diffusion.signal[t])[0].detach()
         conditions = model(mixed[None], text[clip][None])[0]
         losses += [(true[position], conditions[position]) for position in range(first[clip], length)]
     true, conditions = (torch.stack(rows) for rows in zip(*losses))

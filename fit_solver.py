@@ -1,0 +1,172 @@
+"""Fit a solver of very few steps to an AR model: a few numbers that make its diffusion head arrive where many steps do.
+
+python fit_solver.py --preset small --resume-trans output/streamer_small/last --latent-dir data/latents --steps 3
+
+Without noise on the way a latent is a function of its start noise and its conditions, which many steps compute. A solver
+of K steps has a sum for each point that it goes through, of the start noise and all x_0 predicted so far, a place on the
+schedule and a guidance: K (K + 7) / 2 numbers, learnt by the gradient through the K steps, so that they arrive at the
+same latents (as in Shaul et al., arXiv 2403.01329). The networks stay as they are. The checkpoint is the AR model with
+the solver stored beside those it had: draw with --solver fitted --steps K.
+
+B clips, L latents (padded), C latent channels, D width, R latents that count.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dataset.latents import NO_TEXT, LatentClips
+from models.checkpoints import ar_checkpoint, load_ar
+from models.diffusion import STEPS
+from models.head import Plan
+from models.streamer import StreamingTransformer
+from options import opt, parse, to_json
+from options.models import Fitted, Sampling
+from options.training import Training
+from utils.distributed import distributed, mean_of_all, own_rows
+from utils.engine import fit, seed_step, to_device
+from utils.errors import run
+
+NEAR = 0.03     # distance from the true latent that is near enough: beyond, the loss grows with it, not with its square
+
+
+@dataclass(frozen=True)
+class FitSolver:
+    """Fit a solver of few steps to a trained AR model."""
+
+    training: Training = Training(
+        exp_name="solver", total_iter=300, batch_size=8, lr=0.02, warmup=1, schedule="cosine", clip=1.0,
+        eval_iter=100, save_iter=100, print_iter=20)
+    start: str = opt("output/motionstreamer/last", "AR model to fit to: a checkpoint folder or the authors' file",
+                     flag="resume-trans")
+    latent_dir: str = opt("humanml3d_272/t2m_latents", "latent folder that get_latent.py made")
+    steps: int = opt(3, "steps of the solver")
+    true_steps: int = opt(16, "steps of dpm++ that it shall do as well as")
+    watch: int = opt(64, "clips of the split val, at equal distances, on which it is compared")
+
+    def __post_init__(self):
+        if not 1 <= self.steps < self.true_steps <= STEPS:
+            raise ValueError(f"a solver of {self.steps} steps that shall do as well as {self.true_steps}: expected 1 or "
+                             f"more that are fewer than these, and at most {STEPS} of these")
+
+
+PRESETS = {
+    "full": FitSolver(),
+    "small": FitSolver(Training(
+        dataname="mocap_272", exp_name="solver_small", total_iter=300, batch_size=8, lr=0.02, warmup=1,
+        schedule="cosine", clip=1.0, balance=0.5, eval_iter=100, save_iter=100, print_iter=20),
+        start="output/streamer_small/last", latent_dir="data/latents"),
+    "tiny": FitSolver(Training(
+        dataname="mocap_272", exp_name="solver_tiny", total_iter=20, batch_size=4, lr=0.02, warmup=1,
+        schedule="cosine", eval_iter=10, save_iter=10, print_iter=5), start="output/t2m_tiny/last",
+        latent_dir="data/latents", true_steps=6),
+}
+
+
+class SolverObjective(nn.Module):
+    """What DDP wraps: the solver's numbers, and how far from the true latents it arrives."""
+
+    def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, empty: Tensor,
+                 config: FitSolver):
+        """It starts as ddim with evenly spaced steps."""
+        super().__init__()
+        self.model, self.sampling, self.text_encoder = model.requires_grad_(False), sampling, text_encoder
+        with torch.no_grad():
+            self.true_plan = model.head.plan(config.true_steps, "dpm++")
+        path = model.head.diffusion.path(config.steps, "ddim", lean=0.0)
+        self.times = nn.Parameter(path.times.flatten() / STEPS)                          # (K,)
+        self.noise = nn.Parameter(path.of_noises[1:, 0])                                 # (K,)
+        self.starts = nn.Parameter(path.of_rests[1:][torch.ones_like(path.of_rests[1:]).tril() > 0])    # (K (K + 1) / 2,)
+        self.guiding = nn.Parameter(torch.ones_like(self.noise))                         # (K,)
+        self.register_buffer("empty", empty, persistent=False)                           # (text_dim,)
+
+    def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """batch: latents (B, L, C), lengths and past (B,), text (B, text_dim), as LatentClips collates them.
+
+        Of each clip's latents some, from none to all, are drawn by the solver, as they will be: pasts are not all true.
+        """
+        latents, lengths, text = batch["latents"], batch["lengths"], batch["text"]
+        clips, count, channels = latents.shape
+        context, device = self.model.config.context, latents.device
+        first, second = own_rows(lambda whole: torch.randn(whole, 2, context, channels, device=device),
+                                 clips)[:, :, :count].unbind(dim=1)                      # (B, L, C) each
+        drawn = own_rows(lambda whole: torch.rand(whole, 1 + context, device=device), clips)
+        scored = self.scored(batch)                                                      # (B, L)
+        replaced = scored & (drawn[:, 1:][:, :count] < drawn[:, :1])
+        with torch.no_grad():
+            found = self.draw(self.plan(), self.conditions(latents, lengths, text, replaced), first[replaced])
+            latents = latents.masked_scatter(replaced[..., None], found)
+            conditions = self.conditions(latents, lengths, text, scored)
+            true = self.draw(self.true_plan, conditions, second[scored])
+        found = self.draw(self.plan(), conditions, second[scored])
+        return dict(loss=mean_of_all(((found - true).square().mean(dim=-1) + NEAR ** 2).sqrt()))
+
+    @staticmethod
+    def scored(batch: dict[str, Tensor]) -> Tensor:
+        """Which latents (B, L) count."""
+        position = torch.arange(batch["latents"].shape[1], device=batch["latents"].device)
+        return (position >= batch["past"][:, None]) & (position < batch["lengths"][:, None])
+
+    def conditions(self, latents: Tensor, lengths: Tensor, text: Tensor, which: Tensor) -> Tensor:
+        """Of the latents that `which` (B, L) names: (2, R, D), under the text, then under the empty one."""
+        told = torch.stack([text, self.empty.expand_as(text)])
+        found = self.model(latents[:, :-1].repeat(2, 1, 1), told.flatten(0, 1), lengths.repeat(2) - 1)
+        return found.unflatten(0, (2, -1))[:, which]
+
+    def plan(self) -> Plan:
+        """The solver's, as it is now."""
+        head = self.model.head
+        return head.plan_of(head.diffusion.fitted_path(STEPS * self.times, self.noise, self.starts), self.guiding)
+
+    def draw(self, plan: Plan, conditions: Tensor, noise: Tensor) -> Tensor:
+        """Latents (R, C) under conditions (2, R, D) from start noise (R, C)."""
+        return self.model.head.sample(*conditions, self.sampling.guidance, self.sampling.temperature, noise, plan=plan)
+
+    def checkpoint(self):
+        numbers = (tuple(values.tolist()) for values in (STEPS * self.times, self.noise, self.starts, self.guiding))
+        others = tuple(one for one in self.sampling.fitted if len(one.times) != len(self.times))
+        sampling = replace(self.sampling, fitted=(*others, Fitted(*numbers)))
+        return ar_checkpoint(self.model, sampling, self.text_encoder)
+
+
+class Comparison:
+    """How far the solver's latents are from the true ones, on the same noise and true pasts of some clips."""
+
+    def __init__(self, objective: SolverObjective, clips: LatentClips, count: int, seed: int, device: torch.device):
+        rng = np.random.default_rng(seed)
+        chosen = np.linspace(0, len(clips) - 1, min(count, len(clips))).astype(int)
+        batch = to_device(clips.collate([clips.sample(int(index), rng) for index in chosen]), device)
+        scored = objective.scored(batch)
+        seed_step(seed)
+        self.objective, self.noise = objective, torch.randn_like(batch["latents"])[scored]
+        with torch.no_grad():
+            self.conditions = objective.conditions(batch["latents"], batch["lengths"], batch["text"], scored)
+            self.true = objective.draw(objective.true_plan, self.conditions, self.noise)
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """The median of all latents' distances, and their root mean square, in a latent channel's unit."""
+        error = self.objective.draw(self.objective.plan(), self.conditions, self.noise) - self.true
+        return dict(distance=float(error.square().mean(dim=-1).sqrt().median()), rms=float(error.square().mean().sqrt()))
+
+
+def main():
+    config = parse(PRESETS)
+    with distributed(config.training.device) as device:
+        model, sampling, text_encoder = load_ar(config.start)
+        train, val = (LatentClips(config.latent_dir, split, model.config.context, pairs=True)
+                      for split in ("train", "val"))
+        made = train.index["text_encoder"], len(train.index["end_latent"])
+        if made != (text_encoder, model.config.latent_dim):
+            raise ValueError(f"{config.latent_dir} holds texts by {made[0]} and latents of {made[1]} channels; {config.start} "
+                             f"reads texts by {text_encoder} and latents of {model.config.latent_dim}: give the "
+                             "--latent-dir that it was trained on")
+        train.scale = val.scale = sampling.latent_scale
+        objective = SolverObjective(model.to(device), sampling, text_encoder, train.embeddings[NO_TEXT], config)
+        compare = Comparison(objective.to(device), val, config.watch, config.training.seed, device)
+        fit(objective, train, config.training, to_json(config), compare, best="distance")
+
+
+if __name__ == "__main__":
+    run(main)
