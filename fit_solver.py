@@ -2,10 +2,10 @@
 
 python fit_solver.py --preset small --resume-trans output/streamer_small/last --latent-dir data/latents --steps 3
 
-Without noise on the way a latent is a function of its start noise and its conditions, which many steps compute. A solver
-of K steps has a sum for each point that it goes through, of the start noise and all x_0 predicted so far, a place on the
-schedule and a guidance: K (K + 7) / 2 numbers, learnt by the gradient through the K steps, so that they arrive at the
-same latents (as in Shaul et al., arXiv 2403.01329). The networks stay as they are. The checkpoint is the AR model with
+Without noise on the way a latent is a function of its start noise and its conditions, which many steps compute. A
+solver of K steps has a sum for each point that it goes through, of the start noise and all x_0 predicted so far, a place
+on the schedule and a guidance: K (K + 7) / 2 numbers, learnt by the gradient through the K steps, so that they arrive at
+the same latents (as in Shaul et al., arXiv 2403.01329). The networks stay as they are. The checkpoint is the AR model with
 the solver stored beside those it had: draw with --solver fitted --steps K.
 
 B clips, L latents (padded), C latent channels, D width, R latents that count.
@@ -48,8 +48,8 @@ class FitSolver:
 
     def __post_init__(self):
         if not 1 <= self.steps < self.true_steps <= STEPS:
-            raise ValueError(f"a solver of {self.steps} steps that shall do as well as {self.true_steps}: expected 1 or "
-                             f"more that are fewer than these, and at most {STEPS} of these")
+            raise ValueError(f"a solver of {self.steps} steps that shall do as well as {self.true_steps}: expected 1 "
+                             f"or more that are fewer than these, and at most {STEPS} of these")
 
 
 PRESETS = {
@@ -75,10 +75,10 @@ class SolverObjective(nn.Module):
         self.model, self.sampling, self.text_encoder = model.requires_grad_(False), sampling, text_encoder
         with torch.no_grad():
             self.true_plan = model.head.plan(config.true_steps, "dpm++")
-        path = model.head.diffusion.path(config.steps, "ddim", lean=0.0)
+        path, count = model.head.diffusion.path(config.steps, "ddim", lean=0.0), config.steps
         self.times = nn.Parameter(path.times.flatten() / STEPS)                          # (K,)
         self.noise = nn.Parameter(path.of_noises[1:, 0])                                 # (K,)
-        self.starts = nn.Parameter(path.of_rests[1:][torch.ones_like(path.of_rests[1:]).tril() > 0])    # (K (K + 1) / 2,)
+        self.starts = nn.Parameter(path.of_rests[1:][tuple(torch.tril_indices(count, count))])    # (K (K + 1) / 2,)
         self.guiding = nn.Parameter(torch.ones_like(self.noise))                         # (K,)
         self.register_buffer("empty", empty, persistent=False)                           # (text_dim,)
 
@@ -148,7 +148,8 @@ class Comparison:
     def __call__(self, step: int) -> dict[str, float]:
         """The median of all latents' distances, and their root mean square, in a latent channel's unit."""
         error = self.objective.draw(self.objective.plan(), self.conditions, self.noise) - self.true
-        return dict(distance=float(error.square().mean(dim=-1).sqrt().median()), rms=float(error.square().mean().sqrt()))
+        squares = error.square().mean(dim=-1)
+        return dict(distance=float(squares.median().sqrt()), rms=float(squares.mean().sqrt()))
 
 
 def main():
@@ -159,9 +160,9 @@ def main():
                       for split in ("train", "val"))
         made = train.index["text_encoder"], len(train.index["end_latent"])
         if made != (text_encoder, model.config.latent_dim):
-            raise ValueError(f"{config.latent_dir} holds texts by {made[0]} and latents of {made[1]} channels; {config.start} "
-                             f"reads texts by {text_encoder} and latents of {model.config.latent_dim}: give the "
-                             "--latent-dir that it was trained on")
+            raise ValueError(f"{config.latent_dir} holds texts by {made[0]} and latents of {made[1]} channels; "
+                             f"{config.start} reads texts by {text_encoder} and latents of {model.config.latent_dim}: "
+                             "give the --latent-dir that it was trained on")
         train.scale = val.scale = sampling.latent_scale
         objective = SolverObjective(model.to(device), sampling, text_encoder, train.embeddings[NO_TEXT], config)
         compare = Comparison(objective.to(device), val, config.watch, config.training.seed, device)

@@ -25,8 +25,8 @@ class RMSNorm(nn.Module):
 
 
 def rope_table(positions: Tensor, dim: int) -> Tensor:
-    """What `rotate` multiplies by, (2, ..., dim), for integer positions (...), base 10000: for each pair of channels its
-    cosine twice; its sine, negative first.
+    """What `rotate` multiplies by, (2, ..., dim), for integer positions (...), base 10000: of each pair of channels the
+    cosine, twice; and the sine, negative first.
 
     Made in float64: after an hour of a stream, float32 would turn by wrong angles.
     """

@@ -1,6 +1,6 @@
 """Gaussian diffusion of single latents with the cosine schedule (Nichol and Dhariwal, arXiv 2102.09672).
 
-R rows, C channels, S = 50 steps, t running from S - 1 (noise) to 0; sampling takes M moves, as many or fewer, K at once.
+R rows, C channels, S = 50 steps, t running from S - 1 (noise) to 0; sampling takes M moves, S or fewer, K at once.
 """
 
 import math
@@ -60,15 +60,15 @@ class Diffusion(nn.Module):
             of_noises = of_noises[:, :1]
         of_points = (values[:, None, None] for values in
                      (np.array([move.t for move in moves]), level, np.sqrt(1 - level ** 2), lean * level))
-        return Path(*(torch.tensor(values, dtype=self.signal.dtype, device=self.signal.device)
+        return Path(*(torch.tensor(values, dtype=self.signal.dtype).to(self.signal.device)         # no float64: MPS
                       for values in (*of_points, of_noises, of_rests)))
 
     def fitted_path(self, times: Tensor, noise: Tensor, starts: Tensor) -> "Path":
         """Through the K points of a `Fitted` solver: times and noise (K,), starts (K (K + 1) / 2)."""
         count = len(times)
-        of_rests = starts.new_zeros(count + 1, count).index_put(tuple(
-            torch.tril_indices(count, count) + torch.tensor([[1], [0]])), starts)
-        level = ((times + 1).clamp(max=self.steps - 0.5) / self.steps + 0.008) / 1.008 * math.pi / 2
+        points, own = torch.tril_indices(count, count, device=starts.device)
+        of_rests = starts.new_zeros(count + 1, count).index_put((points + 1, own), starts)
+        level = ((times + 1).clamp(0.1, self.steps - 0.5) / self.steps + 0.008) / 1.008 * math.pi / 2
         signal = level.cos() / math.cos(0.008 / 1.008 * math.pi / 2)
         of_points = (values[:, None, None] for values in
                      (times, signal, (1 - signal ** 2).sqrt(), torch.zeros_like(times)))
@@ -103,7 +103,7 @@ class Diffusion(nn.Module):
 
 @dataclass(eq=False)
 class Path:
-    """The points x from noise to x_0, as sums of what is drawn and of what is predicted: for M moves, whatever is drawn.
+    """The points x from noise to x_0, M moves, as sums of what is drawn and of what is predicted.
 
     With x_0 = lean * x + rest at each point, the next one is a fixed sum of noises and rests. The rests are what a
     network finds; they change less along the path than x_0 does.

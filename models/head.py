@@ -124,7 +124,8 @@ class DiffusionHead(nn.Module):
     def plan_of(self, path: Path, guiding: Tensor | None = None) -> "Plan":
         """Of a path, and of what guidance beyond 1 is multiplied by at its points (M,)."""
         guiding = torch.ones_like(path.times) if guiding is None else guiding[:, None, None]
-        return Plan(path, self.time_embed(path.times[:, 0]), *of_start(self.prediction, path.signal, path.noise), guiding)
+        of_x, of_output = of_start(self.prediction, path.signal, path.noise)
+        return Plan(path, self.time_embed(path.times[:, 0]), of_x, of_output, guiding)
 
     def sample(self, condition: Tensor, empty: Tensor | None = None, guidance: float = 1.0, temperature: float = 1.0,
                start_noise: Tensor | None = None, step_noise: Tensor | None = None, plan: "Plan | None" = None,

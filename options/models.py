@@ -38,7 +38,7 @@ class AR:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A solver that `fit_solver.py` fitted to one AR model, of K steps: the network predicts an x_0 at each, and the next
+    """A solver of K steps that `fit_solver.py` fitted to one AR model: at each the head predicts an x_0, and the next
     point is noise[k] times the start noise and a sum of all x_0 so far. The last point is the latent."""
 
     times: tuple[float, ...]        # (K,) where on the schedule the network believes to be, from STEPS - 1 down to 0
@@ -48,7 +48,8 @@ class Fitted:
 
     def __post_init__(self):
         count = len(self.times)
-        found, expected = (len(self.noise), len(self.starts), len(self.guiding)), (count, count * (count + 1) // 2, count)
+        expected = count, count * (count + 1) // 2, count
+        found = len(self.noise), len(self.starts), len(self.guiding)
         if found != expected or not count:
             raise ValueError(f"a fitted solver of {count} steps has {found} numbers for noise, starts and guiding: "
                              f"expected {expected}; fit it again: python fit_solver.py")
@@ -92,8 +93,8 @@ class Drawing:
     guidance: float | None = opt(None, "weight of the text; None: what is stored with the model")
     temperature: float | None = opt(None, "factor of the noise; None: what is stored with the model")
     steps: int | None = opt(None, "diffusion steps of a latent, 1 to 50; None: what is stored with the model")
-    solver: str | None = opt(None, "ancestral, as in training, ddim or dpm++, for few steps, or fitted, for as few as it "
-                             "was fitted to; None: what is stored", choices=SOLVERS)
+    solver: str | None = opt(None, "ancestral, as in training, ddim or dpm++, for few steps, or fitted, the model's own "
+                             "for very few; None: what is stored", choices=SOLVERS)
     tolerance: float | None = opt(None, "how far steps that are worked on together may be from one after another; 0: "
                                   f"one after another; None: what is stored, {COARSE} where products are less exact")
     precision: str = opt("float32", "of the networks' products; int8 on CPUs only",

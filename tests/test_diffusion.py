@@ -62,7 +62,8 @@ def test_solvers_follow_the_flow():
 
     def end_of(path):
         def predict(x, part):
-            return path.signal[part] * deviation ** 2 / (path.signal[part] ** 2 * deviation ** 2 + path.noise[part] ** 2) * x
+            signal, variance = path.signal[part], deviation ** 2
+            return signal * variance / (signal ** 2 * variance + path.noise[part] ** 2) * x
 
         return path.walk(predict, start)
 
