@@ -22,6 +22,7 @@ from models.checkpoints import ar_checkpoint, load_ar
 from models.diffusion import STEPS
 from models.head import Plan
 from models.streamer import StreamingTransformer
+from models.two_forward import scored_latents
 from options import opt, parse, to_json
 from options.models import Fitted, Sampling
 from options.training import Training
@@ -52,16 +53,14 @@ class FitSolver:
                              f"or more that are fewer than these, and at most {STEPS} of these")
 
 
+FULL = FitSolver()
 PRESETS = {
-    "full": FitSolver(),
-    "small": FitSolver(Training(
-        dataname="mocap_272", exp_name="solver_small", total_iter=300, batch_size=8, lr=0.02, warmup=1,
-        schedule="cosine", clip=1.0, balance=0.5, eval_iter=100, save_iter=100, print_iter=20),
-        start="output/streamer_small/last", latent_dir="data/latents"),
-    "tiny": FitSolver(Training(
-        dataname="mocap_272", exp_name="solver_tiny", total_iter=20, batch_size=4, lr=0.02, warmup=1,
-        schedule="cosine", eval_iter=10, save_iter=10, print_iter=5), start="output/t2m_tiny/last",
-        latent_dir="data/latents", true_steps=6),
+    "full": FULL,
+    "small": FitSolver(replace(FULL.training, dataname="mocap_272", exp_name="solver_small", balance=0.5),
+                       start="output/streamer_small/last", latent_dir="data/latents"),
+    "tiny": FitSolver(replace(FULL.training, dataname="mocap_272", exp_name="solver_tiny", total_iter=20, batch_size=4,
+                              eval_iter=10, save_iter=10, print_iter=5),
+                      start="output/t2m_tiny/last", latent_dir="data/latents", true_steps=6),
 }
 
 
@@ -93,7 +92,7 @@ class SolverObjective(nn.Module):
         first, second = own_rows(lambda whole: torch.randn(whole, 2, context, channels, device=device),
                                  clips)[:, :, :count].unbind(dim=1)                      # (B, L, C) each
         drawn = own_rows(lambda whole: torch.rand(whole, 1 + context, device=device), clips)
-        scored = self.scored(batch)                                                      # (B, L)
+        scored = scored_latents(count, lengths, batch["past"])                           # (B, L)
         replaced = scored & (drawn[:, 1:][:, :count] < drawn[:, :1])
         with torch.no_grad():
             found = self.draw(self.plan(), self.conditions(latents, lengths, text, replaced), first[replaced])
@@ -102,12 +101,6 @@ class SolverObjective(nn.Module):
             true = self.draw(self.true_plan, conditions, second[scored])
         found = self.draw(self.plan(), conditions, second[scored])
         return dict(loss=mean_of_all(((found - true).square().mean(dim=-1) + NEAR ** 2).sqrt()))
-
-    @staticmethod
-    def scored(batch: dict[str, Tensor]) -> Tensor:
-        """Which latents (B, L) count."""
-        position = torch.arange(batch["latents"].shape[1], device=batch["latents"].device)
-        return (position >= batch["past"][:, None]) & (position < batch["lengths"][:, None])
 
     def conditions(self, latents: Tensor, lengths: Tensor, text: Tensor, which: Tensor) -> Tensor:
         """Of the latents that `which` (B, L) names: (2, R, D), under the text, then under the empty one."""
@@ -138,7 +131,7 @@ class Comparison:
         rng = np.random.default_rng(seed)
         chosen = np.linspace(0, len(clips) - 1, min(count, len(clips))).astype(int)
         batch = to_device(clips.collate([clips.sample(int(index), rng) for index in chosen]), device)
-        scored = objective.scored(batch)
+        scored = scored_latents(batch["latents"].shape[1], batch["lengths"], batch["past"])
         seed_step(seed)
         self.objective, self.noise = objective, torch.randn_like(batch["latents"])[scored]
         with torch.no_grad():

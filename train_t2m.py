@@ -15,7 +15,7 @@ from Evaluator_272.watch import load_watch
 from models.checkpoints import ar_checkpoint, fill, fingerprint, load_ar, load_tae
 from models.diffusion import STEPS
 from models.streamer import StreamingTransformer
-from models.two_forward import two_forward_loss
+from models.two_forward import scored_latents, two_forward_loss
 from options import opt, parse, to_json
 from options.models import AR, Sampling
 from options.training import Training
@@ -156,8 +156,7 @@ def losses_by_step(model: StreamingTransformer, batches: list[dict[str, Tensor]]
         seed_step(seed, number)
         batch = to_device(batches[number], device)
         latents, lengths = batch["latents"], batch["lengths"]
-        position = torch.arange(latents.shape[1], device=device)
-        scored = (position >= batch["past"][:, None]) & (position < lengths[:, None])                   # (B, L)
+        scored = scored_latents(latents.shape[1], lengths, batch["past"])                               # (B, L)
         conditions = model(latents[:, :-1], batch["text"], lengths - 1)[scored].repeat(len(firsts), 1)
         start = latents[scored].repeat(len(firsts), 1)                                                  # (rows, C)
         t = firsts[:, None] + torch.randint(BIN, (len(firsts), int(scored.sum())), device=device)

@@ -28,7 +28,7 @@ class Move(NamedTuple):
 
 
 class Diffusion(nn.Module):
-    """The schedule and its formulae. The coefficients are computed in float64 and kept in float32."""
+    """The schedule and its formulae. The coefficients are computed in float64 and kept in torch's default type."""
 
     def __init__(self, steps: int = STEPS):
         super().__init__()
@@ -119,6 +119,11 @@ class Path:
     of_noises: Tensor
     of_rests: Tensor
 
+    @property
+    def noisy(self) -> bool:
+        """Whether its moves draw noise."""
+        return self.of_noises.shape[1] > 1
+
     def walk(self, predict: Callable[[Tensor, slice], Tensor], start_noise: Tensor, step_noise: Tensor | None = None,
              temperature: float = 1.0, ahead: int = 1, tolerance: float = 0.0) -> Tensor:
         """x_0 (R, C) from start_noise (R, C) and step_noise (a row for each move, R, C), the first used at t = S - 1.
@@ -131,7 +136,7 @@ class Path:
         (Picard iteration, as in Shih et al., arXiv 2305.16317). What is guessed are the rests: each the last one found.
         """
         count, noises = len(self.times), start_noise[None]
-        if self.of_noises.shape[1] > 1:
+        if self.noisy:
             if len(step_noise) < count:
                 raise ValueError(f"noise for {len(step_noise)} steps, expected {count}")
             noises = torch.cat([noises, temperature * step_noise[:count]])

@@ -143,7 +143,8 @@ class DiffusionHead(nn.Module):
         rows, count = len(condition), len(path.times)
         shape = (rows, self.latent_dim)
         start_noise = condition.new_empty(shape).normal_() if start_noise is None else start_noise
-        step_noise = condition.new_empty(count, *shape).normal_() if step_noise is None else step_noise
+        if step_noise is None and path.noisy:
+            step_noise = condition.new_empty(count, *shape).normal_()
         both = condition if empty is None else torch.cat([condition, empty])             # (B or 2B, D)
         of_all = self.modulations(embedded, both)                                        # (M, B or 2B, ..) each
         weight = 1 + (guidance - 1) * guiding                                            # (M, 1, 1)

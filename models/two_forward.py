@@ -26,6 +26,12 @@ def draw_replaced(count: int, step: int, total_steps: int, device: torch.device)
     return torch.randperm(count, device=device)[:int(count * replaced_share(step, total_steps))]
 
 
+def scored_latents(count: int, lengths: Tensor, past: Tensor) -> Tensor:
+    """Which of each clip's `count` latents have a loss (B, count): neither context, `past` (B,), nor padding."""
+    position = torch.arange(count, device=lengths.device)
+    return (position >= past[:, None]) & (position < lengths[:, None])
+
+
 def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tensor, text: Tensor, step: int,
                      total_steps: int, context_lengths: Tensor | None = None,
                      draws: dict[str, Tensor] | None = None, early: float = 0.0) -> Tensor:
@@ -46,7 +52,7 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
     draws = {name: torch.as_tensor(values, device=device) for name, values in (draws or {}).items()}
     position = torch.arange(count, device=device)
     first = torch.zeros_like(lengths) if context_lengths is None else context_lengths
-    scored = (position >= first[:, None]) & (position < lengths[:, None])                 # (B, L)
+    scored = scored_latents(count, lengths, first)                                        # (B, L)
 
     chosen = draws.get("replaced_positions")
     if chosen is None:

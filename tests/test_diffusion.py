@@ -76,12 +76,12 @@ def test_solvers_follow_the_flow():
     assert error["dpm++", 10] < error["ddim", 10] / 2 and error["dpm++", 50] < 0.005
 
 
-def fitted_ddim(diffusion: Diffusion, steps: int, shift: float = 0.0) -> Fitted:
-    """The numbers of ddim, with `shift` added to all that say where points are."""
+def fitted_ddim(diffusion: Diffusion, steps: int) -> Fitted:
+    """The numbers of ddim."""
     path = diffusion.path(steps, "ddim", lean=0.0)
-    starts = [path.of_rests[1 + point, :1 + point] + shift for point in range(steps)]
+    starts = [path.of_rests[1 + point, :1 + point] for point in range(steps)]
     return Fitted(*(tuple(values.tolist()) for values in (
-        path.times.flatten(), path.of_noises[1:, 0] + shift, torch.cat(starts), torch.ones(steps))))
+        path.times.flatten(), path.of_noises[1:, 0], torch.cat(starts), torch.ones(steps))))
 
 
 @each_prediction
