@@ -36,9 +36,9 @@ def rope_table(positions: Tensor, dim: int) -> Tensor:
     return torch.stack([torch.stack([cos, cos], dim=-1), torch.stack([-sin, sin], dim=-1)]).flatten(-2).float()
 
 
-def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Turn the consecutive pairs (0, 1), (2, 3) ... of x (B, H, L, dim) as complex numbers by their position:
-    (a + bi)(cos + i sin) = (a, b) * (cos, cos) + (b, a) * (-sin, sin). rope (2, L, dim), or (2, B, 1, L, dim)."""
+def rotate(x: Tensor, rope: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """Turn the consecutive pairs (0, 1), (2, 3) ... of x (..., dim) as complex numbers by their position:
+    (a + bi)(cos + i sin) = (a, b) * (cos, cos) + (b, a) * (-sin, sin). rope: both factors, which x is broadcast with."""
     cos, sin = rope
     return torch.addcmul(x * cos, x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2), sin)
 
@@ -85,19 +85,20 @@ class Attention(nn.Module):
         x = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                         # (B, L, D)
         return self.out(x if padding is None else padding.remove(x))
 
-    def step(self, x: Tensor, rope: Tensor, window: "Window", slots: Tensor, hidden: Tensor) -> Tensor:
-        """The next position of each row, x (B, 1, D): it enters the window, and sees that in two looks, of its place
-        among the latents and of that towards the text, which is never further away than the context.
+    def step(self, x: Tensor, rope: tuple[Tensor, Tensor], window: "Window", slots: Tensor, shown: Tensor) -> Tensor:
+        """The next position of each row, x (B, 1, D): it enters the window, and sees what is there.
 
-        rope    (2, B, 1, 2, D/H) of both places
-        slots   (B,) where it enters
-        hidden  (B, 1, 2, W) minus infinity for what is not in that look, else 0
+        rope    cosines and sines (B, 3, 1, 1, D/H) of where its query, its key and the text's key stand
+        slots   (B, H, 2, D/H) where the two keys come to lie
+        shown   (B, 1, 1, W) what of the window it sees
         """
-        q, k, v = self.heads_of(self.qkv(x))                                              # (B, H, 1, D/H) each
-        window.put(rotate(k, rope[..., :1, :]).to(v.dtype), v, slots)
-        weights = torch.addcmul(hidden, (rotate(q, rope).to(v.dtype) @ window.k.mT).float(), self.scale)
-        weights = weights.flatten(-2).softmax(dim=-1).unflatten(-1, (2, -1)).sum(dim=-2, keepdim=True)
-        return self.out((weights.to(v.dtype) @ window.v).transpose(1, 2).flatten(-2))     # (B, H, 1, W) weights
+        qkv = self.qkv(x).view(len(x), 3, self.heads, 1, -1)
+        qk = torch.cat([F.normalize(qkv[:, :2].float(), dim=-1), window.text], dim=1)     # (B, 3, H, 1, D/H)
+        q, *keys = rotate(qk, rope).unbind(dim=1)                                         # (B, H, 1, D/H) each
+        window.k.scatter_(2, slots, torch.cat(keys, dim=2))
+        window.v.scatter_(2, slots[:, :, :1], qkv[:, 2].float())
+        x = F.scaled_dot_product_attention(self.scale * q, window.k, window.v, shown, scale=1.0)
+        return self.out(x.view(len(x), 1, -1))
 
     def heads_of(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, 3D) -> queries, keys and values, (B, H, L, D/H) each; not rotated yet."""
@@ -108,28 +109,17 @@ class Attention(nn.Module):
 @dataclass
 class Window:
     """Keys and values (B, H, W, D/H) that one block keeps: the text's in slot 0, then a ring of the last W - 1
-    latents'."""
+    latents'. The text's key stands where the context begins, so it is kept besides as it is at position 0, (B, 1, H, 1,
+    D/H)."""
     k: Tensor
     v: Tensor
+    text: Tensor
 
     @classmethod
     def of(cls, k: Tensor, v: Tensor, size: int) -> "Window":
         """From those of a whole pass over the text and fewer than `size` latents; void behind if they are fewer."""
         void = size - k.shape[2]
-        return cls(F.pad(k, (0, 0, 0, void)), F.pad(v, (0, 0, 0, void)))
-
-    def put(self, k: Tensor, v: Tensor, slots: Tensor) -> None:
-        """A new latent's (B, H, 1, D/H) come in at slots (B,), where the oldest were."""
-        rows = torch.arange(len(slots), device=slots.device)
-        self.k[rows, :, slots], self.v[rows, :, slots] = k[:, :, 0], v[:, :, 0]
-
-
-def two_looks(seen: Tensor, size: int) -> Tensor:
-    """What `Attention.step` hides (B, 1, 2, W) of rows that have seen so many latents (B,): in the first look the text
-    and the slots that are void still, in the second all but the text."""
-    slot = torch.arange(size)
-    shown = torch.stack([(slot > 0) & (slot <= seen[:, None]), (slot == 0).expand(len(seen), -1)], dim=1)
-    return torch.zeros(shown.shape).masked_fill_(~shown, -math.inf)[:, None]
+        return cls(F.pad(k, (0, 0, 0, void)), F.pad(v, (0, 0, 0, void)), k[:, None, :, :1].clone())
 
 
 class SwiGLU(nn.Module):
@@ -162,6 +152,6 @@ class Block(nn.Module):
         x = x + self.attention(self.norm_attention(x), rope, padding, kept)
         return x + self.mlp(self.norm_mlp(x))
 
-    def step(self, x: Tensor, rope: Tensor, window: Window, slots: Tensor, hidden: Tensor) -> Tensor:
-        x = x + self.attention.step(self.norm_attention(x), rope, window, slots, hidden)
+    def step(self, x: Tensor, rope: tuple[Tensor, Tensor], window: Window, slots: Tensor, shown: Tensor) -> Tensor:
+        x = x + self.attention.step(self.norm_attention(x), rope, window, slots, shown)
         return x + self.mlp(self.norm_mlp(x))

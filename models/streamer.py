@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.attention import Block, Padding, RMSNorm, Window, rope_table, two_looks
+from models.attention import Block, Padding, RMSNorm, Window, rope_table
 from models.diffusion import STEPS
 from models.head import DiffusionHead
 from options.models import AR, Sampling
@@ -101,14 +101,16 @@ class StreamingTransformer(nn.Module):
         The text is never further away than the context, as in training.
         """
         last, device = self.config.context - 1, latents.device
-        slots = (1 + memory.seen % last).to(device)                                         # the text has slot 0
+        own = 1 + memory.seen % last                                                        # its slot; the text has 0
+        slots = torch.stack([own, torch.zeros_like(own)], dim=1).to(device)                 # (B, 2)
+        slots = slots[:, None, :, None].expand(-1, self.config.heads, -1, self.head_dim)    # (B, H, 2, D/H)
         memory.seen += 1
-        places = torch.stack([memory.seen, memory.seen.clamp(max=last)], dim=1)             # (B, 2)
-        rope = rope_table(places, self.head_dim)[:, :, None].to(device)                     # (2, B, 1, 2, D/H)
-        hidden = two_looks(memory.seen, 1 + last).to(device)                                # (B, 1, 2, W)
+        places = torch.stack([memory.seen, memory.seen, (memory.seen - last).clamp(min=0)], dim=1)
+        rope = rope_table(places, self.head_dim)[..., None, None, :].to(device).unbind()    # (B, 3, 1, 1, D/H) each
+        shown = (torch.arange(1 + last) <= memory.seen[:, None])[:, None, None].to(device)  # (B, 1, 1, W)
         x = self.embed(latents[:, None], text)                                              # (B, 1, D)
         for block, window in zip(self.blocks, memory.windows):
-            x = block.step(x, rope, window, slots, hidden)
+            x = block.step(x, rope, window, slots, shown)
         return self.out(self.norm(x))[:, 0]
 
 
@@ -124,7 +126,7 @@ class Memory:
     def map(self, change: Callable[..., Tensor], *others: "Memory") -> "Memory":
         """`change` applied to each tensor, with the same of the others."""
         seen, *rest = (change(*tensors) for tensors in zip(self.tensors(), *(other.tensors() for other in others)))
-        return Memory([Window(*rest[first:first + 2]) for first in range(0, len(rest), 2)], seen)
+        return Memory([Window(*rest[first:first + 3]) for first in range(0, len(rest), 3)], seen)
 
 
 @dataclass(eq=False)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from conftest import randomised
-from models.attention import Attention, Block, RMSNorm, SwiGLU, Window, rope_table, rotate, two_looks
+from models.attention import Attention, Block, RMSNorm, SwiGLU, Window, rope_table, rotate
 
 
 def tiny_attention() -> Attention:
@@ -70,9 +70,10 @@ def test_steps_equal_a_whole_pass(read):
     pieces = [attention(x[:, :read], rope_table(torch.arange(read), 8), kept=kept)]
     window = Window.of(kept["k"], kept["v"], size=12)
     for position in range(read, 40):
-        rope = rope_table(torch.tensor([position, min(position, 11)]), 8)
-        slots, hidden = torch.full((2,), 1 + (position - 1) % 11), two_looks(torch.full((2,), position), 12)
-        pieces.append(attention.step(x[:, position:position + 1], rope, window, slots, hidden))
+        rope = rope_table(torch.tensor([[position, position, max(position - 11, 0)]]), 8)[..., None, None, :]
+        slots = torch.tensor([1 + (position - 1) % 11, 0])[:, None].expand(2, 2, 2, 8)
+        shown = (torch.arange(12) <= position).expand(2, 1, 1, 12)
+        pieces.append(attention.step(x[:, position:position + 1], rope, window, slots, shown))
     torch.testing.assert_close(torch.cat(pieces, dim=1), banded(attention, x, context=12))
 
 
