@@ -36,7 +36,7 @@ class TimeEmbedding(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + gate * mlp(norm(x) * (1 + scale) + shift); shift, scale and gate come from `modulation`."""
+    """x + gate * mlp(norm(x) * scale + shift); shift, scale - 1 and gate come from `modulation`."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -44,9 +44,8 @@ class ResidualBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.modulation = nn.Linear(width, 3 * width)
 
-    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
-        shift, scale, gate = modulation.chunk(3, dim=-1)
-        return torch.addcmul(x, gate, self.mlp(torch.addcmul(shift, self.norm(x), 1 + scale)))
+    def forward(self, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
+        return torch.addcmul(x, gate, self.mlp(torch.addcmul(shift, self.norm(x), scale)))
 
 
 class DiffusionHead(nn.Module):
@@ -80,19 +79,21 @@ class DiffusionHead(nn.Module):
         for layer in (*(block.modulation for block in self.blocks), self.final_modulation, self.output):
             nn.init.zeros_(layer.weight)
 
-    def modulations(self, embedded: Tensor, condition: Tensor) -> list[Tensor]:
-        """Everything that depends on step and condition but not on x: shift, scale and gate (.., 3 W) of each block,
-        shift and scale (.., 2 W) of the last layer; from embedded steps (.., W) and conditions (.., D)."""
+    def modulations(self, embedded: Tensor, condition: Tensor) -> list[tuple[Tensor, ...]]:
+        """Everything that depends on step and condition but not on x: shift, scale and gate (.., W) of each block,
+        shift and scale of the last layer; from embedded steps (.., W) and conditions (.., D)."""
         y = F.silu(embedded + self.condition_embed(condition))
-        return [layer(y) for layer in (*(block.modulation for block in self.blocks), self.final_modulation)]
+        found = (layer(y).unflatten(-1, (-1, y.shape[-1])).unbind(dim=-2)
+                 for layer in (*(block.modulation for block in self.blocks), self.final_modulation))
+        return [(shift, 1 + scale, *gate) for shift, scale, *gate in found]
 
-    def network(self, x: Tensor, modulations: Sequence[Tensor]) -> Tensor:
+    def network(self, x: Tensor, modulations: Sequence[Sequence[Tensor]]) -> Tensor:
         """The MLP: noisy latents (R, C) -> their noise or velocity (R, C), as `prediction` says."""
         x = self.input(x)                                                 # (R, W)
         for block, modulation in zip(self.blocks, modulations):
-            x = block(x, modulation)                                      # (R, W)
-        shift, scale = modulations[-1].chunk(2, dim=-1)
-        return self.output(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale))
+            x = block(x, *modulation)                                     # (R, W)
+        shift, scale = modulations[-1]
+        return self.output(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), scale))
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """The noise (R, C) in latents x (R, C) at steps t (R,) under conditions (R, D)."""
@@ -151,7 +152,7 @@ class DiffusionHead(nn.Module):
 
         def predict(x: Tensor, part: slice) -> Tensor:
             output = self.network(x[:, None].expand(-1, len(both) // rows, -1, -1).flatten(0, 2),
-                                  [of_layer[part].flatten(0, 1) for of_layer in of_all])
+                                  [[values[part].flatten(0, 1) for values in of_layer] for of_layer in of_all])
             text, *empty_text = output.unflatten(0, (len(x), -1, rows)).unbind(dim=1)    # (K, B, C) each
             guided = torch.lerp(*empty_text, text, weight[part]) if empty_text else text
             return torch.addcmul(of_x[part] * x, of_output[part], guided)
