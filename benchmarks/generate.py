@@ -231,7 +231,7 @@ def ar_of(size: str, weights: Path) -> tuple[StreamingTransformer, Sampling]:
     else:
         torch.manual_seed(0)
         ar, sampling = StreamingTransformer(SIZES[size][1]), Sampling()
-        for layer in (*(block.modulation for block in ar.head.blocks), ar.head.final_modulation, ar.head.output):
+        for layer in (*ar.head.modulated(), ar.head.output):
             nn.init.normal_(layer.weight, std=0.02)                       # as built they are zero
     return ar.eval(), replace(sampling, stop_threshold=0.0, past=ar.config.context - 1)
 

@@ -5,7 +5,7 @@ norms and matrices then work on; `Padding` lays them out for the attention.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -85,19 +85,19 @@ class Attention(nn.Module):
         x = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                         # (B, L, D)
         return self.out(x if padding is None else padding.remove(x))
 
-    def step(self, x: Tensor, rope: tuple[Tensor, Tensor], window: "Window", slots: Tensor, shown: Tensor) -> Tensor:
+    def step(self, x: Tensor, rope: tuple[Tensor, Tensor], window: "Window", slots: Tensor, hidden: Tensor) -> Tensor:
         """The next position of each row, x (B, 1, D): it enters the window, and sees what is there.
 
         rope    cosines and sines (B, 3, 1, 1, D/H) of where its query, its key and the text's key stand
         slots   (B, H, 2, D/H) where the two keys come to lie
-        shown   (B, 1, 1, W) what of the window it sees
+        hidden  (B, 1, 1, W) what is added to its scores: -inf where it does not see the window
         """
         qkv = self.qkv(x).view(len(x), 3, self.heads, 1, -1)
         qk = torch.cat([F.normalize(qkv[:, :2].float(), dim=-1), window.text], dim=1)     # (B, 3, H, 1, D/H)
         q, *keys = rotate(qk, rope).unbind(dim=1)                                         # (B, H, 1, D/H) each
         window.k.scatter_(2, slots, torch.cat(keys, dim=2))
         window.v.scatter_(2, slots[:, :, :1], qkv[:, 2].float())
-        x = F.scaled_dot_product_attention(self.scale * q, window.k, window.v, shown, scale=1.0)
+        x = F.scaled_dot_product_attention(self.scale * q, window.k, window.v, hidden, scale=1.0)
         return self.out(x.view(len(x), 1, -1))
 
     def heads_of(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,8 +106,7 @@ class Attention(nn.Module):
         return *F.normalize(qkv[:2].float(), dim=-1), qkv[2]
 
 
-@dataclass
-class Window:
+class Window(NamedTuple):
     """Keys and values (B, H, W, D/H) that one block keeps: the text's in slot 0, then a ring of the last W - 1
     latents'. The text's key stands where the context begins, so it is kept besides as it is at position 0, (B, 1, H, 1,
     D/H)."""
@@ -152,6 +151,6 @@ class Block(nn.Module):
         x = x + self.attention(self.norm_attention(x), rope, padding, kept)
         return x + self.mlp(self.norm_mlp(x))
 
-    def step(self, x: Tensor, rope: tuple[Tensor, Tensor], window: Window, slots: Tensor, shown: Tensor) -> Tensor:
-        x = x + self.attention.step(self.norm_attention(x), rope, window, slots, shown)
+    def step(self, x: Tensor, rope: tuple[Tensor, Tensor], window: Window, slots: Tensor, hidden: Tensor) -> Tensor:
+        x = x + self.attention.step(self.norm_attention(x), rope, window, slots, hidden)
         return x + self.mlp(self.norm_mlp(x))

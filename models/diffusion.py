@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from options.models import FORMULAE, STEPS
 
+Predict = Callable[[Tensor, slice], Tensor]    # the x_0 of points (K, R, C), where the K moves of that part begin
 LEAN = 0.5    # of signal x, by which x_0 follows x if the velocity stays: trained networks lean less, random ones more
 
 
@@ -124,16 +125,11 @@ class Path:
         """Whether its moves draw noise."""
         return self.of_noises.shape[1] > 1
 
-    def walk(self, predict: Callable[[Tensor, slice], Tensor], start_noise: Tensor, step_noise: Tensor | None = None,
-             temperature: float = 1.0, ahead: int = 1, tolerance: float = 0.0) -> Tensor:
-        """x_0 (R, C) from start_noise (R, C) and step_noise (a row for each move, R, C), the first used at t = S - 1.
+    def still(self, start_noise: Tensor, step_noise: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """The noises' part of all points (M + 1, R, C), from start_noise (R, C) and step_noise (a row for each move,
+        R, C), the first used at t = S - 1.
 
-        `predict(x, part)` gives the x_0 of points x (K, R, C), where the K moves of that part begin.
         `temperature` multiplies the step noise; where the moves have none, the start's.
-
-        With `ahead` points at a time, those to come are guessed, and their x_0 predicted at once, and again at the
-        points that follow from these predictions: what no longer moves by more than `tolerance` of its size is settled
-        (Picard iteration, as in Shih et al., arXiv 2305.16317). What is guessed are the rests: each the last one found.
         """
         count, noises = len(self.times), start_noise[None]
         if self.noisy:
@@ -142,20 +138,36 @@ class Path:
             noises = torch.cat([noises, temperature * step_noise[:count]])
         else:
             noises = temperature * noises
-        points = still = self.of_noises @ noises.flatten(1)                                      # (M + 1, R * C)
-        rests, place = still[:0], 0
+        return (self.of_noises @ noises.flatten(1)).view(-1, *start_noise.shape)
+
+    def walk(self, predict: Predict, still: Tensor, ahead: int = 1, tolerance: float = 0.0) -> Tensor:
+        """x_0 (R, C) from what is `still` (M + 1, R, C).
+
+        With `ahead` points at a time, those to come are guessed, and their x_0 predicted at once, and again at the
+        points that follow from these predictions: what no longer moves by more than `tolerance` of its size is settled
+        (Picard iteration, as in Shih et al., arXiv 2305.16317). What is guessed are the rests: each the last one found.
+        """
+        count, points, rests, place = len(self.times), still, still[:0], 0
         while place < count:
             part = slice(place, min(place + ahead, count))
-            tried = points[part].view(-1, *start_noise.shape)
-            found = torch.addcmul(predict(tried, part), self.leans[part], tried, value=-1).flatten(1)
-            rests = torch.cat([rests[:place], found, found[-1:].expand(count - part.stop, -1)])
-            points = torch.addmm(still, self.of_rests, rests)
+            tried = points[part]
+            points, rests = self.again(predict, still, tried, rests[:place], part)
             place += 1
             if ahead > 1:
-                moved = points[part][1:].view_as(tried[1:]) - tried[1:]
-                settled = moved.abs().amax(dim=-1) <= tolerance * (1 + tried[1:].abs().amax(dim=-1))
-                place += int(settled.all(dim=-1).cumprod(dim=0).sum())
-        return points[-1].view_as(start_noise)
+                place += int(self.settled(tried, points[part], tolerance))
+        return points[-1]
+
+    def again(self, predict: Predict, still: Tensor, tried: Tensor, rests: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        """All points (M + 1, R, C) and rests (M, R, C), from those tried of a part (K, R, C) and the rests before it."""
+        found = torch.addcmul(predict(tried, part), self.leans[part], tried, value=-1)
+        rests = torch.cat([rests, found, found[-1:].expand(len(self.times) - part.stop, -1, -1)])
+        return torch.addmm(still.flatten(1), self.of_rests, rests.flatten(1)).view_as(still), rests
+
+    @staticmethod
+    def settled(tried: Tensor, points: Tensor, tolerance: float) -> Tensor:
+        """How many points (K, R, C) after the first have hardly moved, and none before them has."""
+        moved, size = (points - tried)[1:].abs().amax(dim=-1), tried[1:].abs().amax(dim=-1)
+        return (moved <= tolerance * (1 + size)).all(dim=-1).cumprod(dim=0).sum()
 
 
 def of_start(prediction: str, signal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.diffusion import Diffusion, Path, of_start
+from models.diffusion import Diffusion, Path, Predict, of_start
 from options.models import Fitted
 
 TIME_CHANNELS = 256
@@ -65,6 +65,7 @@ class DiffusionHead(nn.Module):
         self.input = nn.Linear(latent_dim, width)
         self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
         self.final_modulation = nn.Linear(width, 2 * width)
+        self.product: nn.Module | None = None                             # in place of all modulations, for inference
         self.output = nn.Linear(width, latent_dim)
         self.reset_parameters()
 
@@ -76,34 +77,44 @@ class DiffusionHead(nn.Module):
                 nn.init.zeros_(module.bias)
         for layer in (self.time_embed.mlp[0], self.time_embed.mlp[2]):
             nn.init.normal_(layer.weight, std=0.02)
-        for layer in (*(block.modulation for block in self.blocks), self.final_modulation, self.output):
+        for layer in (*self.modulated(), self.output):
             nn.init.zeros_(layer.weight)
 
-    def modulations(self, embedded: Tensor, condition: Tensor) -> list[tuple[Tensor, ...]]:
-        """Everything that depends on step and condition but not on x: shift, scale and gate (.., W) of each block,
-        shift and scale of the last layer; from embedded steps (.., W) and conditions (.., D)."""
-        y = F.silu(embedded + self.condition_embed(condition))
-        found = (layer(y).unflatten(-1, (-1, y.shape[-1])).unbind(dim=-2)
-                 for layer in (*(block.modulation for block in self.blocks), self.final_modulation))
-        return [(shift, 1 + scale, *gate) for shift, scale, *gate in found]
+    def modulated(self) -> list[nn.Linear]:
+        """The layers that depend on step and condition but not on x."""
+        return [*(block.modulation for block in self.blocks), self.final_modulation]
 
-    def network(self, x: Tensor, modulations: Sequence[Sequence[Tensor]]) -> Tensor:
+    def modulations(self, t: Tensor, condition: Tensor) -> list[Tensor]:
+        """shift, scale and gate (R, W) of each block, shift and scale of the last layer, at steps t (R,) under
+        conditions (R, D)."""
+        y = F.silu(self.time_embed(t) + self.condition_embed(condition))
+        found = (layer(y).unflatten(-1, (-1, y.shape[-1])).unbind(dim=-2) for layer in self.modulated())
+        return [values for shift, scale, *gate in found for values in (shift, 1 + scale, *gate)]
+
+    def joined(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of one layer that gives all `modulations` of N blocks, ((3 N + 2) W, W) and ((3 N + 2) W,)."""
+        biases = [layer.bias.unflatten(0, (-1, layer.in_features)).clone() for layer in self.modulated()]
+        for bias in biases:
+            bias[1] += 1                                                                    # of the scale
+        return torch.cat([layer.weight for layer in self.modulated()]), torch.cat(biases).flatten()
+
+    def network(self, x: Tensor, modulations: Sequence[Tensor]) -> Tensor:
         """The MLP: noisy latents (R, C) -> their noise or velocity (R, C), as `prediction` says."""
         x = self.input(x)                                                 # (R, W)
-        for block, modulation in zip(self.blocks, modulations):
-            x = block(x, *modulation)                                     # (R, W)
-        shift, scale = modulations[-1]
+        for number, block in enumerate(self.blocks):
+            x = block(x, *modulations[3 * number:3 * number + 3])         # (R, W)
+        shift, scale = modulations[-2:]
         return self.output(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), scale))
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """The noise (R, C) in latents x (R, C) at steps t (R,) under conditions (R, D)."""
-        output = self.network(x, self.modulations(self.time_embed(t), condition))
+        output = self.network(x, self.modulations(t, condition))
         return self.diffusion.noise_of_velocity(x, t, output) if self.prediction == "velocity" else output
 
     def loss(self, latents: Tensor, condition: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Per row: the mean squared error of what is predicted (R,), and the x_0 (R, C) that it implies."""
         x = self.diffusion.add_noise(latents, t, noise)
-        output = self.network(x, self.modulations(self.time_embed(t), condition))
+        output = self.network(x, self.modulations(t, condition))
         target = self.diffusion.velocity(latents, t, noise) if self.prediction == "velocity" else noise
         of_x, of_output = of_start(self.prediction, self.diffusion.signal[t, None], self.diffusion.noise[t, None])
         return ((output - target) ** 2).mean(dim=-1), of_x * x + of_output * output
@@ -140,25 +151,34 @@ class DiffusionHead(nn.Module):
         tolerance      above 0 a few steps of a lone latent are done at once, since two rows leave a processor idle; to
                        this tolerance as `Path.walk` has it. In a batch no latent depends on the others
         """
-        path, embedded, of_x, of_output, guiding = plan or self.plan()
-        rows, count = len(condition), len(path.times)
+        plan = plan or self.plan()
+        rows, count = len(condition), len(plan.path.times)
         shape = (rows, self.latent_dim)
         start_noise = condition.new_empty(shape).normal_() if start_noise is None else start_noise
-        if step_noise is None and path.noisy:
+        if step_noise is None and plan.path.noisy:
             step_noise = condition.new_empty(count, *shape).normal_()
-        both = condition if empty is None else torch.cat([condition, empty])             # (B or 2B, D)
-        of_all = self.modulations(embedded, both)                                        # (M, B or 2B, ..) each
+        predict = self.predictor(plan, condition, empty, guidance)
+        still = plan.path.still(start_noise, step_noise, temperature)
+        ahead = min(self.rows // (1 if empty is None else 2), count // PASSES) if tolerance and rows == 1 else 1
+        return plan.path.walk(predict, still, max(ahead, 1), tolerance)
+
+    def predictor(self, plan: "Plan", condition: Tensor, empty: Tensor | None, guidance: float) -> Predict:
+        """The guided x_0 of points on a plan's path; what depends on the conditions alone is computed here, once."""
+        _, embedded, of_x, of_output, guiding = plan
+        both, rows = condition if empty is None else torch.cat([condition, empty]), len(condition)  # (B or 2B, D)
+        y = F.silu(embedded + self.condition_embed(both))                                # (M, B or 2B, W)
+        joined = self.product(y) if self.product else F.linear(y, *self.joined())
+        modulations = joined.unflatten(-1, (-1, y.shape[-1]))                            # (M, B or 2B, 3 N + 2, W)
         weight = 1 + (guidance - 1) * guiding                                            # (M, 1, 1)
 
         def predict(x: Tensor, part: slice) -> Tensor:
             output = self.network(x[:, None].expand(-1, len(both) // rows, -1, -1).flatten(0, 2),
-                                  [[values[part].flatten(0, 1) for values in of_layer] for of_layer in of_all])
+                                  modulations[part].flatten(0, 1).unbind(dim=1))
             text, *empty_text = output.unflatten(0, (len(x), -1, rows)).unbind(dim=1)    # (K, B, C) each
             guided = torch.lerp(*empty_text, text, weight[part]) if empty_text else text
             return torch.addcmul(of_x[part] * x, of_output[part], guided)
 
-        ahead = min(self.rows // len(both), count // PASSES) if tolerance and rows == 1 else 1
-        return path.walk(predict, start_noise, step_noise, temperature, max(ahead, 1), tolerance)
+        return predict
 
 
 class Plan(NamedTuple):

@@ -43,6 +43,11 @@ def at_precision(model: nn.Module, precision: str) -> nn.Module:
         if isinstance(parent, SwiGLU):
             parent.product = packed(torch.cat([parent.gate.weight, parent.value.weight]), None, precision)
             parent.gate = parent.value = None
+        if isinstance(parent, DiffusionHead):
+            parent.product = packed(*parent.joined(), precision, ROWS)
+            for block in parent.blocks:
+                block.modulation = None
+            parent.final_modulation = None
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.Linear):
                 setattr(parent, name, packed(layer.weight, layer.bias, precision, ROWS if parent in of_head else 2))

@@ -4,8 +4,10 @@ B rows, L latents, C latent channels, D width. The output at position i is the c
 text, predicts the first latent.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from models.attention import Block, Padding, RMSNorm, Window, rope_table
 from models.diffusion import STEPS
 from models.head import DiffusionHead
+from models.recorded import RecordedSample, RecordedStep, recorded, records
 from options.models import AR, Sampling
 
 
@@ -38,6 +41,7 @@ class StreamingTransformer(nn.Module):
         self.register_buffer("rope", positions, persistent=False)
         self.head = DiffusionHead(config.latent_dim, width, config.head_width, config.head_depth,
                                   config.prediction)
+        self.recordings: dict[Hashable, Callable[..., Tensor]] = {}                        # of its streams, on CUDA
 
     def forward(self, latents: Tensor, text: Tensor, lengths: Tensor | None = None) -> Tensor:
         """latents (B, L, C), L >= 0, and sentence embeddings text (B, text_dim) -> conditions (B, L+1, D).
@@ -92,7 +96,8 @@ class StreamingTransformer(nn.Module):
         kept = [{} for _ in self.blocks]
         condition = self.backbone(self.prefix(latents, text), kept=kept)[:, -1]
         windows = [Window.of(block["k"], block["v"], self.config.context) for block in kept]
-        return condition, Memory(windows, torch.full((len(text),), latents.shape[1]))
+        return condition, Memory(torch.full((len(text),), latents.shape[1]),
+                                 *(torch.stack(of_blocks, dim=1) for of_blocks in zip(*windows)))
 
     def step(self, latents: Tensor, text: Tensor, memory: "Memory") -> Tensor:
         """The next latent of each row (B, C) -> the condition of the one after it (B, D).
@@ -103,30 +108,41 @@ class StreamingTransformer(nn.Module):
         last, device = self.config.context - 1, latents.device
         own = 1 + memory.seen % last                                                        # its slot; the text has 0
         slots = torch.stack([own, torch.zeros_like(own)], dim=1).to(device)                 # (B, 2)
-        slots = slots[:, None, :, None].expand(-1, self.config.heads, -1, self.head_dim)    # (B, H, 2, D/H)
         memory.seen += 1
         places = torch.stack([memory.seen, memory.seen, (memory.seen - last).clamp(min=0)], dim=1)
-        rope = rope_table(places, self.head_dim)[..., None, None, :].to(device).unbind()    # (B, 3, 1, 1, D/H) each
-        shown = (torch.arange(1 + last) <= memory.seen[:, None])[:, None, None].to(device)  # (B, 1, 1, W)
-        x = self.embed(latents[:, None], text)                                              # (B, 1, D)
-        for block, window in zip(self.blocks, memory.windows):
-            x = block.step(x, rope, window, slots, shown)
+        rope = rope_table(places, self.head_dim)[..., None, None, :].to(device)             # (2, B, 3, 1, 1, D/H)
+        void = torch.arange(1 + last) > memory.seen[:, None]
+        hidden = torch.zeros(void.shape).masked_fill(void, -math.inf)[:, None, None].to(device)    # (B, 1, 1, W)
+        given = memory.k, memory.v, memory.text, latents, text, rope, slots, hidden
+        if records(device):
+            return recorded(self.recordings, len(latents), partial(RecordedStep, self.advance, 2), *given)
+        return self.advance(*given)
+
+    def advance(self, k: Tensor, v: Tensor, text_key: Tensor, latents: Tensor, text: Tensor, rope: Tensor,
+                slots: Tensor, hidden: Tensor) -> Tensor:
+        """The work of `step`, whose windows k and v change; nothing here looks at a value."""
+        x, turns = self.embed(latents[:, None], text), rope.unbind()                        # (B, 1, D)
+        slots = slots[:, None, :, None].expand(-1, self.config.heads, -1, self.head_dim)    # (B, H, 2, D/H)
+        for place, block in enumerate(self.blocks):
+            x = block.step(x, turns, Window(k[:, place], v[:, place], text_key[:, place]), slots, hidden)
         return self.out(self.norm(x))[:, 0]
 
 
 @dataclass
 class Memory:
-    """What the transformer keeps of B rows: each block's window, and the number of latents seen (B,), on the CPU."""
-    windows: list[Window]
+    """What the transformer keeps of B rows: the number of latents seen (B,), on the CPU, and the windows of its N
+    blocks, k and v (B, N, H, W, D/H), text (B, N, 1, H, 1, D/H)."""
     seen: Tensor
+    k: Tensor
+    v: Tensor
+    text: Tensor
 
     def tensors(self) -> list[Tensor]:
-        return [self.seen, *(tensor for window in self.windows for tensor in vars(window).values())]
+        return list(vars(self).values())
 
     def map(self, change: Callable[..., Tensor], *others: "Memory") -> "Memory":
         """`change` applied to each tensor, with the same of the others."""
-        seen, *rest = (change(*tensors) for tensors in zip(self.tensors(), *(other.tensors() for other in others)))
-        return Memory([Window(*rest[first:first + 3]) for first in range(0, len(rest), 3)], seen)
+        return Memory(*(change(*tensors) for tensors in zip(self.tensors(), *(other.tensors() for other in others))))
 
 
 @dataclass(eq=False)
@@ -210,9 +226,12 @@ class LatentStreams:
         """A latent (R, C) for each of some rows, under their conditions."""
         noise = torch.stack([row.draw() for row in rows], dim=1).to(self.empty.device)          # (51, R, C)
         condition = self.condition[self.batch_rows([self.rows.index(row) for row in rows])]
+        head, how = self.model.head, self.sampling
+        if records(condition.device):
+            make = partial(RecordedSample, head, self.plan, how.guidance, how.temperature, how.tolerance)
+            return recorded(self.model.recordings, (how, len(rows)), make, condition, noise)
         text, empty = (condition[::2], condition[1::2]) if self.guided else (condition, None)
-        return self.model.head.sample(text, empty, self.sampling.guidance, self.sampling.temperature, noise[0],
-                                      noise[1:], self.plan, self.sampling.tolerance)
+        return head.sample(text, empty, how.guidance, how.temperature, noise[0], noise[1:], self.plan, how.tolerance)
 
     def near_end(self, latents: Tensor) -> Tensor:
         """Which of the latents (R, C) say that the motion is over (R,)."""

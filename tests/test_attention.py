@@ -72,8 +72,8 @@ def test_steps_equal_a_whole_pass(read):
     for position in range(read, 40):
         rope = rope_table(torch.tensor([[position, position, max(position - 11, 0)]]), 8)[..., None, None, :]
         slots = torch.tensor([1 + (position - 1) % 11, 0])[:, None].expand(2, 2, 2, 8)
-        shown = (torch.arange(12) <= position).expand(2, 1, 1, 12)
-        pieces.append(attention.step(x[:, position:position + 1], rope, window, slots, shown))
+        hidden = torch.zeros(2, 1, 1, 12).masked_fill(torch.arange(12) > position, -math.inf)
+        pieces.append(attention.step(x[:, position:position + 1], rope, window, slots, hidden))
     torch.testing.assert_close(torch.cat(pieces, dim=1), banded(attention, x, context=12))
 
 

@@ -65,7 +65,7 @@ def test_solvers_follow_the_flow():
             signal, variance = path.signal[part], deviation ** 2
             return signal * variance / (signal ** 2 * variance + path.noise[part] ** 2) * x
 
-        return path.walk(predict, start)
+        return path.walk(predict, path.still(start))
 
     now = diffusion.alpha_bar[-1]
     exact = start * deviation / math.sqrt(now * deviation ** 2 + 1 - now)
@@ -144,15 +144,16 @@ def test_velocity_is_the_noise_in_other_words():
 def test_sampling_with_perfect_knowledge_arrives():
     """If x_0 is known exactly, whatever is drawn on the way, it comes out."""
     truth = torch.randn(3, 4)
-    found = all_steps().walk(lambda x, part: truth.expand_as(x), torch.randn(3, 4), torch.randn(STEPS, 3, 4))
+    path = all_steps()
+    found = path.walk(lambda x, part: truth.expand_as(x), path.still(torch.randn(3, 4), torch.randn(STEPS, 3, 4)))
     torch.testing.assert_close(found, truth, rtol=0, atol=1e-5)
 
 
 def test_temperature_multiplies_the_step_noise():
-    start, steps = torch.randn(3, 4), torch.randn(STEPS, 3, 4)
+    path, start, steps = all_steps(), torch.randn(3, 4), torch.randn(STEPS, 3, 4)
 
     def sample(step_noise, temperature=1.0):
-        return all_steps().walk(lambda x, part: 0.9 * x, start, step_noise, temperature)
+        return path.walk(lambda x, part: 0.9 * x, path.still(start, step_noise, temperature))
 
     torch.testing.assert_close(sample(steps, 0.5), sample(steps / 2))
     assert (sample(steps, 0.5) - sample(steps)).abs().max() > 0.01
@@ -176,7 +177,7 @@ def test_time_embedding():
 def test_new_head_predicts_zero_and_learns(prediction):
     head = DiffusionHead(4, 6, 16, 2, prediction)
     rows = torch.randn(5, 4), torch.tensor([0, 10, 20, 30, 49]), torch.randn(5, 6)
-    assert not head.network(rows[0], head.modulations(head.time_embed(rows[1]), rows[2])).any()
+    assert not head.network(rows[0], head.modulations(rows[1], rows[2])).any()
     loss = head.loss(rows[0], rows[2], rows[1], torch.randn(5, 4))[0].mean()
     loss.backward()
     assert head.output.weight.grad.any()
@@ -251,11 +252,11 @@ def test_steps_at_once_equal_one_after_another(prediction, steps, solver, monkey
 
 def test_the_slowest_row_decides():
     """Steps at once are settled when all rows are, though one needs more passes than the others."""
-    target = torch.tensor([[0.0], [1.0], [5.0]])
-    start, noise = torch.randn(3, 1), torch.randn(STEPS, 3, 1)
+    path, target = all_steps(), torch.tensor([[0.0], [1.0], [5.0]])
+    still = path.still(torch.randn(3, 1), torch.randn(STEPS, 3, 1))
 
     def sample(ahead: int) -> torch.Tensor:
-        return all_steps().walk(lambda x, part: torch.sin(target * x), start, noise, ahead=ahead, tolerance=1e-6)
+        return path.walk(lambda x, part: torch.sin(target * x), still, ahead=ahead, tolerance=1e-6)
 
     torch.testing.assert_close(sample(8), sample(1), rtol=0, atol=1e-4)
 

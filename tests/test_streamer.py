@@ -70,7 +70,7 @@ def test_steps_go_on_beyond_the_context():
         x = x + banded(block.attention, block.norm_attention(x), context=12)
         x = x + block.mlp(block.norm_mlp(x))
     torch.testing.assert_close(torch.stack(conditions, dim=1), model.out(model.norm(x)))
-    assert memory.windows[0].k.shape[2] == 12
+    assert memory.k.shape[3] == 12
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
