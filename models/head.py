@@ -58,7 +58,7 @@ class DiffusionHead(nn.Module):
     def __init__(self, latent_dim: int, condition_dim: int, width: int, depth: int, prediction: str = "noise"):
         super().__init__()
         self.latent_dim, self.prediction = latent_dim, prediction
-        self.rows = ROWS if width > NARROW else 16
+        self.rows = ROWS if width > NARROW else 2 * ROWS
         self.diffusion = Diffusion()
         self.time_embed = TimeEmbedding(width)
         self.condition_embed = nn.Linear(condition_dim, width)

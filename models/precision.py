@@ -3,10 +3,13 @@
 Activations stay float32 between the products, norms and sums too; only what is multiplied loses bits. What counts is
 how fast the weights come from memory: each pass needs them all, for two rows or, in the diffusion head, twelve and more.
 
-float32   on a CPU the weights in oneDNN's own order. The library that PyTorch takes for float32 needs three times as
-          long for two rows (AMD EPYC Zen 4, two cores)
+float32   on a CPU the weights in oneDNN's own order. The library that PyTorch takes for float32, Intel's MKL, needs
+          three times as long for two rows on an AMD EPYC (Zen 4, two cores). On an Intel Xeon it is the quicker of
+          the two for two rows (17 against 36 us for 256 x 256, 456 against 500 for 1792 x 1792) and the slower from
+          four on
 bfloat16  16 bits. On an x86 CPU without AMX the layers that see two rows keep float16 instead (FBGEMM), which is more
-          exact, and faster: 3.9 against 5.2 ms for 18 layers of 1792 x 1792 there; for eight rows 7.1 against 5
+          exact, and faster: 3.9 against 5.2 ms for 18 layers of 1792 x 1792 on that EPYC; for eight rows 7.1 against 5.
+          On the Xeon all do (twelve rows: 10 against 18 ms)
 int8      a CPU's alone: weights with a scale for each output, activations with one for each call (FBGEMM). So rows that
           are multiplied together change one another's last of 8 bits: here alone a motion depends on its neighbours
 """
@@ -68,10 +71,13 @@ def packed(weight: Tensor, bias: Tensor | None, precision: str, rows: int = 2) -
         return Int8(weight, bias)
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return Cast(weight, bias, dtype)
+    processor = torch.cpu.get_capabilities()
+    intel = "Intel" in processor.get("cpu_name", "")
     if precision == "bfloat16" and "fbgemm" in torch.backends.quantized.supported_engines:
-        processor = torch.cpu.get_capabilities()
-        if not processor.get("avx512_bf16") or rows <= 2 and not processor.get("amx_bf16"):
+        if not processor.get("avx512_bf16") or (rows <= 2 or intel) and not processor.get("amx_bf16"):
             return Float16(weight, bias)
+    if precision == "float32" and rows <= 2 and intel:
+        return Cast(weight, bias, dtype)
     return OneDNN(weight, bias, dtype, rows)
 
 
