@@ -16,7 +16,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from benchmarks.generate import SIZES, processor, table, tae_of, timed
+from benchmarks.generate import SIZES, tae_of
+from benchmarks.timing import processor, table, timed
 from models.causal_tae import CausalTAE
 from models.precision import PRECISIONS, at_precision
 from options import opt, parse

@@ -4,10 +4,10 @@
     python -m benchmarks.generate --size full --json full.json
     python -m benchmarks.generate --size small --streams 1 8 32 --steps 50 --positions 40      several in one batch
 
-small is the model that ships; full has the published sizes and random weights; tiny is for the tests. All on the CPU,
-without text encoding. Each precision has a process of its own. There each plain latent (benchmarks/plain.py), at
-position 30, is followed by a share of all the fast ones, so that both have the same of a noisy machine; what counts are
-medians. A row of the table and of the JSON file:
+small is the model that ships; full has the published sizes and random weights; tiny is for the tests. All without text
+encoding, on the CPU or, with `--device cuda`, on a GPU. Each precision has a process of its own. There each plain latent
+(benchmarks/plain.py), at position 30, is followed by a share of all the fast ones, so that both have the same of a noisy
+machine; what counts are medians. A row of the table and of the JSON file:
 
 streams, position    streams in one batch, and latents that each has before the timed ones; several streams are timed at
                      the last of the positions only
@@ -15,17 +15,18 @@ seconds_per_latent   the AR model's work, transformer and head; of several strea
 decode_seconds       the TAE's work for that latent, likewise
 frames_per_second    with decoding, of all streams together
 first_frame_seconds  from a known embedding to four denormalised frames, of every stream
-peak_memory_mb       the most that the process has held from its start to the first frames of so many streams, loading
-                     the float32 weights included, the plain loop's model not
-times_plain          by how much a latent takes the plain loop longer. At full size a plain latent counts as 4.5 s at
-                     most: the published code needs 3.3 to 4.5 s on two cores of another machine
+peak_memory_mb       the most that the process (with CUDA: PyTorch on the GPU) has held from its start to the first frames
+                     of so many streams, loading the float32 weights included, the plain loop's model not
+times_plain          by how much a latent takes the plain loop longer. At full size on a CPU a plain latent counts as
+                     4.5 s at most: the published code needs 3.3 to 4.5 s on two cores of another machine
 plain_seconds        as measured here, in turn with this row
 largest_difference   from the plain loop's latents for the same noise, at position 30; for 50 ancestral steps only
+megabytes            of weights that a latent reads, each time that a product needs them
+gigaoperations       of its products
+floor_seconds        what these take at the rates that this machine reaches (benchmarks/floor.py)
+times_floor          by how much a latent takes longer
 """
 
-import platform
-import re
-import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -33,15 +34,18 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any
+from unittest.mock import patch
 from zlib import crc32
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.floor import Needs, Rates, needs
 from benchmarks.plain import plain_latent
 from benchmarks.streaming import memory_mb
+from benchmarks.timing import processor, table, timed
+from models import streamer
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_ar, load_tae
 from models.diffusion import STEPS
@@ -52,6 +56,7 @@ from motion.representation_272 import DIM
 from options import opt, parse
 from options.models import AR, SOLVERS, TAE, Drawing, Sampling
 from utils.checkpoint import write_json
+from utils.distributed import pick_device
 from utils.errors import run
 
 PLAIN_POSITION = 30
@@ -68,7 +73,8 @@ COLUMNS = {                    # of the printed table: heading and format
     "position": ("position", ""), "seconds_per_latent": ("s/latent", ".4f"), "decode_seconds": ("s/decode", ".4f"),
     "frames_per_second": ("frames/s", ".1f"), "first_frame_seconds": ("s to first", ".4f"),
     "peak_memory_mb": ("peak MB", ".0f"), "times_plain": ("times plain", ".1f"), "plain_seconds": ("s/plain", ".4f"),
-    "largest_difference": ("difference", ".1e"),
+    "largest_difference": ("difference", ".1e"), "megabytes": ("MB", ".0f"), "gigaoperations": ("GOP", ".1f"),
+    "times_floor": ("times floor", ".1f"),
 }
 
 
@@ -78,7 +84,9 @@ class Generate:
 
     size: str = opt("small", "which model", choices=("small", *SIZES))
     weights: Path = opt(Path("weights/mocap_stream"), "small: folder with the checkpoints tae/ and ar/")
-    precision: tuple[str, ...] = opt(PRECISIONS, "precisions of the fast path", choices=PRECISIONS)
+    device: str = opt("cpu", "cpu, cuda, mps")
+    precision: tuple[str, ...] | None = opt(None, "precisions of the fast path; None: all that the device has",
+                                            choices=PRECISIONS)
     steps: tuple[int, ...] = opt((50, 25, 10, 5, 3), "diffusion steps of a latent")
     solver: str | None = opt(None, "how they go; None: ancestral if they are 50, else dpm++", choices=SOLVERS)
     tolerance: float | None = opt(None, "of steps worked on together; 0: one after another; None: the precision's")
@@ -107,8 +115,8 @@ def main() -> None:
     if min(config.latents, *config.streams) < 1 or min(config.positions) < 0:
         raise ValueError(f"{config.latents} latents of {min(config.streams)} streams at position "
                          f"{min(config.positions)}: expected 1 or more latents and streams, positions of 0 or more")
-    rows = []
-    for precision in config.precision:
+    rows, config = [], replace(config, device=pick_device(config.device).type)
+    for precision in config.precision or (PRECISIONS if config.device == "cpu" else ("float32", "bfloat16")):
         with ProcessPoolExecutor(1, get_context("spawn")) as own:         # a process never forgets its peak of memory
             found = own.submit(measure, config, precision).result()
         rows += found
@@ -123,7 +131,7 @@ def measure(config: Generate, precision: str) -> list[dict]:
     if config.threads:
         torch.set_num_threads(config.threads)
     (tae, mean, std), (ar, sampling) = tae_of(config.size, config.weights), ar_of(config.size, config.weights)
-    model = MotionStreamer(tae, ar, RandomTexts(ar.config.text_dim), mean, std, sampling, "cpu", precision)
+    model = MotionStreamer(tae, ar, RandomTexts(ar.config.text_dim), mean, std, sampling, config.device, precision)
     samplings = [Drawing(steps=steps, solver=config.solver or ("ancestral" if steps == STEPS else "dpm++"),
                          tolerance=config.tolerance, precision=precision).over(sampling) for steps in config.steps]
     memory = {}
@@ -131,15 +139,20 @@ def measure(config: Generate, precision: str) -> list[dict]:
         for sampling in samplings:
             model.sampling = sampling
             first_frames(model, count)
-        memory[count] = memory_mb()
-    plain = ar_of(config.size, config.weights)[0]                         # only now: it is no part of that memory
+        memory[count] = torch.cuda.max_memory_allocated() / 2 ** 20 if config.device == "cuda" else memory_mb()
+    plain = ar_of(config.size, config.weights)[0].to(model.device)        # only now: it is no part of that memory
+    rates = Rates.of(model.ar, precision, model.device)
     cases = [Case(model, config.positions, count, sampling) for count in config.streams for sampling in samplings]
+    least = {case: case.needs(rates) for case in cases}
     slow = [plain_and_fast(model, plain, cases, -(-config.latents // ROUNDS), seed) for seed in range(ROUNDS)]
     about = dict(size=config.size, precision=precision, plain_seconds=median(slow),
-                 threads=torch.get_num_threads(), processor=processor())
-    rows = [about | row | dict(peak_memory_mb=memory[row["streams"]]) for case in cases for row in case.rows()]
+                 threads=torch.get_num_threads(), processor=processor(model.device))
+    rows = [about | row | dict(peak_memory_mb=memory[case.count], megabytes=least[case].megabytes,
+                               gigaoperations=least[case].gigaoperations, floor_seconds=least[case].seconds)
+            for case in cases for row in case.rows()]
     for row in rows:
-        row["times_plain"] = counted(config.size, row["plain_seconds"]) / row["seconds_per_latent"]
+        row["times_plain"] = counted(config, row["plain_seconds"]) / row["seconds_per_latent"]
+        row["times_floor"] = row["seconds_per_latent"] / row["floor_seconds"]
     return rows
 
 
@@ -149,7 +162,8 @@ class Case:
     def __init__(self, model: MotionStreamer, positions: Sequence[int], count: int, sampling: Sampling):
         self.model, self.count, self.sampling = model, count, sampling
         self.positions = positions if count == 1 else positions[-1:]
-        self.streams, self.decoder = LatentStreams(model.ar, sampling, model.empty), model.tae.new_cache(rows=count)
+        self.streams = LatentStreams(model.ar, sampling, model.empty)
+        self.decoder = model.tae.new_cache(count, model.device)
         for seed in range(count):
             self.streams.start(model.new_row(model.embed([TEXT])[0], seed, hold=True, past=past_of(model)))
         self.step, self.decode, self.first, self.differences = defaultdict(list), [], [], []
@@ -163,6 +177,12 @@ class Case:
             seconds, (drawn, _) = timed(self.streams.step)
             self.step[position].append(seconds / self.count)
             self.decode.append(timed(self.model.decode, drawn[:, None], self.decoder)[0] / self.count)
+
+    def needs(self, rates: Rates) -> Needs:
+        """What a stream's share of the next latents needs; nothing of it recorded, so that its products show."""
+        with patch.object(streamer, "records", lambda device: False):
+            found = needs(self.model.ar, rates, self.streams.step)
+        return Needs(*(value / self.count for value in vars(found).values()))
 
     def compare(self, noise: Tensor, expected: Tensor) -> None:
         """With the plain loop's latent for that noise, where it can be the same."""
@@ -184,6 +204,7 @@ def plain_and_fast(model: MotionStreamer, plain: StreamingTransformer, cases: Se
     """One round: seconds of a plain latent, then `latents` of each case at each position."""
     sampling = cases[0].sampling
     noise = torch.randn(STEPS + 1, plain.config.latent_dim, generator=torch.Generator().manual_seed(seed))
+    noise = noise.to(model.device)
     seconds, expected = timed(plain_latent, plain, past_of(model)[:PLAIN_POSITION], model.embed([TEXT])[0], model.empty,
                               sampling.guidance, sampling.temperature, noise)
     for case in cases:
@@ -194,8 +215,8 @@ def plain_and_fast(model: MotionStreamer, plain: StreamingTransformer, cases: Se
 
 def past_of(model: MotionStreamer) -> Tensor:
     """As many latents (L, C) as a stream remembers, always the same."""
-    last = model.ar.config.context - 1
-    return torch.randn(last, model.ar.config.latent_dim, generator=torch.Generator().manual_seed(0))
+    last, generator = model.ar.config.context - 1, torch.Generator().manual_seed(0)
+    return torch.randn(last, model.ar.config.latent_dim, generator=generator).to(model.device)
 
 
 def fast_latents(model: MotionStreamer, sampling: Sampling, noise: Tensor, count: int) -> Tensor:
@@ -236,32 +257,9 @@ def ar_of(size: str, weights: Path) -> tuple[StreamingTransformer, Sampling]:
     return ar.eval(), replace(sampling, stop_threshold=0.0, past=ar.config.context - 1)
 
 
-def counted(size: str, seconds: float) -> float:
+def counted(config: Generate, seconds: float) -> float:
     """What a plain latent of so many seconds counts as."""
-    return min(seconds, PUBLISHED_SECONDS) if size == "full" else seconds
-
-
-def timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """Seconds, and what came out."""
-    start = time.perf_counter()
-    result = work(*arguments)
-    return time.perf_counter() - start, result
-
-
-def processor() -> str:
-    """Its name, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8")) if info.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def table(rows: Sequence[dict], columns: dict[str, tuple[str, str]]) -> str:
-    """A line of headings, then one for each row; `columns`: key -> heading and format. A dash is None."""
-    lines = [[heading for heading, _ in columns.values()]]
-    lines += [["-" if row[key] is None else format(row[key], form) for key, (_, form) in columns.items()]
-              for row in rows]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines)
+    return min(seconds, PUBLISHED_SECONDS) if (config.size, config.device) == ("full", "cpu") else seconds
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def plain_latent(ar: StreamingTransformer, latents: Tensor, text: Tensor, empty:
     condition = torch.cat([ar(latents[None], told[None])[:, -1] for told in (text, empty)])              # (2, D)
     x = noise[:1]                                                                                         # (1, C)
     for t, drawn in zip(reversed(range(STEPS)), noise[1:]):
-        with_text, without = ar.head(torch.cat([x, x]), torch.full((2,), t), condition).chunk(2)
+        with_text, without = ar.head(torch.cat([x, x]), torch.full((2,), t, device=x.device), condition).chunk(2)
         guided = without + guidance * (with_text - without)
         kept, before = KEPT[t], KEPT[t - 1] if t else 1.0
         beta = 1 - kept / before

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
-from benchmarks.generate import processor, table, timed
+from benchmarks.timing import processor, table, timed
 from dataset.captions import format_caption
 from dataset.clips import load_clips
 from dataset.latents import LatentClips

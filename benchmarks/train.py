@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.generate import processor
+from benchmarks.timing import processor
 from dataset.clips import load_clips, load_statistics
 from dataset.latents import LatentClips
 from dataset.windows import MotionWindows

@@ -159,8 +159,13 @@ class DiffusionHead(nn.Module):
             step_noise = condition.new_empty(count, *shape).normal_()
         predict = self.predictor(plan, condition, empty, guidance)
         still = plan.path.still(start_noise, step_noise, temperature)
-        ahead = min(self.rows // (1 if empty is None else 2), count // PASSES) if tolerance and rows == 1 else 1
-        return plan.path.walk(predict, still, max(ahead, 1), tolerance)
+        if not tolerance or rows > 1:
+            ahead = 1
+        elif condition.device.type == "cpu":
+            ahead = max(1, min(self.rows // (1 if empty is None else 2), count // PASSES))
+        else:
+            ahead = count                                 # rows cost a GPU nothing
+        return plan.path.walk(predict, still, ahead, tolerance)
 
     def predictor(self, plan: "Plan", condition: Tensor, empty: Tensor | None, guidance: float) -> Predict:
         """The guided x_0 of points on a plan's path; what depends on the conditions alone is computed here, once."""

@@ -32,7 +32,7 @@ def at_precision(model: nn.Module, precision: str) -> nn.Module:
 
     raises  ValueError for an unknown precision, one that the model's device cannot do, and a network changed before
     """
-    if any(isinstance(layer, (Cast, OneDNN, Float16, Int8)) for layer in model.modules()):
+    if any(isinstance(layer, PRODUCTS) for layer in model.modules()):
         raise ValueError("this network's products were changed for inference before: load it anew")
     device = next(model.parameters()).device.type
     if precision not in PRECISIONS:
@@ -86,6 +86,7 @@ class Cast(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype):
         super().__init__()
+        (self.outputs, self.inputs), self.bytes_each = weight.shape, dtype.itemsize
         self.register_buffer("weight", weight.to(dtype))
         self.register_buffer("bias", None if bias is None else bias.to(dtype))
 
@@ -98,6 +99,7 @@ class OneDNN(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, rows: int):
         super().__init__()
+        (self.outputs, self.inputs), self.bytes_each = weight.shape, dtype.itemsize
         self.dtype = dtype
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype).contiguous(), rows)
         self.bias = None if bias is None else bias.to(dtype)
@@ -112,6 +114,7 @@ class Float16(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__()
+        (self.outputs, self.inputs), self.bytes_each = weight.shape, 2
         self.packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,7 +126,7 @@ class Int8(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__()
-        self.outputs = len(weight)
+        (self.outputs, self.inputs), self.bytes_each = weight.shape, 1
         scale = weight.abs().amax(dim=1).clamp(min=1e-12).double() / 127
         with warnings.catch_warnings():                     # that quantised tensors will go: torch is pinned
             warnings.simplefilter("ignore", UserWarning)
@@ -139,3 +142,6 @@ class Int8(nn.Module):
             if x.isfinite().all():
                 raise
             return x.new_full((*x.shape[:-1], self.outputs), torch.nan)    # as the other precisions would go on
+
+
+PRODUCTS = (Cast, OneDNN, Float16, Int8)       # each of `inputs` and `outputs`, with `bytes_each` weight

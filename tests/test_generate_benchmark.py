@@ -5,12 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from benchmarks import decode, generate
-from benchmarks.generate import SIZES, Generate, ar_of, counted, table
+from benchmarks.floor import Rates, needs
+from benchmarks.generate import SIZES, Generate, ar_of, counted
 from benchmarks.plain import plain_latent
+from benchmarks.timing import table
 from conftest import assert_relative, randomised
 from models.diffusion import STEPS
+from models.precision import at_precision
 from models.streamer import LatentStreams, Row, StreamingTransformer
 from options.models import Sampling
 
@@ -54,12 +58,14 @@ def test_each_row_is_timed_as_it_says(monkeypatch):
     assert sorted(found) == sorted(expected)
     first = {(streams, 0, *solved) for streams in (1, 2) for solved in how}
     compared = {(streams, 30, 50, "ancestral") for streams in (1, 2)}
-    assert timed == {*expected, *first, *compared}
+    counted = {(streams, 77, *solved) for streams in (1, 2) for solved in how}
+    assert timed == {*expected, *first, *compared, *counted}
     for row in rows:
         assert set(generate.COLUMNS) < set(row) and row["size"] == "tiny" and row["peak_memory_mb"] > 50
         assert row["frames_per_second"] == pytest.approx(4 / (row["seconds_per_latent"] + row["decode_seconds"]))
         assert row["times_plain"] == pytest.approx(row["plain_seconds"] / row["seconds_per_latent"])
-        assert row["decode_seconds"] > 0 and row["first_frame_seconds"] > 0
+        assert row["decode_seconds"] > 0 and row["first_frame_seconds"] > 0 and row["megabytes"] > 0
+        assert row["times_floor"] == pytest.approx(row["seconds_per_latent"] / row["floor_seconds"])
         assert row["largest_difference"] < 1e-4 if row["steps"] == 50 else row["largest_difference"] is None
     less = replace(config, steps=(50,), positions=(1,), streams=(1,))
     row, = generate.measure(replace(less, solver="ddim"), "float32")
@@ -86,8 +92,25 @@ def test_random_models_do_something():
 
 
 def test_a_plain_latent_counts_as_the_published_at_most():
-    assert [counted("full", seconds) for seconds in (4.0, 6.0)] == [4.0, 4.5]
-    assert counted("small", 6.0) == 6.0
+    assert [counted(Generate(size="full"), seconds) for seconds in (4.0, 6.0)] == [4.0, 4.5]
+    assert counted(Generate(size="small"), 6.0) == counted(Generate(size="full", device="cuda"), 6.0) == 6.0
+
+
+@pytest.mark.parametrize("precision, each", [("float32", 4), ("int8", 1)])
+def test_the_floor_is_what_products_read_and_do(precision, each):
+    """Twice four rows through a layer: its weights twice, and what is the slower of reading and multiplying."""
+    layers = at_precision(nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64)), precision)
+
+    def work():
+        for _ in range(2):
+            layers(torch.randn(4, 64))
+
+    read, done = 2 * 2 * 64 * 128 * each / 1e6, 2 * 2 * 2 * 4 * 64 * 128 / 1e9
+    for rates, seconds in ((Rates(1.0, 1e9), read / 1e3), (Rates(1e9, 1.0), done)):
+        found = needs(layers, rates, work)
+        assert (found.megabytes, found.gigaoperations, found.seconds) == pytest.approx((read, done, seconds))
+    rates = Rates.of(layers, precision, torch.device("cpu"))
+    assert rates.bytes > 0 and rates.operations > 0
 
 
 def test_table():
