@@ -1,5 +1,5 @@
-"""What drawing a latent needs at least: the weights that its products read and the operations that they do, and how long
-that takes where nothing else does.
+"""What a latent, as it is drawn here, needs of the machine: the weights that its products read and the operations that
+they do, and how long that would take if nothing else did.
 
 Norms, sums and the attention's own products are left out; they are small. Both rates are measured on the machine: bytes
 a second by summing as many as the model's weights, operations a second by a large product of the same precision.
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from benchmarks.timing import timed
 from models.precision import PRODUCTS, packed
 
-SIDE, ROWS = 2048, 512         # of the large product
+SIDE, ROWS = 2048, 512         # of the large product; four times as large on a GPU
 REPEATS = 5
+QUEUED = 50                    # calls that a GPU is given at once, so that it works all the time
 
 
 @dataclass
@@ -37,12 +38,16 @@ class Rates:
     @torch.inference_mode()
     def of(cls, model: nn.Module, precision: str, device: torch.device) -> "Rates":
         """For a model at its precision."""
+        large, calls = (1, 1) if device.type == "cpu" else (4, QUEUED)
         weights = torch.ones(sum(map(bytes_of, products(model))) // 4, device=device)
-        layer = packed(torch.randn(SIDE, SIDE, device=device), None, precision, ROWS)
-        x = torch.randn(ROWS, SIDE, device=device)
-        seconds = [median([timed(work)[0] for _ in range(1 + REPEATS)][1:])
-                   for work in (weights.sum, lambda: layer(x))]
-        return cls(weights.nbytes / 1e9 / seconds[0], 2 * ROWS * SIDE ** 2 / 1e9 / seconds[1])
+        layer = packed(torch.randn(large * SIDE, large * SIDE, device=device), None, precision, large * ROWS)
+        x = torch.randn(large * ROWS, large * SIDE, device=device)
+
+        def rate(work: Callable[[], object], gigas: float) -> float:
+            seconds = [timed(lambda: [work() for _ in range(calls)])[0] for _ in range(1 + REPEATS)]
+            return calls * gigas / median(seconds[1:])
+
+        return cls(rate(weights.sum, weights.nbytes / 1e9), rate(lambda: layer(x), 2 * x.numel() * len(x.T) / 1e9))
 
 
 def needs(model: nn.Module, rates: Rates, work: Callable[[], object]) -> Needs:

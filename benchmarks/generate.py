@@ -16,13 +16,14 @@ decode_seconds       the TAE's work for that latent, likewise
 frames_per_second    with decoding, of all streams together
 first_frame_seconds  from a known embedding to four denormalised frames, of every stream
 peak_memory_mb       the most that the process (with CUDA: PyTorch on the GPU) has held from its start to the first frames
-                     of so many streams, loading the float32 weights included, the plain loop's model not
+                     of so many streams, loading the float32 weights included, the plain loop's model not. What CUDA
+                     records is recorded then, and no part of the first frame's seconds
 times_plain          by how much a latent takes the plain loop longer. At full size on a CPU a plain latent counts as
                      4.5 s at most: the published code needs 3.3 to 4.5 s on two cores of another machine
 plain_seconds        as measured here, in turn with this row
 largest_difference   from the plain loop's latents for the same noise, at position 30; for 50 ancestral steps only
-megabytes            of weights that a latent reads, each time that a product needs them
-gigaoperations       of its products
+megabytes            of weights that a latent reads, each time that a product needs them; a mean over some latents
+gigaoperations       of its products, likewise
 floor_seconds        what these take at the rates that this machine reaches (benchmarks/floor.py)
 times_floor          by how much a latent takes longer
 """
@@ -139,7 +140,7 @@ def measure(config: Generate, precision: str) -> list[dict]:
         for sampling in samplings:
             model.sampling = sampling
             first_frames(model, count)
-        memory[count] = torch.cuda.max_memory_allocated() / 2 ** 20 if config.device == "cuda" else memory_mb()
+        memory[count] = torch.cuda.max_memory_reserved() / 2 ** 20 if config.device == "cuda" else memory_mb()
     plain = ar_of(config.size, config.weights)[0].to(model.device)        # only now: it is no part of that memory
     rates = Rates.of(model.ar, precision, model.device)
     cases = [Case(model, config.positions, count, sampling) for count in config.streams for sampling in samplings]
@@ -179,10 +180,10 @@ class Case:
             self.decode.append(timed(self.model.decode, drawn[:, None], self.decoder)[0] / self.count)
 
     def needs(self, rates: Rates) -> Needs:
-        """What a stream's share of the next latents needs; nothing of it recorded, so that its products show."""
-        with patch.object(streamer, "records", lambda device: False):
-            found = needs(self.model.ar, rates, self.streams.step)
-        return Needs(*(value / self.count for value in vars(found).values()))
+        """What a stream's share of a latent needs; nothing of it recorded, so that its products show."""
+        with patch.object(streamer, "records", lambda device, rows: False):
+            found = needs(self.model.ar, rates, lambda: [self.streams.step() for _ in range(ROUNDS)])
+        return Needs(*(value / ROUNDS / self.count for value in vars(found).values()))
 
     def compare(self, noise: Tensor, expected: Tensor) -> None:
         """With the plain loop's latent for that noise, where it can be the same."""

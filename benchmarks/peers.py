@@ -6,10 +6,10 @@ Each round makes one clip of 9.8 seconds with each system, in turn on the same C
 as a stream, each latent decoded as soon as it is drawn, and once more as a clip, decoded at the end. Texts are embedded
 beforehand, for all. The peers are stand-ins: their published shapes with random weights, in float32 and
 PyTorch's own layers, and for each clip as many passes as they make, of two rows where there is guidance. What they do
-besides (sampling of tokens, noise, masks) is left out, in their favour. Both show nothing before the clip is done.
+besides (sampling of tokens, noise, masks) is left out, in their favour. The peers show nothing before the clip is done.
 
-MDM      a transformer of 8 layers (width 512, 4 heads, MLP 1024) over 196 frames and the condition, 50 steps
-         (arXiv 2209.14916)
+MDM      a transformer of 8 layers (width 512, 4 heads, MLP 1024) over 196 frames and the condition (arXiv 2209.14916);
+         50 steps, as its authors' later, faster model
 MoMask   two transformers of 8 layers (width 384, 6 heads, MLP 1024) over 49 tokens and the condition: 10 passes of the
          masked, 5 of the residual one; then the decoder of T2M-GPT's shape, width 512 (arXiv 2312.00063)
 """

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     """Seconds, and what came out; a GPU has then done its work."""
     start = time.perf_counter()

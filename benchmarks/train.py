@@ -6,7 +6,7 @@
 
 Both take steps in one process, in turn, with equal weights, batches and draws, without the text encoder. The plain loop
 of the AR model pads to the context, computes all positions twice, draws for all rows and tiles them before it drops the
-padding; the plain TAE's convolutions are the library's. It is float32; ours, the step of utils/engine.py, also runs in
+padding; the plain TAE's convolutions, and all products, are the library's. It is float32; ours, the step of utils/engine.py, also runs in
 bfloat16. The objective is the published one, without what the small presets add. Times are medians, losses those of the
 first step; memory is what model, optimizer and two steps add to the process. Differences are relative.
 
@@ -18,9 +18,11 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -32,6 +34,7 @@ from benchmarks.timing import processor
 from dataset.clips import load_clips, load_statistics
 from dataset.latents import LatentClips
 from dataset.windows import MotionWindows
+from models import products
 from models.attention import rope_table, rotate
 from models.causal_tae import CausalTAE, ResidualBlock, gaussian_kl, sample_latents, sigma_nll
 from models.diffusion import STEPS
@@ -273,7 +276,8 @@ class Side:
 
     def loss(self, batch: Batch, precision: str = "float32", step: int = 1) -> Tensor:
         seed_step(self.training.seed, step=step)          # for the TAE's noise
-        with torch.autocast(self.parameters[0].device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        autocast = torch.autocast(self.parameters[0].device.type, torch.bfloat16, enabled=precision == "bfloat16")
+        with autocast, patch.object(products, "linear", F.linear) if self.plain else nullcontext():
             return self.loss_of(self.model, batch)
 
     def step(self, batch: Batch, precision: str = "float32", step: int = 1) -> float:

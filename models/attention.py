@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.products import Linear
+
 
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * scale, over the last axis."""
@@ -68,8 +70,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, context: int):
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.qkv = Linear(width, 3 * width, bias=False)
+        self.out = Linear(width, width, bias=False)
         self.register_buffer("scale", torch.tensor(math.log2(context ** 2 - context)))
 
     def forward(self, x: Tensor, rope: Tensor, padding: Padding | None = None, kept: dict | None = None) -> Tensor:
@@ -127,9 +129,9 @@ class SwiGLU(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         hidden = math.ceil(8 * width // 3 / 256) * 256
-        self.gate = nn.Linear(width, hidden, bias=False)
-        self.value = nn.Linear(width, hidden, bias=False)
-        self.out = nn.Linear(hidden, width, bias=False)
+        self.gate = Linear(width, hidden, bias=False)
+        self.value = Linear(width, hidden, bias=False)
+        self.out = Linear(hidden, width, bias=False)
         self.product: nn.Module | None = None                             # in place of gate and value, for inference
 
     def forward(self, x: Tensor) -> Tensor:

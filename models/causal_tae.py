@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.products import Linear, linear
 from motion.representation_272 import DIM
 from options.models import TAE
 from utils.distributed import mean_of_all, noise_like, sum_over_ranks
@@ -39,7 +40,7 @@ class CausalConv1d(nn.Conv1d):
     def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:
         """x (B, T, inputs) -> (B, T / stride, outputs). `cache` keeps the left context between calls of a stream."""
         x = x if self.kernel_size == (1,) else self.taps(x, cache)
-        return self.product(x) if self.product else F.linear(x, self.matrix(), self.bias)
+        return self.product(x) if self.product else linear(x, self.matrix(), self.bias)
 
     def taps(self, x: Tensor, cache: dict | None) -> Tensor:
         """What each output sees of x (B, T, inputs), tap after tap: (B, T / stride, kernel * inputs)."""
@@ -120,8 +121,8 @@ class CausalTAE(nn.Module):
             *(CausalSequential(CausalConv1d(width, width, 4, stride=2), residual_stack(width)) for _ in range(2)),
             CausalConv1d(width, width, 3),
         )
-        self.to_moments = nn.Linear(width, 2 * config.latent_dim)
-        self.from_latent = nn.Linear(config.latent_dim, width)
+        self.to_moments = Linear(width, 2 * config.latent_dim)
+        self.from_latent = Linear(config.latent_dim, width)
         self.decoder = CausalSequential(
             CausalConv1d(width, width, 3), nn.ReLU(),
             *(CausalSequential(residual_stack(width), Upsample(), CausalConv1d(width, width, 3))

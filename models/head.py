@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.diffusion import Diffusion, Path, Predict, of_start
+from models.products import Linear
 from options.models import Fitted
 
 TIME_CHANNELS = 256
 ROWS = 12           # of a product that takes hardly longer than two rows: the weights come from memory once
 NARROW = 1024       # a head's width up to which its many small operations take longer than its products
 PASSES = 2          # at least over a path: what is guessed must be drawn again
+FEW = 10            # moves of a path that take about as many passes over all of it
 
 
 class TimeEmbedding(nn.Module):
@@ -26,7 +28,7 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(TIME_CHANNELS, width), nn.SiLU(), nn.Linear(width, width))
+        self.mlp = nn.Sequential(Linear(TIME_CHANNELS, width), nn.SiLU(), Linear(width, width))
 
     def forward(self, t: Tensor) -> Tensor:
         half = TIME_CHANNELS // 2
@@ -41,8 +43,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.modulation = nn.Linear(width, 3 * width)
+        self.mlp = nn.Sequential(Linear(width, width), nn.SiLU(), Linear(width, width))
+        self.modulation = Linear(width, 3 * width)
 
     def forward(self, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
         return torch.addcmul(x, gate, self.mlp(torch.addcmul(shift, self.norm(x), scale)))
@@ -61,12 +63,12 @@ class DiffusionHead(nn.Module):
         self.rows = ROWS if width > NARROW else 2 * ROWS
         self.diffusion = Diffusion()
         self.time_embed = TimeEmbedding(width)
-        self.condition_embed = nn.Linear(condition_dim, width)
-        self.input = nn.Linear(latent_dim, width)
+        self.condition_embed = Linear(condition_dim, width)
+        self.input = Linear(latent_dim, width)
         self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
-        self.final_modulation = nn.Linear(width, 2 * width)
+        self.final_modulation = Linear(width, 2 * width)
         self.product: nn.Module | None = None                             # in place of all modulations, for inference
-        self.output = nn.Linear(width, latent_dim)
+        self.output = Linear(width, latent_dim)
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -84,37 +86,31 @@ class DiffusionHead(nn.Module):
         """The layers that depend on step and condition but not on x."""
         return [*(block.modulation for block in self.blocks), self.final_modulation]
 
-    def modulations(self, t: Tensor, condition: Tensor) -> list[Tensor]:
-        """shift, scale and gate (R, W) of each block, shift and scale of the last layer, at steps t (R,) under
-        conditions (R, D)."""
-        y = F.silu(self.time_embed(t) + self.condition_embed(condition))
-        found = (layer(y).unflatten(-1, (-1, y.shape[-1])).unbind(dim=-2) for layer in self.modulated())
-        return [values for shift, scale, *gate in found for values in (shift, 1 + scale, *gate)]
+    def modulations(self, embedded: Tensor, condition: Tensor) -> Tensor:
+        """Everything that depends on step and condition but not on x, (.., 3 N + 2, W): shift, scale and gate of each of
+        N blocks, shift and scale of the last layer; from embedded steps (.., W) and conditions (.., D)."""
+        y = F.silu(embedded + self.condition_embed(condition))
+        joined = self.product(y) if self.product else torch.cat([layer(y) for layer in self.modulated()], dim=-1)
+        found = joined.unflatten(-1, (-1, y.shape[-1]))
+        found[..., 1::3, :] += 1                                                            # the scales
+        return found
 
-    def joined(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of one layer that gives all `modulations` of N blocks, ((3 N + 2) W, W) and ((3 N + 2) W,)."""
-        biases = [layer.bias.unflatten(0, (-1, layer.in_features)).clone() for layer in self.modulated()]
-        for bias in biases:
-            bias[1] += 1                                                                    # of the scale
-        return torch.cat([layer.weight for layer in self.modulated()]), torch.cat(biases).flatten()
-
-    def network(self, x: Tensor, modulations: Sequence[Tensor]) -> Tensor:
+    def network(self, x: Tensor, modulations: Tensor) -> Tensor:
         """The MLP: noisy latents (R, C) -> their noise or velocity (R, C), as `prediction` says."""
-        x = self.input(x)                                                 # (R, W)
+        x, (*of_blocks, shift, scale) = self.input(x), modulations.unbind(dim=-2)           # (R, W) each
         for number, block in enumerate(self.blocks):
-            x = block(x, *modulations[3 * number:3 * number + 3])         # (R, W)
-        shift, scale = modulations[-2:]
+            x = block(x, *of_blocks[3 * number:3 * number + 3])                             # (R, W)
         return self.output(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), scale))
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """The noise (R, C) in latents x (R, C) at steps t (R,) under conditions (R, D)."""
-        output = self.network(x, self.modulations(t, condition))
+        output = self.network(x, self.modulations(self.time_embed(t), condition))
         return self.diffusion.noise_of_velocity(x, t, output) if self.prediction == "velocity" else output
 
     def loss(self, latents: Tensor, condition: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Per row: the mean squared error of what is predicted (R,), and the x_0 (R, C) that it implies."""
         x = self.diffusion.add_noise(latents, t, noise)
-        output = self.network(x, self.modulations(t, condition))
+        output = self.network(x, self.modulations(self.time_embed(t), condition))
         target = self.diffusion.velocity(latents, t, noise) if self.prediction == "velocity" else noise
         of_x, of_output = of_start(self.prediction, self.diffusion.signal[t, None], self.diffusion.noise[t, None])
         return ((output - target) ** 2).mean(dim=-1), of_x * x + of_output * output
@@ -148,37 +144,37 @@ class DiffusionHead(nn.Module):
         start_noise    (B, C), step_noise (50, B, C), index 0 used at t = 49; drawn when not given. Both guidance rows
                        see the same noise.
         plan           this head's own `plan`, which may serve for many latents; None: of all steps
-        tolerance      above 0 a few steps of a lone latent are done at once, since two rows leave a processor idle; to
+        tolerance      above 0 some steps of a lone latent are done at once, since two rows leave a processor idle; to
                        this tolerance as `Path.walk` has it. In a batch no latent depends on the others
         """
         plan = plan or self.plan()
-        rows, count = len(condition), len(plan.path.times)
-        shape = (rows, self.latent_dim)
+        shape = (len(condition), self.latent_dim)
         start_noise = condition.new_empty(shape).normal_() if start_noise is None else start_noise
         if step_noise is None and plan.path.noisy:
-            step_noise = condition.new_empty(count, *shape).normal_()
+            step_noise = condition.new_empty(len(plan.path.times), *shape).normal_()
         predict = self.predictor(plan, condition, empty, guidance)
         still = plan.path.still(start_noise, step_noise, temperature)
-        if not tolerance or rows > 1:
-            ahead = 1
-        elif condition.device.type == "cpu":
-            ahead = max(1, min(self.rows // (1 if empty is None else 2), count // PASSES))
-        else:
-            ahead = count                                 # rows cost a GPU nothing
-        return plan.path.walk(predict, still, ahead, tolerance)
+        return plan.path.walk(predict, still, self.ahead(plan, tolerance, condition, empty is not None), tolerance)
+
+    def ahead(self, plan: "Plan", tolerance: float, condition: Tensor, guided: bool) -> int:
+        """How many points of a plan's path are looked at at once, under conditions (B, D)."""
+        moves = len(plan.path.times)
+        if not tolerance or len(condition) > 1:
+            return 1
+        if condition.device.type == "cpu":
+            return max(1, min(self.rows // (1 + guided), moves // PASSES))
+        return moves if moves > FEW else 1               # more rows cost a GPU hardly anything; that the host looks does
 
     def predictor(self, plan: "Plan", condition: Tensor, empty: Tensor | None, guidance: float) -> Predict:
         """The guided x_0 of points on a plan's path; what depends on the conditions alone is computed here, once."""
         _, embedded, of_x, of_output, guiding = plan
         both, rows = condition if empty is None else torch.cat([condition, empty]), len(condition)  # (B or 2B, D)
-        y = F.silu(embedded + self.condition_embed(both))                                # (M, B or 2B, W)
-        joined = self.product(y) if self.product else F.linear(y, *self.joined())
-        modulations = joined.unflatten(-1, (-1, y.shape[-1]))                            # (M, B or 2B, 3 N + 2, W)
+        modulations = self.modulations(embedded, both)                                   # (M, B or 2B, 3 N + 2, W)
         weight = 1 + (guidance - 1) * guiding                                            # (M, 1, 1)
 
         def predict(x: Tensor, part: slice) -> Tensor:
             output = self.network(x[:, None].expand(-1, len(both) // rows, -1, -1).flatten(0, 2),
-                                  modulations[part].flatten(0, 1).unbind(dim=1))
+                                  modulations[part].flatten(0, 1))
             text, *empty_text = output.unflatten(0, (len(x), -1, rows)).unbind(dim=1)    # (K, B, C) each
             guided = torch.lerp(*empty_text, text, weight[part]) if empty_text else text
             return torch.addcmul(of_x[part] * x, of_output[part], guided)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models.attention import Block, Padding, RMSNorm, Window, rope_table
 from models.diffusion import STEPS
 from models.head import DiffusionHead
+from models.products import Linear
 from models.recorded import RecordedSample, RecordedStep, recorded, records
 from options.models import AR, Sampling
 
@@ -30,18 +31,22 @@ class StreamingTransformer(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.text_embed = nn.Linear(config.text_dim, width)
-        self.latent_embed = nn.Linear(config.latent_dim, width)
-        self.text_to_latents = nn.Linear(config.text_dim, width, bias=False) if config.text_everywhere else None
+        self.text_embed = Linear(config.text_dim, width)
+        self.latent_embed = Linear(config.latent_dim, width)
+        self.text_to_latents = Linear(config.text_dim, width, bias=False) if config.text_everywhere else None
         self.blocks = nn.ModuleList(Block(width, config.heads, config.context) for _ in range(config.layers))
         self.norm = RMSNorm(width)
-        self.out = nn.Linear(width, width)
+        self.out = Linear(width, width)
         self.apply(initialise)
         positions = rope_table(torch.arange(config.context), self.head_dim)                # (2, context, D/H)
         self.register_buffer("rope", positions, persistent=False)
         self.head = DiffusionHead(config.latent_dim, width, config.head_width, config.head_depth,
                                   config.prediction)
         self.recordings: dict[Hashable, Callable[..., Tensor]] = {}                        # of its streams, on CUDA
+
+    def __getstate__(self) -> dict:
+        """What a copy takes: no recordings, which are of these weights."""
+        return vars(self) | dict(recordings={})
 
     def forward(self, latents: Tensor, text: Tensor, lengths: Tensor | None = None) -> Tensor:
         """latents (B, L, C), L >= 0, and sentence embeddings text (B, text_dim) -> conditions (B, L+1, D).
@@ -114,7 +119,7 @@ class StreamingTransformer(nn.Module):
         void = torch.arange(1 + last) > memory.seen[:, None]
         hidden = torch.zeros(void.shape).masked_fill(void, -math.inf)[:, None, None].to(device)    # (B, 1, 1, W)
         given = memory.k, memory.v, memory.text, latents, text, rope, slots, hidden
-        if records(device):
+        if records(device, len(latents)):
             return recorded(self.recordings, len(latents), partial(RecordedStep, self.advance, 2), *given)
         return self.advance(*given)
 
@@ -226,12 +231,13 @@ class LatentStreams:
         """A latent (R, C) for each of some rows, under their conditions."""
         noise = torch.stack([row.draw() for row in rows], dim=1).to(self.empty.device)          # (51, R, C)
         condition = self.condition[self.batch_rows([self.rows.index(row) for row in rows])]
+        under = (condition[::2], condition[1::2]) if self.guided else (condition,)             # text, empty text
         head, how = self.model.head, self.sampling
-        if records(condition.device):
+        if records(condition.device, len(condition)):
             make = partial(RecordedSample, head, self.plan, how.guidance, how.temperature, how.tolerance)
-            return recorded(self.model.recordings, (how, len(rows)), make, condition, noise)
-        text, empty = (condition[::2], condition[1::2]) if self.guided else (condition, None)
-        return head.sample(text, empty, how.guidance, how.temperature, noise[0], noise[1:], self.plan, how.tolerance)
+            return recorded(self.model.recordings, (how, len(rows)), make, noise, *under)
+        return head.sample(*under, guidance=how.guidance, temperature=how.temperature, start_noise=noise[0],
+                           step_noise=noise[1:], plan=self.plan, tolerance=how.tolerance)
 
     def near_end(self, latents: Tensor) -> Tensor:
         """Which of the latents (R, C) say that the motion is over (R,)."""

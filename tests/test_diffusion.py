@@ -177,7 +177,7 @@ def test_time_embedding():
 def test_new_head_predicts_zero_and_learns(prediction):
     head = DiffusionHead(4, 6, 16, 2, prediction)
     rows = torch.randn(5, 4), torch.tensor([0, 10, 20, 30, 49]), torch.randn(5, 6)
-    assert not head.network(rows[0], head.modulations(rows[1], rows[2])).any()
+    assert not head.network(rows[0], head.modulations(head.time_embed(rows[1]), rows[2])).any()
     loss = head.loss(rows[0], rows[2], rows[1], torch.randn(5, 4))[0].mean()
     loss.backward()
     assert head.output.weight.grad.any()

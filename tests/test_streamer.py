@@ -162,7 +162,7 @@ def test_a_motion_is_over_with_a_latent_near_the_end_latent():
     always.start(Row(text, torch.empty(0, 4), replay(noise), hold=True))
     drawn = []
     sample = model.head.sample
-    model.head.sample = lambda *arguments: drawn.append(0) or sample(*arguments)
+    model.head.sample = lambda *arguments, **named: drawn.append(0) or sample(*arguments, **named)
     assert_relative(draw_latents(always, 3)[0], latents[:1].expand(3, -1))     # it stays as it is
     assert len(drawn) == 1 + 2 * 3                                             # two more draws a latent, not more
 

@@ -31,7 +31,7 @@ def test_a_held_stream_equals_a_motion_of_given_length(sampling):
 def test_a_stream_equals_a_whole_decode_of_its_latents():
     model, found = streamer(), []
     step = model.ar.head.sample
-    model.ar.head.sample = lambda *arguments: found.append(step(*arguments)) or found[-1]
+    model.ar.head.sample = lambda *arguments, **named: found.append(step(*arguments, **named)) or found[-1]
     motion = pull(model.stream("walk", hold=True), 20)
     assert_same(motion, model.decode(torch.stack(found, dim=1))[0].numpy())
 
