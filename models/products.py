@@ -19,9 +19,9 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x (..., I) -> x weight^T + bias (..., O), for weight (O, I) and bias (O,), as `F.linear`."""
-    by_onednn = (torch.is_grad_enabled() and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-                 and x.numel() and torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu")
-                 and not torch.compiler.is_compiling())
+    by_onednn = (not torch.compiler.is_compiling() and torch.is_grad_enabled() and x.device.type == "cpu"
+                 and x.dtype == weight.dtype == torch.float32 and x.numel() and torch.backends.mkldnn.is_available()
+                 and not torch.is_autocast_enabled("cpu"))
     return Product.apply(x, weight, bias) if by_onednn else F.linear(x, weight, bias)
 
 
