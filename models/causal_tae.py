@@ -5,13 +5,12 @@ latent l depends on frames < 4(l+1) and frame t on latents <= t/4: both halves c
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.products import Linear, linear
+from models.products import Convolution, Linear, taps
 from motion.representation_272 import DIM
 from options.models import TAE
 from utils.distributed import mean_of_all, noise_like, sum_over_ranks
@@ -39,41 +38,28 @@ class CausalConv1d(nn.Conv1d):
 
     def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:
         """x (B, T, inputs) -> (B, T / stride, outputs). `cache` keeps the left context between calls of a stream."""
-        x = x if self.kernel_size == (1,) else self.taps(x, cache)
-        return self.product(x) if self.product else linear(x, self.matrix(), self.bias)
+        if self.context:
+            x = self.with_past(x, cache)
+        (kernel,), (stride,), (dilation,) = self.kernel_size, self.stride, self.dilation
+        reach = x.shape[1] - (kernel - 1) * dilation                      # from the first input of a tap to its last
+        frames = [slice(tap * dilation, tap * dilation + reach, stride) for tap in range(kernel)]
+        if self.product:
+            return self.product(taps(x, frames) if kernel > 1 else x)
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+            return F.linear(taps(x, frames), self.matrix(), self.bias)
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        return Convolution.apply(x, self.matrix(), self.bias, frames)
 
-    def taps(self, x: Tensor, cache: dict | None) -> Tensor:
-        """What each output sees of x (B, T, inputs), tap after tap: (B, T / stride, kernel * inputs)."""
+    def with_past(self, x: Tensor, cache: dict | None) -> Tensor:
+        """x (B, T, inputs) behind its left context."""
         past = cache.get(self) if cache else None
         if past is None:
             past = x.new_zeros(x.shape[0], self.context, x.shape[2])
-        (kernel,), (stride,), (dilation,) = self.kernel_size, self.stride, self.dilation
-        reach = x.shape[1] - stride + 1                                   # from the first input of a tap to its last
         x = torch.cat([past, x], dim=1)
         if cache is not None:
             cache[self] = x[:, x.shape[1] - self.context:]
-        frames = [slice(tap * dilation, tap * dilation + reach, stride) for tap in range(kernel)]
-        return Taps.apply(x, frames) if torch.is_grad_enabled() else torch.cat([x[:, part] for part in frames], dim=-1)
-
-
-class Taps(torch.autograd.Function):
-    """What each tap of a convolution sees, x (B, T, I) at its frames (K slices), side by side: (B, T', K I).
-
-    The gradient is summed in place. From slices and `cat` it would be K tensors of zeros with a part filled in, and
-    their sum.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, frames: list[slice]) -> Tensor:
-        ctx.shape, ctx.frames = x.shape, frames
-        return torch.cat([x[:, part] for part in frames], dim=-1)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        total = gradient.new_zeros(ctx.shape)
-        for part, of_tap in zip(ctx.frames, gradient.chunk(len(ctx.frames), dim=-1)):
-            total[:, part] += of_tap
-        return total, None
+        return x
 
 
 class Upsample(nn.Module):

@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from conftest import assert_relative
 from models import products
-from models.products import linear
+from models.products import Convolution, linear
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 
@@ -28,8 +29,8 @@ def test_values_and_gradients_are_those_of_the_library(shape, monkeypatch):
 
 @needs_onednn
 def test_only_training_in_float32_is_by_onednn(monkeypatch):
-    calls, by_onednn = [], products.onednn
-    monkeypatch.setattr(products, "onednn", lambda *given: calls.append(0) or by_onednn(*given))
+    calls, product = [], products.product
+    monkeypatch.setattr(products, "product", lambda *given: calls.append(0) or product(*given))
     x, weight, bias = torch.randn(2, 5), torch.randn(3, 5, requires_grad=True), torch.randn(3)
     linear(x, weight, bias).sum().backward()
     assert len(calls) == 2                                                # x needs no gradient
@@ -40,3 +41,24 @@ def test_only_training_in_float32_is_by_onednn(monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         assert linear(x, weight, bias).dtype == torch.bfloat16
     assert not calls
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+@pytest.mark.parametrize("stride, dilation", [(1, 1), (1, 3), (2, 1)])
+@pytest.mark.parametrize("at_once", [1, 1000])
+def test_a_convolution_is_that_of_the_library(stride, dilation, dtype, tolerance, at_once, monkeypatch):
+    """Values and gradients; in few bits the gradients of weight and bias keep theirs."""
+    monkeypatch.setattr(products, "PART", at_once)
+    weights = torch.float64 if dtype == torch.float64 else torch.float32
+    x, weight, bias = torch.randn(3, 12, 5).to(dtype), torch.randn(4, 5, 3).to(weights), torch.randn(4).to(weights)
+    frames = [slice(tap * dilation, tap * dilation + 12 - 2 * dilation, stride) for tap in range(3)]
+    given = [tensor.requires_grad_() for tensor in (x, weight, bias)]
+    found = Convolution.apply(x, weight.mT.flatten(1), bias, frames)
+    towards = torch.randn(found.shape).to(dtype)
+    gradients = torch.autograd.grad(found, given, towards)
+    assert [gradient.dtype for gradient in gradients] == [dtype, weights, weights]
+    exact = [tensor.detach().double().requires_grad_() for tensor in given]
+    expected = F.conv1d(exact[0].mT, exact[1], exact[2], stride, dilation=dilation).mT
+    assert_relative(found.double(), expected, tolerance)
+    for ours, library in zip(gradients, torch.autograd.grad(expected, exact, towards.double())):
+        assert_relative(ours.double(), library, tolerance)
