@@ -19,8 +19,9 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x (..., I) -> x weight^T + bias (..., O), for weight (O, I) and bias (O,), as `F.linear`."""
-    library = torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type) or not torch.is_grad_enabled()
-    return F.linear(x, weight, bias) if library or not suits_onednn(x) else Product.apply(x, weight, bias)
+    by_onednn = (not torch.compiler.is_compiling() and torch.is_grad_enabled() and suits_onednn(x)
+                 and not torch.is_autocast_enabled("cpu"))
+    return Product.apply(x, weight, bias) if by_onednn else F.linear(x, weight, bias)
 
 
 class Product(torch.autograd.Function):
