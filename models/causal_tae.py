@@ -44,7 +44,7 @@ class CausalConv1d(nn.Conv1d):
         reach = x.shape[1] - (kernel - 1) * dilation                      # from the first input of a tap to its last
         frames = [slice(tap * dilation, tap * dilation + reach, stride) for tap in range(kernel)]
         if self.product:
-            return self.product(taps(x, frames) if kernel > 1 else x)
+            return self.product(taps(x, frames))
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return F.linear(taps(x, frames), self.matrix(), self.bias)
         if torch.is_autocast_enabled(x.device.type):

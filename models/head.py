@@ -86,18 +86,25 @@ class DiffusionHead(nn.Module):
         """The layers that depend on step and condition but not on x."""
         return [*(block.modulation for block in self.blocks), self.final_modulation]
 
-    def modulations(self, embedded: Tensor, condition: Tensor) -> Tensor:
-        """Everything that depends on step and condition but not on x, (.., 3 N + 2, W): shift, scale and gate of each of
-        N blocks, shift and scale of the last layer; from embedded steps (.., W) and conditions (.., D)."""
+    def modulations(self, embedded: Tensor, condition: Tensor) -> list[Tensor]:
+        """Everything that depends on step and condition but not on x: shift, 1 + scale and gate (.., W) of each of N
+        blocks, shift and 1 + scale of the last layer; from embedded steps (.., W) and conditions (.., D)."""
         y = F.silu(embedded + self.condition_embed(condition))
-        joined = self.product(y) if self.product else torch.cat([layer(y) for layer in self.modulated()], dim=-1)
-        found = joined.unflatten(-1, (-1, y.shape[-1]))
-        found[..., 1::3, :] += 1                                                            # the scales
+        found = (layer(y).split(y.shape[-1], dim=-1) for layer in self.modulated())
+        return [values for shift, scale, *gate in found for values in (shift, 1 + scale, *gate)]
+
+    def joined_modulations(self, embedded: Tensor, condition: Tensor) -> Tensor:
+        """The same as one (.., 3 N + 2, W)."""
+        if self.product is None:
+            return torch.stack(self.modulations(embedded, condition), dim=-2)
+        y = F.silu(embedded + self.condition_embed(condition))
+        found = self.product(y).unflatten(-1, (-1, y.shape[-1]))
+        found[..., 1::3, :] += 1
         return found
 
-    def network(self, x: Tensor, modulations: Tensor) -> Tensor:
+    def network(self, x: Tensor, modulations: Sequence[Tensor]) -> Tensor:
         """The MLP: noisy latents (R, C) -> their noise or velocity (R, C), as `prediction` says."""
-        x, (*of_blocks, shift, scale) = self.input(x), modulations.unbind(dim=-2)           # (R, W) each
+        x, (*of_blocks, shift, scale) = self.input(x), modulations                          # (R, W) each
         for number, block in enumerate(self.blocks):
             x = block(x, *of_blocks[3 * number:3 * number + 3])                             # (R, W)
         return self.output(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), scale))
@@ -169,12 +176,12 @@ class DiffusionHead(nn.Module):
         """The guided x_0 of points on a plan's path; what depends on the conditions alone is computed here, once."""
         _, embedded, of_x, of_output, guiding = plan
         both, rows = condition if empty is None else torch.cat([condition, empty]), len(condition)  # (B or 2B, D)
-        modulations = self.modulations(embedded, both)                                   # (M, B or 2B, 3 N + 2, W)
+        modulations = self.joined_modulations(embedded, both)                            # (M, B or 2B, 3 N + 2, W)
         weight = 1 + (guidance - 1) * guiding                                            # (M, 1, 1)
 
         def predict(x: Tensor, part: slice) -> Tensor:
             output = self.network(x[:, None].expand(-1, len(both) // rows, -1, -1).flatten(0, 2),
-                                  modulations[part].flatten(0, 1))
+                                  modulations[part].flatten(0, 1).unbind(dim=1))
             text, *empty_text = output.unflatten(0, (len(x), -1, rows)).unbind(dim=1)    # (K, B, C) each
             guided = torch.lerp(*empty_text, text, weight[part]) if empty_text else text
             return torch.addcmul(of_x[part] * x, of_output[part], guided)

@@ -41,8 +41,9 @@ def at_precision(model: nn.Module, precision: str) -> nn.Module:
         raise ValueError(f"int8 is for CPUs, and the model is on {device}: give --device cpu or --precision bfloat16")
     if precision == "int8" and torch.backends.quantized.engine == "none":
         raise ValueError("this build of PyTorch has no products of 8 bits: give --precision bfloat16")
-    of_head = {part for head in model.modules() if isinstance(head, DiffusionHead) for part in head.modules()}
-    for parent in [module for module in model.modules() if not isinstance(module, nn.Linear)]:  # these shall be freed
+    of_head = {part for head in model.modules() if isinstance(head, DiffusionHead) for part in head.modules()
+               if not isinstance(part, nn.Linear)}
+    for parent in [module for module in model.modules() if not isinstance(module, nn.Linear)]:  # which shall be freed
         if isinstance(parent, SwiGLU):
             parent.product = packed(torch.cat([parent.gate.weight, parent.value.weight]), None, precision)
             parent.gate = parent.value = None
@@ -57,6 +58,7 @@ def at_precision(model: nn.Module, precision: str) -> nn.Module:
     return model.requires_grad_(False)
 
 
+@torch.no_grad()
 def join_modulations(head: DiffusionHead, precision: str) -> None:
     """One product in place of all layers that depend on step and condition."""
     weight, bias = (torch.cat(parts) for parts in zip(*((layer.weight, layer.bias) for layer in head.modulated())))

@@ -20,7 +20,7 @@ from torch import Tensor
 from models.head import DiffusionHead, Plan
 
 Result = TypeVar("Result")
-ROWS = 16           # at most of a batch that is recorded: the kernels of more take longer, and recordings much memory
+ROWS = 16           # at most of a batch that is recorded: larger ones shrink as their motions end, and each size is another
 KEPT = 32           # recordings of a model, of which the one that was not used for longest goes first
 ONE_AT_A_TIME = threading.Lock()        # streams of several threads share a model's recordings
 

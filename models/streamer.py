@@ -46,7 +46,7 @@ class StreamingTransformer(nn.Module):
 
     def __getstate__(self) -> dict:
         """What a copy takes: no recordings, which are of these weights."""
-        return vars(self) | dict(recordings={})
+        return super().__getstate__() | dict(recordings={})
 
     def forward(self, latents: Tensor, text: Tensor, lengths: Tensor | None = None) -> Tensor:
         """latents (B, L, C), L >= 0, and sentence embeddings text (B, text_dim) -> conditions (B, L+1, D).

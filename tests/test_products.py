@@ -43,6 +43,29 @@ def test_only_training_in_float32_is_by_onednn(monkeypatch):
     assert not calls
 
 
+@needs_onednn
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_what_needs_no_gradient_gets_none(frozen):
+    x, weight, bias = given = [torch.randn(2, 7, 5), torch.randn(4, 15), torch.randn(4)]
+    needed = [tensor.requires_grad_() for place, tensor in enumerate(given) if place != frozen]
+    frames = [slice(0, 5), slice(1, 6), slice(2, 7)]
+    for result in (linear(x, weight[:, :5], bias), Convolution.apply(x, weight, bias, frames)):
+        gradients = torch.autograd.grad(result.square().sum(), needed, create_graph=True)
+        assert all(gradient.abs().sum() > 0 for gradient in gradients) and given[frozen].grad is None
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            sum(gradient.sum() for gradient in gradients).backward()
+
+
+def test_no_clips_and_no_frames():
+    weight, bias = torch.randn(4, 15, requires_grad=True), torch.randn(4, requires_grad=True)
+    frames = [slice(0, 5), slice(1, 6), slice(2, 7)]
+    nothing = [slice(first, first) for first in range(3)]
+    for x, at, shape in ((torch.randn(0, 7, 5), frames, (0, 5, 4)), (torch.randn(2, 2, 5), nothing, (2, 0, 4))):
+        found = Convolution.apply(x, weight, bias, at)
+        found.sum().backward()
+        assert found.shape == shape and not weight.grad.any() and not bias.grad.any()
+
+
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.02)])
 @pytest.mark.parametrize("stride, dilation", [(1, 1), (1, 3), (2, 1)])
 @pytest.mark.parametrize("at_once", [1, 1000])

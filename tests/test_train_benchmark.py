@@ -15,6 +15,7 @@ from benchmarks.train import (SHORTEST, STREAMS, T2M, TAE, Side, Trainer, ar_tra
                               tae_trainer)
 from conftest import assert_relative
 from dataset.clips import load_clips, load_statistics
+from models.causal_tae import CausalConv1d
 from test_latents import write_folder
 from test_scripts import data  # noqa: F401, a fixture
 from utils.errors import run
@@ -104,6 +105,18 @@ def test_the_tae_takes_windows_of_real_clips(data):  # noqa: F811
                for clip in clips for first in range(len(clip) - 63))
 
 
+def operations_of_the_tae() -> int:
+    """Of a sample: each layer's product, and those of its gradients, of which the motion needs none."""
+    made, counts = tae_trainer(TAE["tiny"], 1), []
+    tae = made.build().tae
+    for layer in tae.modules():
+        if isinstance(layer, (CausalConv1d, nn.Linear)):
+            layer.register_forward_hook(lambda layer, given, result: counts.append(
+                2 * result[..., 0].numel() * layer.weight.numel()))
+    tae(made.batch(1, 2)["motion"])
+    return 3 * sum(counts) - counts[0]
+
+
 def test_the_script(tmp_path, monkeypatch, capsys):
     file = tmp_path / "train.json"
     monkeypatch.setattr(sys, "argv", ["train", "--size", "tiny", "--batch", "2", "--repeats", "1", "--curves", "2",
@@ -123,6 +136,8 @@ def test_the_script(tmp_path, monkeypatch, capsys):
         assert checks["loss_difference"] < 1e-5 and checks["gradient_difference"] < 1e-4
         assert checks["bfloat16_gradient_difference"] > 1e-4              # or it would not be bfloat16
         assert ("padding_costs" in checks) == (checks["trainer"] != "tae")
+        if checks["trainer"] == "tae":
+            assert checks["tera_operations_per_sample"] == pytest.approx(operations_of_the_tae() / 1e12, rel=1e-6)
         losses = np.array([report["curves"][checks["trainer"]][name] for name in ("float32", "bfloat16")])
         assert losses.shape == (2, 2)
         np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)
