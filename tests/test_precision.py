@@ -1,12 +1,14 @@
 """Networks packed for inference, against the same networks as they were."""
 
 import copy
+import weakref
 
 import pytest
 import torch
 from torch import nn
 
 from conftest import assert_relative, randomised
+from models import precision
 from models.causal_tae import CausalConv1d, CausalTAE
 from models.precision import PRECISIONS, OneDNN, at_precision, packed
 from models.streamer import LatentStreams, Row, StreamingTransformer, noise_of
@@ -93,3 +95,13 @@ def test_float32_is_packed_where_there_is_onednn(monkeypatch):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict(cpu_name=name))
         is_packed = isinstance(packed(torch.randn(64, 64), None, "float32", rows), OneDNN)
         assert is_packed == (torch.backends.mkldnn.is_available() and not quicker)
+
+
+def test_what_is_replaced_is_freed_before_more_is_made(monkeypatch):
+    """Else a network of a gigabyte needs two."""
+    head = StreamingTransformer(AR(latent_dim=4, text_dim=6, width=64, layers=1, heads=2, head_width=64, head_depth=2)).head
+    weights, alive = [weakref.ref(layer.weight) for layer in head.modulated()], []
+    monkeypatch.setattr(precision, "packed", lambda weight, *given: alive.append(
+        (len(weight), sum(one() is not None for one in weights))) or packed(weight, *given))
+    at_precision(head, "float32")
+    assert alive[0] == ((3 * 2 + 2) * 64, 0)
