@@ -70,14 +70,13 @@ class Convolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x, weight), frames = ctx.saved_tensors, ctx.frames
         for_x, for_weight, for_bias, _ = ctx.needs_input_grad
-        of_x = torch.zeros_like(x) if for_x else None
-        of_weight = torch.zeros(weight.shape, dtype=ctx.dtype, device=weight.device) if for_weight else None
-        count = clips_at_once(x, frames)
-        for first in range(0, len(x), count):
+        of_x, of_weight, count = torch.zeros_like(x) if for_x else None, None, clips_at_once(x, frames)
+        for first in range(0, max(1, len(x)), count):
             part = slice(first, first + count)
             seen, rows = taps(x[part], frames), gradient[part].flatten(0, 1)
             if for_weight:
-                of_weight += product(rows.T, seen.flatten(0, 1).T).to(ctx.dtype)
+                found = product(rows.T, seen.flatten(0, 1).T).to(ctx.dtype)
+                of_weight = found if of_weight is None else of_weight.add_(found)
             if for_x:
                 of_seen = product(rows, weight.T).view_as(seen)
                 for at, of_tap in zip(frames, of_seen.chunk(len(frames), dim=-1)):
