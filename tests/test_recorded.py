@@ -69,7 +69,7 @@ def test_a_recording_that_looks_at_a_value(tapes):
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-@pytest.mark.parametrize("tolerance, steps, solver", [(1e-5, 50, "ancestral"), (1e-5, 7, "dpm++"), (1e-5, 1, "ddim"),
+@pytest.mark.parametrize("tolerance, steps, solver", [(1e-6, 50, "ancestral"), (1e-6, 7, "dpm++"), (1e-6, 1, "ddim"),
                                                       (0.0, 50, "ancestral")])
 def test_streams_are_those_of_a_cpu(tapes, monkeypatch, guidance, tolerance, steps, solver):
     """Alone, with a second one beside, alone again; with new prompts; beyond the context. Two such batches share what is
