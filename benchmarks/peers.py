@@ -26,6 +26,7 @@ from torch import nn
 
 from benchmarks.generate import TEXT, RandomTexts, ar_of, tae_of
 from benchmarks.timing import processor, table, timed
+from benchmarks.train import plain_layers
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.pipeline import MotionStreamer
 from models.precision import PRECISIONS
@@ -118,11 +119,13 @@ def momask() -> Callable[[], Times]:
     masked, residual, tokens = transformer(384, 6), transformer(384, 6), round(SECONDS * PEERS_FPS) // 4
     x, out, decoder = torch.randn(2, tokens + 1, 384), nn.Linear(384, 512), CausalTAE(TAE(width=512)).eval()
     latents = torch.randn(1, tokens, decoder.config.latent_dim)
+    for parameter in decoder.parameters():
+        parameter.data = parameter.data.contiguous()      # as the library's convolutions have them
 
     def work() -> None:
         for network in 10 * [masked] + 5 * [residual]:
             out(network(x))
-        decoder.decode(latents)
+        plain_layers(decoder.decoder, decoder.from_latent(latents).mT)
     return all_at_once(work)
 
 
