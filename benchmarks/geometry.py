@@ -1,113 +1,16 @@
-"""What a body does, by plain geometry: measures of a motion and, made of them, a test for each kind.
+"""A test for each kind of motion: does a body do it, by plain geometry.
 
-Letters: T frames, 30 per second and at least 2; joints (T, 22, 3) in metres, y up. Angles in degrees. The
-thresholds were set on real clips: `python -m benchmarks.says_does --calibrate` shows how these pass.
+Letters as in `motion.measures`. The thresholds were set on real clips: `python -m benchmarks.says_does --calibrate`
+shows how these pass.
 """
 
 import numpy as np
 
+from motion.measures import (
+    OTHER, above, along, facing, joint, leaning, longest, lowest, on_the_spot, speed, stays_down, swings, travelled, turned
+)
 from motion.representation_272 import FPS
-from motion.skeleton import JOINT_NAMES, OFFSETS, PARENTS
 
-OTHER = {"left": "right", "right": "left"}
-
-
-def joint(joints: np.ndarray, name: str) -> np.ndarray:
-    """(T, 3), where one joint is."""
-    return joints[:, JOINT_NAMES.index(name)]
-
-
-def facing(joints: np.ndarray) -> np.ndarray:
-    """Level unit vectors (T, 2), x and z, to where the hips face."""
-    across = joint(joints, "left_hip") - joint(joints, "right_hip")
-    forward = np.stack([-across[:, 2], across[:, 0]], axis=-1)
-    return forward / np.linalg.norm(forward, axis=-1, keepdims=True)
-
-
-def to_the_left(forward: np.ndarray) -> np.ndarray:
-    """Level vectors (T, 2) turned by 90 degrees to the left, counterclockwise seen from above."""
-    return np.stack([forward[:, 1], -forward[:, 0]], axis=-1)
-
-
-def along(points: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """How far points (T, 3) lie in level directions (T, 2) -> (T,)."""
-    return (points[:, [0, 2]] * directions).sum(-1)
-
-
-def turned(joints: np.ndarray) -> float:
-    """By how much the body faces another way at the end, in degrees, positive to the left."""
-    x, z = facing(joints).T
-    heading = np.unwrap(np.arctan2(x, z))
-    return np.degrees(heading[-1] - heading[0])
-
-
-def travelled(joints: np.ndarray) -> tuple[float, float]:
-    """Metres that the root moved ahead and to the left, each step measured from where the body faces then."""
-    steps, forward = np.diff(joint(joints, "pelvis"), axis=0), facing(joints)[:-1]
-    return along(steps, forward).sum(), along(steps, to_the_left(forward)).sum()
-
-
-def speed(joints: np.ndarray) -> float:
-    """Metres per second over the floor in the fastest half of the motion: without its start and stop."""
-    steps = np.linalg.norm(np.diff(joint(joints, "pelvis")[:, [0, 2]], axis=0), axis=-1)
-    path = np.concatenate([[0], steps.cumsum()])
-    half = max(len(joints) // 2, 1)
-    return (path[half:] - path[:-half]).max() * FPS / half
-
-
-def leaning(joints: np.ndarray) -> np.ndarray:
-    """Degrees (T,) by which the trunk leans forward."""
-    trunk = joint(joints, "neck") - joint(joints, "pelvis")
-    return np.degrees(np.arctan2(along(trunk, facing(joints)), trunk[:, 1]))
-
-
-def above(joints: np.ndarray, name: str, other: str) -> np.ndarray:
-    """Whether (T,) one joint is higher than another."""
-    return joint(joints, name)[:, 1] > joint(joints, other)[:, 1]
-
-
-def stays_down(joints: np.ndarray, side: str) -> bool:
-    """The hand is never above its shoulder."""
-    return not above(joints, f"{side}_wrist", f"{side}_shoulder").any()
-
-
-def swings(joints: np.ndarray, side: str, wide: float = 0.04) -> int:
-    """How often the hand, above its elbow, changes its direction sideways after moving over `wide` metres."""
-    sideways = along(joint(joints, f"{side}_wrist") - joint(joints, "spine3"), to_the_left(facing(joints)))
-    changes = direction = 0
-    furthest = None
-    for place in sideways[above(joints, f"{side}_wrist", f"{side}_elbow")]:
-        if furthest is None or (place - furthest) * direction > 0:
-            furthest = place
-        elif abs(place - furthest) > wide:
-            changes += direction != 0
-            direction, furthest = np.sign(place - furthest), place
-    return changes
-
-
-def on_the_spot(joints: np.ndarray) -> bool:
-    """The root ends within half a metre of where it was, ahead and sideways."""
-    return np.abs(travelled(joints)).max() < 0.5
-
-
-def lowest(joints: np.ndarray) -> np.ndarray:
-    """Height (T,) of the lowest joint over the clip's floor."""
-    return joints[..., 1].min(axis=1) - joints[..., 1].min()
-
-
-def longest(happens: np.ndarray) -> float:
-    """Seconds of the longest time for which happens (T,) is true without a break."""
-    edges = np.flatnonzero(np.diff(happens, prepend=False, append=False))  # starts and ends in turn
-    return np.diff(edges)[::2].max(initial=0) / FPS
-
-
-def in_one_piece(joints: np.ndarray) -> bool:
-    """Bones have their length to 5 cm, in 95% of all bones and frames: nothing has exploded."""
-    bones = np.linalg.norm(joints[:, 1:] - joints[:, PARENTS[1:]], axis=-1)
-    return np.quantile(abs(bones - np.linalg.norm(OFFSETS[1:], axis=-1)), 0.95) < 0.05
-
-
-# The tests
 
 def walks(joints: np.ndarray) -> bool:
     return travelled(joints)[0] > 1

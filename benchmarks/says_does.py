@@ -26,6 +26,7 @@ from dataset.captions import read_captions
 from dataset.clips import dataset_root, load_groups, split_ids
 from models.pipeline import MotionStreamer
 from models.text_encoder import TextEncoder
+from motion.measures import in_one_piece
 from motion.representation_272 import FPS, motion272_to_positions
 from options import opt, parse
 from options.models import Drawing
@@ -169,7 +170,7 @@ def judge(motion: np.ndarray) -> np.ndarray:
     if not np.isfinite(motion).all():
         return np.zeros(len(KINDS), dtype=bool)
     joints = motion272_to_positions(motion.astype(np.float64))
-    return np.array([does.in_one_piece(joints) and kind.test(joints) for kind in KINDS])
+    return np.array([in_one_piece(joints) and kind.test(joints) for kind in KINDS])
 
 
 def pass_of_others(rates: np.ndarray) -> np.ndarray:

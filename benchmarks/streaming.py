@@ -33,6 +33,7 @@ from dataset.streams import load_pairs
 from Evaluator_272.streams import WINDOW, Scene, play
 from models.causal_tae import FRAMES_PER_LATENT
 from models.pipeline import MotionStream, MotionStreamer
+from motion import measures
 from motion.representation_272 import FPS, motion272_to_positions, motion272_to_pose
 from motion.rotation import matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES
@@ -66,11 +67,11 @@ class Streaming:
 def walks_on(joints: np.ndarray) -> bool:
     """Over half a metre ahead in the last second and a half, slower than a run."""
     last = joints[-45:]
-    return does.travelled(last)[0] > 0.5 and does.speed(last) < 2.0
+    return measures.travelled(last)[0] > 0.5 and measures.speed(last) < 2.0
 
 
 def waves(joints: np.ndarray, side: str) -> bool:
-    return does.swings(joints, side) >= 2
+    return measures.swings(joints, side) >= 2
 
 
 def waves_both(joints: np.ndarray) -> bool:

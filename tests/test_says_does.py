@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import geometry, says_does
 from benchmarks.says_does import KINDS, check, closest_captions, judge, pass_of_others
+from motion import measures
 from motion.representation_272 import mirror_pose, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix, y_rotation
 from motion.skeleton import JOINT_NAMES, forward_kinematics
@@ -85,7 +86,7 @@ def test_left_is_where_the_left_hand_is():
     left_hand = joints[0, JOINT_NAMES.index("left_wrist")] - joints[0, JOINT_NAMES.index("right_wrist")]
     toes = joints[-1, JOINT_NAMES.index("left_foot")] - joints[-1, JOINT_NAMES.index("left_ankle")]
     assert left_hand[0] > 0.2 and toes[0] > 0.1
-    assert geometry.turned(joints) == pytest.approx(90)
+    assert measures.turned(joints) == pytest.approx(90)
 
 
 def test_what_explodes_passes_nothing():
