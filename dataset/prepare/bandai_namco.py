@@ -432,5 +432,6 @@ def trials(source: Path) -> tuple[list[Trial], list[str]]:
     splits = split_by_strata({path.stem: f"{number} {content} {style if number == '2' else ''}"
                               for path, (number, content, style) in labels.items()}, val=0.04, test=0.06)
     return [Trial(path.stem, path, "bandai_namco", splits[path.stem], content.removesuffix("-short"),
-                  partial(captions, content, style), shortest=150)
+                  partial(captions, content, style), shortest=150, phrases=tuple(content_phrases(content, style)),
+                  style=style)
             for path, (_, content, style) in labels.items()], skipped

@@ -348,7 +348,7 @@ def trials(source: Path, descriptions: Path, described: list[dict]) -> tuple[lis
     for name, found in told.items():
         splits[name] = next(split for split in ("test", "val", "train") if split in found)
     return [Trial(f"cmu_{name}", path, _skeleton_map(path), splits[name], group, partial(captions, group, phrases),
-                  segments=tuple(segments.get(name, ())))
+                  segments=tuple(segments.get(name, ())), phrases=tuple(phrases))
             for (name, path), (group, phrases) in zip(files.items(), known.values())], skipped
 
 

@@ -2,6 +2,7 @@
 
     motion_data/ID.npy (T, 272) float32   texts/ID.txt   split/{train,val,test}.txt   mean_std/{Mean,Std}.npy
     groups.json {ID: label}, for balanced sampling   skipped.txt, what was left out and why
+    phrases.json {ID: {"style": name, "phrases": [verb phrases of `grammar`, true of the whole clip]}}
 
 A trial is a capture file; it becomes one clip, or overlapping windows if it is long, and clips of its own for
 parts that somebody described. Each clip comes with its mirror image, ID "M" + its own. Frames are at 30 fps.
@@ -60,6 +61,8 @@ class Trial:
     captions: Callable[[str], list[str | Caption]]    # clip id -> sentences about any clip of the trial
     shortest: int = 60                     # frames of a window, if the trial is too long for one clip
     segments: tuple[Segment, ...] = ()
+    phrases: tuple[str, ...] = ()          # verb phrases true of every clip of the trial, for sentences of several parts
+    style: str = ""                        # how all is done
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Entry:
     split: str
     group: str
     lines: tuple[str, ...]
+    style: str = ""
+    phrases: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -162,8 +167,9 @@ def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
         for name, (turned, placed) in ((clip_id, pose), (f"M{clip_id}", mirror_pose(*pose))):
             np.save(out / "motion_data" / f"{name}.npy", pose_to_motion272(turned, placed).astype(np.float32))
             lines = [_line(caption, mirrored=name != clip_id) for caption in captions or trial.captions(name)]
-            group = swap_left_right(trial.group) if name != clip_id else trial.group
-            entries.append(Entry(name, trial.split, group, tuple(lines)))
+            group, *phrases = (swap_left_right(text) if name != clip_id else text
+                               for text in (trial.group, *trial.phrases))
+            entries.append(Entry(name, trial.split, group, tuple(lines), trial.style, tuple(phrases)))
     return entries, skipped
 
 
@@ -215,7 +221,8 @@ def merge(sources: list[str | Path], out: str | Path) -> None:
         if not (source / "skipped.txt").is_file():
             raise FileNotFoundError(f"found no skipped.txt in {source}, expected a prepared data set. "
                                     f"Make it first: python -m dataset.prepare cmu --source … --out {source}")
-        groups = json.loads((source / "groups.json").read_text())
+        groups, phrases = (json.loads((source / name).read_text(encoding="utf-8"))
+                           for name in ("groups.json", "phrases.json"))
         for split in SPLITS:
             for name in (source / "split" / f"{split}.txt").read_text().split():
                 if name in homes:
@@ -223,7 +230,7 @@ def merge(sources: list[str | Path], out: str | Path) -> None:
                                      "each id once: leave one out of --source")
                 homes[name] = source
                 lines = (source / "texts" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-                entries.append(Entry(name, split, groups[name], tuple(lines)))
+                entries.append(Entry(name, split, groups[name], tuple(lines), **phrases.get(name, {})))
         skipped += (source / "skipped.txt").read_text(encoding="utf-8").splitlines()
     with building(out) as folder:
         (folder / "motion_data").mkdir()
@@ -284,6 +291,8 @@ def _finish(folder: Path, entries: list[Entry], skipped: list[str]) -> None:
     np.save(folder / "mean_std" / "Mean.npy", mean)
     np.save(folder / "mean_std" / "Std.npy", std)
     write_json(folder / "groups.json", {entry.id: entry.group for entry in entries})
+    write_json(folder / "phrases.json", {entry.id: dict(style=entry.style, phrases=entry.phrases)
+                                         for entry in entries if entry.phrases})
     write_lines(folder / "skipped.txt", skipped)
 
 
