@@ -18,8 +18,7 @@ import torch
 
 from dataset.clips import load_statistics
 from models.checkpoints import load_ar, load_tae
-from models.pipeline import MotionStreamer, check_length
-from models.text_encoder import TextEncoder
+from models.pipeline import MotionStreamer, check_length, text_encoder_of
 from motion.formats.bvh import write_bvh
 from motion.formats.npz import write_amass
 from motion.render import Title, render_video
@@ -139,7 +138,8 @@ def load_model(config: Chosen) -> MotionStreamer:
     if mean is None:
         mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
     ar, sampling, encoder = load_ar(config.resume_trans)
-    text_encoder = TextEncoder(config.text_encoder or encoder, pick_device(config.text_encoder_device or config.device))
+    text_encoder = text_encoder_of(ar, config.text_encoder or encoder,
+                                   pick_device(config.text_encoder_device or config.device))
     return MotionStreamer(tae, ar, text_encoder, mean, std, config.drawing.over(sampling), config.device,
                           config.drawing.precision)
 

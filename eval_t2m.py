@@ -33,9 +33,8 @@ from Evaluator_272.checkpoints import load_evaluator
 from Evaluator_272.judge import Judge
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_ar, load_tae
-from models.pipeline import MotionStreamer
+from models.pipeline import MotionStreamer, text_encoder_of
 from models.precision import at_precision
-from models.text_encoder import TextEncoder
 from motion.representation_272 import DIM, motion272_to_positions
 from options import opt, parse, to_json
 from options.models import Drawing
@@ -272,7 +271,7 @@ def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
     tae, mean, std = load_tae(config.resume_pth)
     ar, sampling, encoder = load_ar(config.resume_trans)
     mean, std = own_or_data(mean, std, config.dataname, config.data_root)
-    return MotionStreamer(tae, ar, TextEncoder(encoder, device), mean, std, config.drawing.over(sampling), device.type,
+    return MotionStreamer(tae, ar, text_encoder_of(ar, encoder, device), mean, std, config.drawing.over(sampling), device.type,
                           config.drawing.precision)
 
 

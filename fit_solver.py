@@ -22,6 +22,7 @@ from models.checkpoints import ar_checkpoint, load_ar
 from models.diffusion import STEPS
 from models.head import Plan
 from models.streamer import StreamingTransformer
+from models.text_encoder import stack_texts
 from models.two_forward import scored_latents
 from options import opt, parse, to_json
 from options.models import Fitted, Sampling
@@ -88,7 +89,7 @@ class SolverObjective(nn.Module):
         """
         latents, lengths, text = batch["latents"], batch["lengths"], batch["text"]
         clips, count, channels = latents.shape
-        context, device = self.model.config.context, latents.device
+        context, device = self.model.most_latents + 1, latents.device
         first, second = own_rows(lambda whole: torch.randn(whole, 2, context, channels, device=device),
                                  clips)[:, :, :count].unbind(dim=1)                      # (B, L, C) each
         drawn = own_rows(lambda whole: torch.rand(whole, 1 + context, device=device), clips)
@@ -104,8 +105,8 @@ class SolverObjective(nn.Module):
 
     def conditions(self, latents: Tensor, lengths: Tensor, text: Tensor, which: Tensor) -> Tensor:
         """Of the latents that `which` (B, L) names: (2, R, D), under the text, then under the empty one."""
-        told = torch.stack([text, self.empty.expand_as(text)])
-        found = self.model(latents[:, :-1].repeat(2, 1, 1), told.flatten(0, 1), lengths.repeat(2) - 1)
+        texts = stack_texts([*text, *[self.empty] * len(text)])
+        found = self.model(latents[:, :-1].repeat(2, 1, 1), texts, lengths.repeat(2) - 1)
         return found.unflatten(0, (2, -1))[:, which]
 
     def plan(self) -> Plan:
@@ -149,15 +150,15 @@ def main():
     config = parse(PRESETS)
     with distributed(config.training.device) as device:
         model, sampling, text_encoder = load_ar(config.start)
-        train, val = (LatentClips(config.latent_dir, split, model.config.context, pairs=True)
+        train, val = (LatentClips(config.latent_dir, split, model.most_latents + 1, pairs=True)
                       for split in ("train", "val"))
-        made = train.index["text_encoder"], len(train.index["end_latent"])
-        if made != (text_encoder, model.config.latent_dim):
-            raise ValueError(f"{config.latent_dir} holds texts by {made[0]} and latents of {made[1]} channels; "
-                             f"{config.start} reads texts by {text_encoder} and latents of {model.config.latent_dim}: "
-                             "give the --latent-dir that it was trained on")
+        made = train.index["text_encoder"], train.texts.kind, len(train.index["end_latent"])
+        if made != (text_encoder, model.config.text, model.config.latent_dim):
+            raise ValueError(f"{config.latent_dir} holds texts by {made[0]} ({made[1]}) and latents of {made[2]} channels; "
+                             f"{config.start} reads texts by {text_encoder} ({model.config.text}) and latents of "
+                             f"{model.config.latent_dim}: give the --latent-dir that it was trained on")
         train.scale = val.scale = sampling.latent_scale
-        objective = SolverObjective(model.to(device), sampling, text_encoder, train.embeddings[NO_TEXT], config)
+        objective = SolverObjective(model.to(device), sampling, text_encoder, train.texts[NO_TEXT], config)
         compare = Comparison(objective.to(device), val, config.watch, config.training.seed, device)
         fit(objective, train, config.training, to_json(config), compare, best="distance")
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from dataset.clips import Clip, load_clips, load_groups, own_or_data
 from dataset.latents import NO_TEXT, map_latents
+from dataset.texts import KINDS, Texts, known_texts, write_texts
 from dataset.streams import load_pairs
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, sample_latents
 from models.checkpoints import fingerprint, load_tae
@@ -44,6 +45,7 @@ class GetLatent:
     data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
     streams: str | None = opt(None, "folder of train_stream/ and val_stream/, whose pairs are encoded too")
     text_encoder: str = opt(DEFAULT_TEXT_ENCODER, "sentence-transformers name or folder")
+    text: str = opt("vector", "what is kept of a caption: one vector, or the states of its tokens", choices=KINDS)
     batch_size: int = opt(32, "clips encoded at once")
     seed: int = opt(123, "of the latents' noise")
     device: str = opt("auto", "where to encode", choices=DEVICES)
@@ -137,12 +139,14 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
     made_of = dict(latents=digest(fingerprint(tae), mean.numpy(), std.numpy(), config.seed,
                                   *(part for split, found in clips.items() for clip in found
                                     for part in (split, clip.id, clip.motion))),
-                   embeddings=digest(weights_of(config.text_encoder), default_dtype(config.text_encoder), *number))
-    kept = gather(earlier(folder, made_of, (last, len(end)), len(number)))[0]
+                   encoder=digest(weights_of(config.text_encoder), default_dtype(config.text_encoder), config.text),
+                   texts=digest(*number))
+    kept = gather(earlier(folder, made_of, (last, len(end)), config.text))[0]
     text_encoder = None
     if rank() == 0:
-        # Loaded before the long work, lest its name is wrong.
-        text_encoder = None if "embeddings" in kept else TextEncoder(config.text_encoder, device)
+        # Loaded before the long work, so that a wrong name fails early.
+        text_encoder = None if "texts" in kept else TextEncoder(config.text_encoder, device, tokens=config.text == "tokens")
+        known = known_texts(folder, config.text) if "encoder" in kept and text_encoder else {}
         (folder / "index.json").unlink(missing_ok=True)    # what it says is no longer so; the new one comes last
 
     if "latents" not in kept:
@@ -162,14 +166,12 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
     if text_encoder is None:
         print(f"{len(number)} different captions were embedded before")
     else:
-        print(f"embedding {len(number)} different captions with {config.text_encoder}")
-        embeddings = text_encoder(list(number), progress=True)
-        with write_whole(folder / "embeddings.safetensors") as path:
-            save_file({"embeddings": embeddings.half()}, path)
+        print(f"embedding {len(number.keys() - known.keys())} of {len(number)} different captions with {config.text_encoder}")
+        write_texts(folder, config.text, list(number), text_encoder, known)
 
     write_json(folder / "index.json", dict(
-        dataname=config.dataname, tae=fingerprint(tae), text_encoder=config.text_encoder, end_latent=end.tolist(),
-        latent_scale=scale,
+        dataname=config.dataname, tae=fingerprint(tae), text_encoder=config.text_encoder, text=config.text,
+        end_latent=end.tolist(), latent_scale=scale,
         nearest=nearest, stop_threshold=nearest / 2,       # half-way to the nearest latent of real motion
         made_of=made_of,
         clips={clip.id: dict(split=split, group=groups.get(clip.id, ""), past=clip.past // FRAMES_PER_LATENT,
@@ -205,18 +207,18 @@ def digest(*parts: object) -> str:
     return found.hexdigest()
 
 
-def earlier(folder: Path, made_of: dict[str, str], shape: tuple[int, int],
-            captions: int) -> dict[str, tuple[float, float] | bool]:
-    """What an earlier run left in `folder` and is still right and whole: "embeddings", of that many `captions`;
-    "latents", an array of `shape`, with their scale and the distance of the nearest from the end latent."""
+def earlier(folder: Path, made_of: dict[str, str], shape: tuple[int, int], text: str) -> dict[str, tuple[float, float] | bool]:
+    """What an earlier run left in `folder` and is still right and whole: "texts", all of them; "encoder", if those that it
+    left are by the same; "latents", an array of `shape`, with their scale and the distance of the nearest from the end
+    latent."""
     if not (folder / "index.json").is_file():
         return {}
     index, kept = read_json(folder / "index.json"), {}
     known = index.get("made_of", {})
-    with suppress(ValueError, FileNotFoundError, KeyError):
-        found = read_tensors(folder / "embeddings.safetensors")["embeddings"]
-        if known.get("embeddings") == made_of["embeddings"] and len(found) == captions:
-            kept["embeddings"] = True
+    with suppress(ValueError, FileNotFoundError):
+        Texts(folder, text)
+        if known.get("encoder") == made_of["encoder"]:
+            kept |= dict(encoder=True) | (dict(texts=True) if known["texts"] == made_of["texts"] else {})
     with suppress(ValueError, FileNotFoundError):
         found = map_latents(folder / "latents.npy", shape[1], remedy="")
         if known.get("latents") == made_of["latents"] and found.shape == shape and np.isfinite(found).all():

@@ -22,8 +22,7 @@ class TrainStreamer(TrainT2M):
 def preset(name: str, latent_dir: str, **training) -> TrainStreamer:
     """The preset of train_t2m.py with other data and schedule."""
     t2m = T2M[name]
-    return TrainStreamer(t2m.model, replace(t2m.training, **training), latent_dir=latent_dir, text_drop=t2m.text_drop,
-                         early=t2m.early, text_start=t2m.text_start, text_noise=t2m.text_noise)
+    return TrainStreamer(**vars(replace(t2m, training=replace(t2m.training, **training), latent_dir=latent_dir)))
 
 
 PRESETS = {

@@ -14,8 +14,9 @@ from dataset.latents import NO_TEXT, LatentClips
 from Evaluator_272.watch import load_watch
 from models.checkpoints import ar_checkpoint, fill, fingerprint, load_ar, load_tae
 from models.diffusion import STEPS
+from models.pipeline import text_encoder_of
 from models.streamer import StreamingTransformer
-from models.two_forward import scored_latents, two_forward_loss
+from models.two_forward import REPEATS, scored_latents, two_forward_loss
 from options import opt, parse, to_json
 from options.models import AR, Sampling
 from options.training import Training
@@ -46,6 +47,9 @@ class TrainT2M:
                             "0: all count")
     text_start: int = opt(0, "channels of the text's layers that start as the linear regression of motion on sentences")
     text_noise: float = opt(0.0, "deviation of the noise added to the embeddings, so that new wordings stay near old")
+    replaced: float = opt(1.0, "the most of the latents that the two forwards replace by predictions; 0: one forward")
+    context_noise: float = opt(0.0, "noise on the latents that the model conditions on, of a deviation up to this")
+    repeats: int = opt(REPEATS, "times that each latent counts in a step, with other diffusion noise")
 
 
 SMALL = AR(text_dim=384, width=256, layers=6, heads=4, head_width=512, head_depth=4, prediction="velocity",
@@ -67,21 +71,21 @@ PRESETS = {
 class T2MObjective(nn.Module):
     """What DDP wraps: both forwards and the diffusion loss."""
 
-    def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, empty: Tensor,
-                 total_steps: int, text_noise: float = 0.0, early: float = 0.0):
+    def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, empty: Tensor, config: TrainT2M):
         super().__init__()
-        self.model, self.sampling, self.text_encoder = model, sampling, text_encoder
-        self.total_steps, self.text_noise, self.early = total_steps, text_noise, early
-        self.register_buffer("empty", empty, persistent=False)            # (D,)
+        self.model, self.sampling, self.text_encoder, self.config = model, sampling, text_encoder, config
+        self.register_buffer("empty", empty, persistent=False)            # (D,), or (N, D) of tokens
 
     def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """batch: latents (B, L, C), lengths and past (B,), text (B, D), as LatentClips collates them."""
-        text = batch["text"]
-        if self.training and self.text_noise:                             # guidance uses the empty text as it is
+        """batch: latents (B, L, C), lengths and past (B,), text (B, D) or (B, N, D), as LatentClips collates them."""
+        text, config = batch["text"], self.config
+        if self.training and config.text_noise:                           # guidance uses the empty text as it is
             kept = (text != self.empty).any(dim=-1, keepdim=True)
-            text = text + self.text_noise * kept * noise_like(text)
-        return dict(loss=two_forward_loss(self.model, batch["latents"], batch["lengths"], text, step,
-                                          self.total_steps, batch["past"], early=self.early * self.training))
+            text = text + config.text_noise * kept * noise_like(text)
+        return dict(loss=two_forward_loss(
+            self.model, batch["latents"], batch["lengths"], text, step, config.training.total_iter, batch["past"],
+            early=config.early * self.training, replaced=config.replaced, context_noise=config.context_noise,
+            repeats=config.repeats))
 
     def checkpoint(self):
         return ar_checkpoint(self.model, self.sampling, self.text_encoder)
@@ -93,53 +97,66 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
         raise ValueError("--evaluator judges motions, which a TAE makes of latents; expected --resume-pth, its name")
     if config.watch < 2:
         raise ValueError(f"--watch is {config.watch}; expected 2 or more motions to judge")
+    if config.model.text == "tokens" and (config.text_noise or config.text_start):
+        raise ValueError(f"--text-noise {config.text_noise} --text-start {config.text_start} are of sentence vectors; "
+                         "expected 0 with --text tokens")
     with distributed(config.training.device) as device:
-        train = LatentClips(config.latent_dir, "train", config.model.context, config.text_drop, pairs)
-        val = LatentClips(config.latent_dir, "val", config.model.context, pairs=pairs)
-        index = train.index
-        if pairs and not any(train.past):
-            raise ValueError(f"{config.latent_dir} holds no pairs for streams: run get_latent.py with --streams "
-                             "FOLDER, or train on single clips: python train_t2m.py")
-        if index["dataname"] != config.training.dataname:
-            raise ValueError(f"{config.latent_dir} holds latents of {index['dataname']}, not of "
-                             f"{config.training.dataname}: give --dataname {index['dataname']}")
-        if config.tae and fingerprint(load_tae(config.tae)[0]) != index["tae"]:
-            raise ValueError(f"{config.latent_dir} was not encoded by {config.tae}: run get_latent.py --resume-pth "
-                             f"{config.tae} --latent-dir {config.latent_dir} --dataname {index['dataname']} "
-                             f"--text-encoder {index['text_encoder']}")
-        sampling = Sampling(latent_scale=index["latent_scale"], stop_threshold=index["stop_threshold"],
-                            end_latent=tuple(index["end_latent"]))
         seed_step(config.training.seed)
         model = StreamingTransformer(config.model)
+        train, val = (LatentClips(config.latent_dir, split, model.most_latents + 1, drop, pairs)
+                      for split, drop in (("train", config.text_drop), ("val", 0.0)))
+        check_latents(train, config, pairs)
+        index = train.index
+        sampling = Sampling(latent_scale=index["latent_scale"], stop_threshold=index["stop_threshold"],
+                            end_latent=tuple(index["end_latent"]))
         if config.text_start and not config.start:
             model.start_text(*train.motion_of_text(config.text_start, config.training.balance, config.text_noise))
         if config.start:
             fill(model, load_ar(config.start)[0].state_dict(), config.start)
-        made = train.embeddings.shape[1], len(index["end_latent"])
-        read = model.config.text_dim, model.config.latent_dim
-        if made != read:
-            raise ValueError(f"{config.latent_dir} holds texts of {made[0]} channels, made by "
-                             f"{index['text_encoder']}, and latents of {made[1]}; the model reads {read[0]} "
-                             f"and {read[1]}: give --text-dim {made[0]} --latent-dim {made[1]}")
-        objective = T2MObjective(model, sampling, index["text_encoder"], train.embeddings[NO_TEXT],
-                                 config.training.total_iter, config.text_noise, config.early).to(device)
+        objective = T2MObjective(model, sampling, index["text_encoder"], train.texts[NO_TEXT], config).to(device)
         batches = list(fixed_batches(val, config.training.batch_size, config.training.seed))
-        watch = load_watch(config.evaluator, config.tae, index["text_encoder"], config.training.dataname,
-                           config.training.data_root, config.watch, device) if config.evaluator else None
+        watch = load_watch(config.evaluator, config.tae, text_encoder_of(model, index["text_encoder"], device, on_disk=False),
+                           config.training.dataname, config.training.data_root, config.watch,
+                           device) if config.evaluator else None
 
         def evaluate(step: int) -> dict[str, float | bytes]:
             losses = losses_by_step(model, batches, config.training.seed, device)
-            return losses | (watch(model, sampling) if watch else {})
+            return losses | text_gaps(model, batches, config.training.seed, device) | (watch(model, sampling) if watch else {})
 
         latents = {name: index[name] for name in ("tae", "text_encoder", "latent_scale")}
         fit(objective, train, config.training, to_json(config) | dict(latents=latents), evaluate, best="loss")
 
 
+def check_latents(clips: LatentClips, config: TrainT2M, pairs: bool) -> None:
+    """raises ValueError if the latent folder is not what the model trains on"""
+    index, folder = clips.index, config.latent_dir
+    if pairs and not any(clips.past):
+        raise ValueError(f"{folder} holds no pairs for streams: run get_latent.py with --streams FOLDER, or train on single "
+                         "clips: python train_t2m.py")
+    if index["dataname"] != config.training.dataname:
+        raise ValueError(f"{folder} holds latents of {index['dataname']}, not of {config.training.dataname}: give "
+                         f"--dataname {index['dataname']}")
+    if config.tae and fingerprint(load_tae(config.tae)[0]) != index["tae"]:
+        raise ValueError(f"{folder} was not encoded by {config.tae}: run get_latent.py --resume-pth {config.tae} --latent-dir "
+                         f"{folder} --dataname {index['dataname']} --text-encoder {index['text_encoder']}")
+    made = clips.texts.kind, clips.texts.dim, len(index["end_latent"])
+    read = config.model.text, config.model.text_dim, config.model.latent_dim
+    if made != read:
+        raise ValueError(f"{folder} holds texts ({made[0]}) of {made[1]} channels, made by {index['text_encoder']}, and "
+                         f"latents of {made[2]}; the model reads {read[0]} of {read[1]} and {read[2]}: give --text {made[0]} "
+                         f"--text-dim {made[1]} --latent-dim {made[2]}")
+
+
 def fixed_batches(clips: LatentClips, size: int, seed: int):
-    """Every clip once, in batches, with the same captions every time."""
+    """Every clip once, in batches, with the same captions every time, and a caption of another kind's clip: `other`."""
     rng = np.random.default_rng(seed)
+    kinds = np.array(clips.groups)
     for first in range(0, len(clips), size):
-        yield clips.collate([clips.sample(index, rng) for index in range(first, min(first + size, len(clips)))])
+        part = range(first, min(first + size, len(clips)))
+        others = [np.flatnonzero(kinds != kinds[index]) for index in part]
+        other = clips.collate([clips.sample(rng.choice(unlike) if len(unlike) else index, rng)
+                               for index, unlike in zip(part, others)])
+        yield clips.collate([clips.sample(index, rng) for index in part]) | dict(other=other["text"])
 
 
 @torch.no_grad()
@@ -155,16 +172,41 @@ def losses_by_step(model: StreamingTransformer, batches: list[dict[str, Tensor]]
     for number in range(rank(), len(batches), world_size()):
         seed_step(seed, number)
         batch = to_device(batches[number], device)
-        latents, lengths = batch["latents"], batch["lengths"]
-        scored = scored_latents(latents.shape[1], lengths, batch["past"])                               # (B, L)
-        conditions = model(latents[:, :-1], batch["text"], lengths - 1)[scored].repeat(len(firsts), 1)
-        start = latents[scored].repeat(len(firsts), 1)                                                  # (rows, C)
-        t = firsts[:, None] + torch.randint(BIN, (len(firsts), int(scored.sum())), device=device)
-        losses = model.head.loss(start, conditions, t.flatten(), torch.randn_like(start))[0].view_as(t)
-        total += [*losses.sum(dim=1).tolist(), t.shape[1]]
+        losses = latent_losses(model, batch, batch["text"], firsts)[0]                                   # (5, R)
+        total += [*losses.sum(dim=1).tolist(), losses.shape[1]]
     *sums, count = sum(gather(total)).tolist()
     means = {f"loss_t{first:02}_{first + BIN - 1:02}": one / count for first, one in zip(firsts.tolist(), sums)}
     return dict(loss=sum(means.values()) / len(means), **means)
+
+
+@torch.no_grad()
+def text_gaps(model: StreamingTransformer, batches: list[dict[str, Tensor]], seed: int,
+              device: torch.device) -> dict[str, float]:
+    """By how much the loss is higher under the caption of another kind of motion than under the clip's own, relative to
+    that, for a clip's first eight latents and the next eight: how much the model listens. The loss alone is blind to it."""
+    firsts = torch.arange(0, STEPS, BIN, device=device)
+    total = np.zeros((2, 2))                                              # own, other; first eight, next eight
+    for number in range(rank(), len(batches), world_size()):
+        batch = to_device(batches[number], device)
+        for row, text in enumerate((batch["text"], batch["other"])):
+            seed_step(seed, number)
+            losses, place = latent_losses(model, batch, text, firsts)
+            total[row] += [float(losses[:, place // 8 == eight].sum()) for eight in (0, 1)]
+    own, other = sum(gather(total))
+    return {f"text_gap_{first}": value for first, value in zip(("1_8", "9_16"), (other / own.clip(1e-12) - 1).tolist())}
+
+
+def latent_losses(model: StreamingTransformer, batch: dict[str, Tensor], text: Tensor, firsts: Tensor) -> tuple[Tensor, Tensor]:
+    """The diffusion loss (5, R) of the R latents of a batch that count, under a text, at a step of each ten; and which of
+    its clip each latent is (R,), from 0, behind the past."""
+    latents, lengths = batch["latents"], batch["lengths"]
+    scored = scored_latents(latents.shape[1], lengths, batch["past"])                                    # (B, L)
+    conditions = model(latents[:, :-1], text, lengths - 1)[scored].repeat(len(firsts), 1)
+    start = latents[scored].repeat(len(firsts), 1)                                                       # (5 R, C)
+    t = firsts[:, None] + torch.randint(BIN, (len(firsts), int(scored.sum())), device=latents.device)
+    losses = model.head.loss(start, conditions, t.flatten(), torch.randn_like(start))[0].view_as(t)
+    place = torch.arange(latents.shape[1], device=latents.device) - batch["past"][:, None]
+    return losses, place[scored]
 
 
 def main():

@@ -91,16 +91,16 @@ class Watch:
                 for index, motion in zip(chosen, self.generate(model, chosen))}
 
 
-def load_watch(evaluator: Path | str, tae: Path | str, text_encoder: str, dataname: str, data_root: str | None,
+def load_watch(evaluator: Path | str, tae: Path | str, text_encoder: TextEncoder, dataname: str, data_root: str | None,
                count: int, device: torch.device) -> Watch:
-    """Read all that a Watch needs; the motions are of the split val. Errors as of what is read."""
+    """Read all else that a Watch needs; the motions are of the split val. Errors as of what is read."""
     data = dataname, data_root
     network, *statistics = load_evaluator(evaluator)
     mean, std = own_or_data(*statistics, *data)
     judge = Judge(network.to(device), mean.numpy(), std.numpy(), hash="", batch=POOL, kept=Path())    # nothing is kept
     decoder, *statistics = load_tae(tae)
     return Watch(load_clips(*data, "val"), decoder, *own_or_data(*statistics, *data),
-                 TextEncoder(text_encoder, device, on_disk=False), judge, count)
+                 text_encoder, judge, count)
 
 
 def side_by_side(motions: dict[str, np.ndarray]) -> bytes:

@@ -64,6 +64,7 @@ PLAIN_POSITION = 30
 PUBLISHED_SECONDS = 4.5        # of the published code's latent, at most
 ROUNDS = 3                     # of a plain latent and a share of the fast ones
 TEXT = "a person walks"
+TOKENS = 12                    # of a sentence, where the model reads these
 SIZES = {                      # random networks: predicting the velocity costs the same, and their noise would explode
     "full": (TAE(), AR(prediction="velocity")),
     "tiny": (TAE(width=64), AR(text_dim=8, width=64, layers=2, heads=2, head_width=64, head_depth=2,
@@ -99,15 +100,17 @@ class Generate:
 
 
 class RandomTexts:
-    """In the place of a text encoder: each sentence has an embedding of its own, of norm 1, at no cost."""
+    """In the place of a text encoder: each sentence has an embedding of its own, of norm 1, or states of TOKENS tokens, at
+    no cost."""
     name = "random"
 
-    def __init__(self, dim: int):
-        self.dim = dim
+    def __init__(self, model: AR):
+        self.dim, self.tokens = model.text_dim, model.text == "tokens"
 
     def __call__(self, sentences: Sequence[str]) -> Tensor:
         seeds = [crc32(sentence.encode()) for sentence in sentences]
-        drawn = [torch.randn(self.dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        shape = (TOKENS, self.dim) if self.tokens else (self.dim,)
+        drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return F.normalize(torch.stack(drawn), dim=-1)
 
 
@@ -132,7 +135,7 @@ def measure(config: Generate, precision: str) -> list[dict]:
     if config.threads:
         torch.set_num_threads(config.threads)
     (tae, mean, std), (ar, sampling) = tae_of(config.size, config.weights), ar_of(config.size, config.weights)
-    model = MotionStreamer(tae, ar, RandomTexts(ar.config.text_dim), mean, std, sampling, config.device, precision)
+    model = MotionStreamer(tae, ar, RandomTexts(ar.config), mean, std, sampling, config.device, precision)
     samplings = [Drawing(steps=steps, solver=config.solver or ("ancestral" if steps == STEPS else "dpm++"),
                          tolerance=config.tolerance, precision=precision).over(sampling) for steps in config.steps]
     memory = {}
@@ -216,7 +219,7 @@ def plain_and_fast(model: MotionStreamer, plain: StreamingTransformer, cases: Se
 
 def past_of(model: MotionStreamer) -> Tensor:
     """As many latents (L, C) as a stream remembers, always the same."""
-    last, generator = model.ar.config.context - 1, torch.Generator().manual_seed(0)
+    last, generator = model.ar.most_latents, torch.Generator().manual_seed(0)
     return torch.randn(last, model.ar.config.latent_dim, generator=generator).to(model.device)
 
 
@@ -255,7 +258,7 @@ def ar_of(size: str, weights: Path) -> tuple[StreamingTransformer, Sampling]:
         ar, sampling = StreamingTransformer(SIZES[size][1]), Sampling()
         for layer in (*ar.head.modulated(), ar.head.output):
             nn.init.normal_(layer.weight, std=0.02)                       # as built they are zero
-    return ar.eval(), replace(sampling, stop_threshold=0.0, past=ar.config.context - 1)
+    return ar.eval(), replace(sampling, stop_threshold=0.0, past=ar.most_latents)
 
 
 def counted(config: Generate, seconds: float) -> float:

@@ -81,7 +81,7 @@ def ours(config: Peers, precision: str, steps: int) -> Callable[[], Times]:
     """Makes a stream, then a clip of the same length."""
     (tae, mean, std), (ar, sampling) = tae_of("small", config.weights), ar_of("small", config.weights)
     sampling = Drawing(steps=steps, solver=config.solver, precision=precision).over(sampling)
-    model = MotionStreamer(tae, ar, RandomTexts(ar.config.text_dim), mean, std, sampling, "cpu", precision)
+    model = MotionStreamer(tae, ar, RandomTexts(ar.config), mean, std, sampling, "cpu", precision)
     frames = round(SECONDS * FPS)
 
     def stream() -> float:

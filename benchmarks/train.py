@@ -142,8 +142,8 @@ def ar_trainer(name: str, preset: TrainT2M, count: int, folder: str | None) -> T
     streams, half are pairs."""
     model, pairs = preset.model, name == "streams"
     clips = LatentClips(folder, "train", model.context, preset.text_drop, pairs) if folder else None
-    if clips and clips.embeddings.shape[1] != model.text_dim:
-        raise ValueError(f"{folder} holds texts of {clips.embeddings.shape[1]} channels, the model reads "
+    if clips and clips.texts.dim != model.text_dim:
+        raise ValueError(f"{folder} holds texts of {clips.texts.dim} channels, the model reads "
                          f"{model.text_dim}: give another --size or --latent-dir")
 
     def batch(step: int, total: int) -> Batch:

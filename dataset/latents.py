@@ -1,8 +1,8 @@
 """Encoded clips on disk: what the AR models train on, made by get_latent.py.
 
 A latent folder holds latents.npy (latents of all, C), clip after clip, the end latent last in each; index.json with
-each clip's place there, split, captions and group and with what later scripts need to know of the TAE;
-embeddings.safetensors with one vector per caption. Training therefore runs neither the TAE nor the text encoder.
+each clip's place there, split, captions and group and with what later scripts need to know of the TAE; and the captions'
+texts (`dataset.texts`), of the kind that the index names. Training therefore runs neither the TAE nor the text encoder.
 """
 
 from collections import Counter
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from dataset.shards import many_made
+from dataset.texts import Texts
 from dataset.windows import rarity
 from models.causal_tae import FRAMES_PER_LATENT
 from motion.representation_272 import FPS
-from utils.checkpoint import read_json, read_tensors
+from utils.checkpoint import read_json
 from utils.distributed import rank
 
 LATENTS_PER_SECOND = FPS / FRAMES_PER_LATENT
@@ -46,7 +47,7 @@ class LatentClips:
         if not (folder / "index.json").is_file():
             raise FileNotFoundError(f"there is no index.json in {folder}. {remedy}")
         self.index = read_json(folder / "index.json", INDEX)
-        self.embeddings = read_tensors(folder / "embeddings.safetensors")["embeddings"]   # (captions, D)
+        self.texts = Texts(folder, self.index.get("text", "vector"), remedy)
         self.text_drop = text_drop
         self.scale = self.index["latent_scale"]
         rows = map_latents(folder / "latents.npy", len(self.index["end_latent"]), remedy)
@@ -54,7 +55,8 @@ class LatentClips:
         self.latents: list[np.ndarray] = []                # mapped, in the TAE's units
         self.captions: list[list[Cut]] = []
         self.past: list[int] = []                          # leading latents of each clip that are only context
-        groups, left_out = [], Counter()
+        self.groups: list[str] = []                        # the kind of motion of each clip
+        left_out = Counter()
         for name, entry in self.index["clips"].items():
             past = entry.get("past", 0)
             if entry["split"] != split or (past and not pairs):
@@ -74,12 +76,12 @@ class LatentClips:
                 self.latents.append(latents)
                 self.captions.append(captions)
                 self.past.append(past)
-                groups.append(entry["group"])
+                self.groups.append(entry["group"])
         if not self.latents:
             raise ValueError(f"{folder} has no usable clips of split {split!r} ({dict(+left_out)}). {remedy}")
         if rank() == 0:
             print(f"{len(self.latents)} {split} clips from {folder}; left out: {dict(+left_out) or 'none'}")
-        self.rarity = rarity(groups)
+        self.rarity = rarity(self.groups)
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -103,14 +105,14 @@ class LatentClips:
 
         Ridge regression of the clips' latents, averaged over each quarter of their length, on their sentences, the
         clips weighed as `balance` draws them; the directions in which what it predicts varies most. It is the best for
-        sentences to which `noise`, a deviation, is added.
+        sentences to which `noise`, a deviation, is added. Of texts that are vectors.
         """
         rows = [(caption, clip) for clip, captions in enumerate(self.captions) for caption, _, _ in captions]
         share = torch.tensor([self.rarity[clip] ** balance / len(self.captions[clip]) for _, clip in rows])
         share = (share / share.sum())[:, None]                                                         # (N, 1)
         parts = (torch.from_numpy(latents / self.scale).tensor_split(4) for latents in self.latents)
         quarters = torch.stack([torch.cat([part.mean(dim=0) for part in four]) for four in parts]).double()
-        text = self.embeddings[[caption for caption, _ in rows]].double()                              # (N, D)
+        text = self.texts.stack([caption for caption, _ in rows]).double()                             # (N, D)
         motion = quarters[[clip for _, clip in rows]]                                                  # (N, 4C)
         centre = (share * text).sum(dim=0)
         text, motion = text - centre, motion - (share * motion).sum(dim=0)
@@ -121,12 +123,12 @@ class LatentClips:
         return weight, -weight @ centre.float()
 
     def collate(self, samples: Sequence[tuple[np.ndarray, int, int]]) -> dict[str, Tensor]:
-        """-> latents (B, L, C) padded with zeros, lengths (B,), past (B,), text (B, D)"""
+        """-> latents (B, L, C) padded with zeros, lengths (B,), past (B,), text (B, D) or of tokens (B, N, D)"""
         latents = [torch.from_numpy(latents) for latents, _, _ in samples]
         return dict(latents=torch.nn.utils.rnn.pad_sequence(latents, batch_first=True),
                     lengths=torch.tensor([len(row) for row in latents]),
                     past=torch.tensor([past for _, _, past in samples]),
-                    text=self.embeddings[[caption for _, caption, _ in samples]])
+                    text=self.texts.stack([caption for _, caption, _ in samples]))
 
 
 def map_latents(path: Path, channels: int, remedy: str) -> np.ndarray:

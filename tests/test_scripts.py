@@ -26,12 +26,13 @@ from conftest import parameters, randomised
 from dataset.captions import format_caption
 from dataset.clips import Clip
 from dataset.latents import LatentClips
+from dataset.texts import Texts
 from Evaluator_272.checkpoints import evaluator_checkpoint, load_evaluator
 from Evaluator_272.model import Evaluator
 from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, load_ar, load_tae
 from models.streamer import LatentStreams, Row, StreamingTransformer, noise_of
-from models.text_encoder import MINILM, packaged_minilm
+from models.text_encoder import MINILM, TextEncoder, packaged_minilm
 from motion.representation_272 import pose_to_motion272, statistics
 from options.models import AR, EvaluatorModel, Sampling
 from test_representation_272 import walk
@@ -195,7 +196,8 @@ def test_any_number_of_ranks_encodes_the_same(chain):
     for name in ("latents.npy", "index.json", "embeddings.safetensors"):
         one, four = ((chain.folder / f"latents_of_{ranks}" / name).read_bytes() for ranks in (1, 4))
         assert one == four, name
-    assert sorted(os.listdir(chain.folder / "latents_of_4")) == ["embeddings.safetensors", "index.json", "latents.npy"]
+    assert sorted(os.listdir(chain.folder / "latents_of_4")) == ["captions.txt", "embeddings.safetensors", "index.json",
+                                                                 "latents.npy"]
 
 
 def test_ranks_share_the_clips(monkeypatch):
@@ -267,7 +269,7 @@ def test_a_solver_is_fitted_beside_those_there_are(chain, script, monkeypatch, t
 @pytest.mark.parametrize("flags, said", [
     (["--steps", "6"], "a solver of 6 steps that shall do as well as 6: expected 1 or more that are fewer"),
     (["--resume-trans", "output/tae_tiny/last"], "tae_tiny/last is not an AR checkpoint"),
-    (["--resume-trans", "other"], "holds texts by all-MiniLM-L6-v2 and latents of 16 channels; other reads texts by"),
+    (["--resume-trans", "other"], "holds texts by all-MiniLM-L6-v2 (vector) and latents of 16 channels; other reads texts by"),
 ])
 def test_a_solver_that_cannot_be_fitted(chain, script, monkeypatch, capsys, flags, said):
     monkeypatch.chdir(chain.folder)
@@ -407,10 +409,10 @@ def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, cap
     ("get_latent", ["--resume-pth", "output/t2m_tiny/last"], "output/t2m_tiny/last is not a TAE checkpoint"),
     ("get_latent", ["--resume-pth", "latents/index.json"], "latents/index.json is damaged or holds more"),
     ("train_t2m", ["--latent-dir", "nowhere"], "no index.json in nowhere. Make it: python get_latent.py"),
-    ("train_t2m", ["--text-dim", "768"], "made by all-MiniLM-L6-v2, and latents of 16; the model reads 768"),
+    ("train_t2m", ["--text-dim", "768"], "made by all-MiniLM-L6-v2, and latents of 16; the model reads vector of 768"),
     ("train_t2m", ["--dataname", "t2m_272"], "latents holds latents of mocap_272, not of t2m_272: give"),
     ("train_t2m", ["--resume-trans", "output/t2m_tiny/last", "--layers", "3"], "t2m_tiny/last does not fit"),
-    ("train_t2m", ["--latent-dim", "8"], "the model reads 384 and 8: give --text-dim 384 --latent-dim 16"),
+    ("train_t2m", ["--latent-dim", "8"], "the model reads vector of 384 and 8: give --text vector --text-dim 384 --latent-dim 16"),
     ("train_t2m", ["--resume-pth", "output/t2m_tiny/last"], "output/t2m_tiny/last is not a TAE checkpoint"),
     ("train_streamer", ["--preset", "tiny", "--latent-dir", "latents"],
      "latents holds no pairs for streams: run get_latent.py with --streams"),
@@ -534,13 +536,14 @@ def test_text_noise_and_early_spare_the_empty_text_and_evaluation(monkeypatch):
     """And how much of a pair is past reaches the loss."""
     text, seen, earlies, past = torch.randn(400, 384), [], [], torch.tensor([3])
 
-    def loss(model, latents, lengths, text, step, total_steps, context_lengths, early: float) -> None:
+    def loss(model, latents, lengths, text, step, total_steps, context_lengths, early: float, **others) -> None:
         assert context_lengths is past
         seen.append(text)
         earlies.append(early)
 
     monkeypatch.setattr(train_t2m, "two_forward_loss", loss)
-    objective = train_t2m.T2MObjective(torch.nn.Identity(), None, MINILM, text[3], 2, text_noise=0.1, early=4.0)
+    config = replace(train_t2m.PRESETS["tiny"], text_noise=0.1, early=4.0)
+    objective = train_t2m.T2MObjective(torch.nn.Identity(), None, MINILM, text[3], config)
     for mode in (True, False):
         objective.train(mode)(dict(text=text, latents=None, lengths=None, past=past), step=1)
     assert earlies == [4, 0]
@@ -564,3 +567,32 @@ def test_presets_have_the_sizes_that_they_claim():
         ar = StreamingTransformer(train_t2m.PRESETS["small"].model)
     assert parameters(tae) / 1e6 == pytest.approx(5.1, abs=0.05)
     assert parameters(ar) / 1e6 == pytest.approx(11.7, abs=0.05)
+
+
+def test_token_states_from_captions_to_motion(chain, script, monkeypatch, capsys):
+    """What was embedded before is kept, by caption; the model listens to tokens, and refuses vectors."""
+    monkeypatch.chdir(chain.folder)
+    encode = [*chain.commands["get_latent"], "--latent-dir", "latents5", "--text", "tokens"]
+    assert script("get_latent", *encode) == 0
+    before = capsys.readouterr().out
+    captions = Path("latents5/captions.txt").read_text().split("\n")
+    texts = Texts(Path("latents5"), "tokens")
+    assert captions[0] == captions[-1] == "" and len(captions) - 1 == len(texts) == 3 and "embedding 3 of 3" in before
+    expected = TextEncoder(MINILM, "cpu", on_disk=False, tokens=True)(captions[:3])
+    torch.testing.assert_close(texts.stack(range(3)), expected, rtol=2e-3, atol=2e-3)
+    index = json.loads(Path("latents5/index.json").read_text())
+    index["made_of"]["texts"] = "of other captions"
+    Path("latents5/index.json").write_text(json.dumps(index))
+    states = Path("latents5/token_states.npy").read_bytes()
+    assert script("get_latent", *encode) == 0
+    assert "embedding 0 of 3" in capsys.readouterr().out and Path("latents5/token_states.npy").read_bytes() == states
+
+    train = ["--preset", "tiny", "--latent-dir", "latents5", "--device", "cpu", "--exp-name", "t2m_tokens"]
+    assert script("train_t2m", *train) == 2
+    assert "holds texts (tokens) of 384 channels" in capsys.readouterr().err
+    assert script("train_t2m", *train, "--text", "tokens", "--cross-every", "2", "--text-positions", "2", "--context-noise",
+                  "0.4", "--replaced", "0") == 0
+    assert "text_gap_1_8" in capsys.readouterr().out
+    assert script("demo_t2m", "--text", "walk", "--length", "8", "--format", "npy", "--device", "cpu", "--resume-pth",
+                  "output/tae_tiny/last", "--resume-trans", "output/t2m_tokens/last", "--out", "demo_tokens") == 0
+    assert np.load("demo_tokens/walk.npy").shape == (8, 272)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models import text_encoder
 from models.text_encoder import (DEFAULT_TEXT_ENCODER, KEPT_AT_ONCE, MINILM, TextEncoder, cache_folder, packaged_minilm,
-                                 weights_of)
+                                 stack_texts, weights_of)
 
 WALK, JUMP = "a person walks", "he jumps"
 
@@ -27,8 +27,12 @@ class Letters:
     def get_embedding_dimension(self) -> int:
         return 3
 
-    def encode(self, sentences: list[str], batch_size: int, convert_to_tensor: bool, show_progress_bar: bool) -> Tensor:
+    def encode(self, sentences: list[str], batch_size: int, convert_to_tensor: bool, output_value: str,
+               show_progress_bar: bool) -> Tensor | list[Tensor]:
         self.given.append(sentences)
+        if output_value == "token_embeddings":
+            return [torch.tensor([[word.count(letter) + 1 for letter in "aen"] for word in f"[ {sentence} ]".split()])
+                    for sentence in sentences]
         return torch.tensor([[sentence.count(letter) for letter in "aen"] for sentence in sentences],
                             dtype=torch.bfloat16)
 
@@ -50,6 +54,17 @@ def loaded(monkeypatch, tmp_path) -> list[Letters]:
 def kept() -> list[Path]:
     """The files of embeddings on disk."""
     return sorted(cache_folder().glob("text/*/*.safetensors"))
+
+
+def test_token_states_are_padded_and_kept(loaded):
+    """Apart from the vectors of the same sentences; the empty text has its marks; too many tokens are cut."""
+    TextEncoder("letters", "cpu")([WALK])
+    found = TextEncoder("letters", "cpu", tokens=True)([WALK, JUMP, ""])
+    assert found.shape == (3, 5, 3) and (found != 0).any(dim=-1).sum(dim=1).tolist() == [5, 4, 2]
+    again = TextEncoder("letters", "cpu", tokens=True)
+    assert torch.equal(again([JUMP])[0], found[1, :4]) and len(loaded) == 2
+    assert TextEncoder("letters", "cpu")([WALK]).shape == (1, 3)
+    assert torch.equal(stack_texts([*found], 3), found[:, :3])
 
 
 def test_a_sentence_is_encoded_once(loaded):
@@ -252,7 +267,7 @@ def test_sentences_become_vectors_by_meaning(encoder):
 def test_what_is_kept_is_what_the_model_gives(encoder, monkeypatch):
     """Bit for bit: alone, among others, from memory, from disk, and without either."""
     sentences = ["jump", "a person walks in a circle and then sits down on a chair", "jump"]
-    plain = torch.cat([encoder.encode([sentence]) for sentence in sentences])
+    plain = torch.stack([encoder.encode([sentence])[0] for sentence in sentences])
     assert torch.equal(encoder(sentences), plain) and torch.equal(encoder(sentences), plain)
     monkeypatch.setattr(text_encoder, "load_model", None)
     assert torch.equal(TextEncoder(MINILM, "cpu")(sentences), plain)
