@@ -5,6 +5,7 @@ to the left.
 """
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from motion.representation_272 import FPS
 from motion.skeleton import JOINT_NAMES, OFFSETS, PARENTS
@@ -106,3 +107,46 @@ def in_one_piece(joints: np.ndarray) -> bool:
     bones = np.linalg.norm(joints[:, 1:] - joints[:, PARENTS[1:]], axis=-1)
     return np.quantile(abs(bones - np.linalg.norm(OFFSETS[1:], axis=-1)), 0.95) < 0.05
 
+
+
+def heading(joints: np.ndarray) -> np.ndarray:
+    """Degrees (T,) by which the hips face left of where they faced first, whole turns counted."""
+    x, z = facing(joints).T
+    angles = np.degrees(np.unwrap(np.arctan2(x, z)))
+    return angles - angles[0]
+
+
+def spells(values: np.ndarray, begins: float, goes_on: float, shortest: int = 1) -> list[tuple[int, int]]:
+    """Times, (first frame, frame behind the last), for which values (T,) stay over `goes_on` and reach `begins`.
+
+    shortest   frames of a spell that counts
+    """
+    edges = np.flatnonzero(np.diff(values > goes_on, prepend=False, append=False))
+    return [(first, end) for first, end in edges.reshape(-1, 2).tolist()
+            if end - first >= shortest and values[first:end].max() > begins]
+
+
+def flown(joints: np.ndarray) -> np.ndarray:
+    """Whether (T,) neither foot stands: both toes move over the floor faster than 1 m/s, as in a run."""
+    toes = joints[:, [JOINT_NAMES.index(f"{side}_foot") for side in OTHER]][..., [0, 2]]
+    return (np.linalg.norm(np.gradient(toes, axis=0), axis=-1) * FPS).min(axis=1) > 1
+
+
+def knee_angle(joints: np.ndarray, side: str) -> np.ndarray:
+    """Degrees (T,) between thigh and shin; 180 is a straight leg."""
+    thigh = joint(joints, f"{side}_hip") - joint(joints, f"{side}_knee")
+    shin = joint(joints, f"{side}_ankle") - joint(joints, f"{side}_knee")
+    cosine = (thigh * shin).sum(-1) / np.linalg.norm(thigh, axis=-1) / np.linalg.norm(shin, axis=-1)
+    return np.degrees(np.arccos(cosine.clip(-1, 1)))
+
+
+def smooth(values: np.ndarray, deviation: float) -> np.ndarray:
+    """values (T, ...) under a Gaussian of `deviation` frames; the ends go on as they came."""
+    many = min(int(4 * deviation), len(values) - 1)
+    padded = np.pad(values, [(many, many), *[(0, 0)] * (values.ndim - 1)], mode="reflect", reflect_type="odd")
+    return gaussian_filter1d(padded, deviation, axis=0)[many:len(values) + many]
+
+
+def rate(values: np.ndarray) -> np.ndarray:
+    """values (T, ...) -> their change per second (T, ...)."""
+    return np.gradient(values, axis=0) * FPS

@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from dataset.captions import swap_left_right
-from dataset.prepare.bandai_namco import BRISK_WALKS, FAST_RUNS, PUNCHES, RUNS, TURNS_LEFT, WALKS
 from dataset.prepare.folder import Segment, Trial, split_by_strata
-from dataset.prepare.grammar import free_sentences, sentences
+from dataset.prepare.grammar import free_sentences, phrase_table, sentences
 
 NAME = re.compile(r"\d+_\d+")
 HUMANML3D_FPS = 20
+WALKS, BRISK_WALKS, RUNS, FAST_RUNS, TURNS_LEFT, PUNCHES = (
+    phrase_table("bandai_namco")[name] for name in ("walk", "walk-brisk", "run", "run-fast", "walk-turn-left", "punch"))
 
 JUMPS = ["{jump}", "{jump} up", "{jump} into the air", "{leap} up", "{jump} once", "{do} a jump",
          "{jump} up and {land}", "{bend} @ knees and {jump}", "{jump} with both feet",

@@ -28,6 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.captions import Caption, format_caption, read_captions, swap_left_right
+from dataset.prepare.describe import describe, verb_phrases
 from dataset.prepare.grammar import draws
 from motion.formats import read_capture
 from motion.representation_272 import FPS, mirror_pose, pose_to_motion272, statistics
@@ -167,8 +168,10 @@ def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
         for name, (turned, placed) in ((clip_id, pose), (f"M{clip_id}", mirror_pose(*pose))):
             np.save(out / "motion_data" / f"{name}.npy", pose_to_motion272(turned, placed).astype(np.float32))
             lines = [_line(caption, mirrored=name != clip_id) for caption in captions or trial.captions(name)]
+            lines += [format_caption(text) for text in describe(placed, name, trial.style)]
             group, *phrases = (swap_left_right(text) if name != clip_id else text
                                for text in (trial.group, *trial.phrases))
+            phrases += verb_phrases(placed, name)
             entries.append(Entry(name, trial.split, group, tuple(lines), trial.style, tuple(phrases)))
     return entries, skipped
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dataset.captions import swap_left_right
 
+PHRASES = Path(__file__).with_name("phrases")
 DOUBLED = {"run", "jog", "step", "put", "set", "trot", "get", "strut", "spin", "hop", "sit", "let", "bob",
            "swim", "slip", "nod", "grab", "cut", "skip", "clap", "stop", "drop", "pat", "plod", "bid", "chop",
            "jab", "rap", "mop", "shuffle-step", "hit"}
@@ -49,6 +50,29 @@ class Style:
     @property
     def pronoun_of_limbs(self) -> str:
         return {"he": "his", "she": "her"}[self.pronoun]
+
+
+def _read(name: str) -> dict:
+    return json.loads((PHRASES / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@cache
+def phrase_table(name: str) -> dict[str, list[str]]:
+    """The verb phrases of phrases/NAME.json by what they say; not to be changed."""
+    return _read(name)
+
+
+def _styles() -> dict[str, Style]:
+    """Every style under all its names, from phrases/styles.json."""
+    found = {}
+    for name, row in _read("styles").items():
+        names = [name, *row.pop("also", ())]
+        style = Style(**{field: value if isinstance(value, str) else tuple(value) for field, value in row.items()})
+        found |= dict.fromkeys(names, style)
+    return found
+
+
+STYLES = _styles()
 
 
 def draws(key: str) -> random.Random:
