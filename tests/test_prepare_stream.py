@@ -9,9 +9,8 @@ import pytest
 
 from dataset.captions import format_caption
 from dataset.prepare.__main__ import main
-from dataset.prepare.stream import (
-    BLEND, LATENT, LEAD, LONGEST, LONGEST_A, SHORTEST, fade, follow, join, prepare_pairs,
-)
+from dataset.prepare.joining import BLEND, fade, follow, join
+from dataset.prepare.stream import LATENT, LEAD, LONGEST, LONGEST_A, SHORTEST, prepare_pairs
 from motion.representation_272 import HEADING, ROOT_VELOCITY, VELOCITIES, motion272_to_positions, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from motion.skeleton import forward_kinematics

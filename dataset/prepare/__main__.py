@@ -5,6 +5,7 @@
     python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 --out data/mocap_272
     python -m dataset.prepare amass --source AMASS --texts texts --out data/amass_272
     python -m dataset.prepare bvh-folder --source captures --skeleton-map skeleton.json --out data/mine_272
+    python -m dataset.prepare compose --source data/bandai_namco_272 data/cmu_272 --out data/composed_272
     python -m dataset.prepare stream --source data/mocap_272 --out data/mocap_272_stream
 """
 
@@ -12,6 +13,7 @@ import argparse
 from pathlib import Path
 
 from dataset.prepare import amass, bandai_namco, bvh_folder, cmu
+from dataset.prepare.compose import prepare_composed
 from dataset.prepare.folder import merge, prepare, unpacked
 from dataset.prepare.stream import prepare_pairs
 from utils.errors import run
@@ -25,15 +27,16 @@ def parse_arguments() -> argparse.Namespace:
                        ("cmu", "CMU Graphics Lab Motion Capture Database"),
                        ("amass", "AMASS, SMPL-H or SMPL-X npz"),
                        ("bvh-folder", "BVH files of one skeleton"), ("merge", "join prepared data sets"),
+                       ("compose", "clips that do two things, of prepared data sets' clips"),
                        ("stream", "pairs of a prepared data set's clips, to train streams")):
         kind = kinds.add_parser(name, help=help, allow_abbrev=False)
-        many = name == "merge"
-        source = {"merge": "prepared folders", "stream": "a prepared folder"}
+        many = name in ("merge", "compose")
+        source = {"merge": "prepared folders", "compose": "prepared folders", "stream": "a prepared folder"}
         kind.add_argument("--source", type=Path, required=True, nargs="+" if many else None,
                           help=source.get(name, "an archive (.tar, .tar.xz, .zip) or a folder"))
         kind.add_argument("--out", type=Path, required=True,
                           help="the data set's folder; an earlier one is replaced")
-        if not many:
+        if name != "merge":
             kind.add_argument("--workers", type=int, default=None,
                               help="processes (default: one for each core)")
         if name == "cmu":
@@ -42,6 +45,11 @@ def parse_arguments() -> argparse.Namespace:
                               "(default: cmu_descriptions.csv beside the source)")
             kind.add_argument("--captions", type=Path, help="HumanML3D's captions of these trials "
                               "(default: humanml3d_for_cmu.json beside the source, if it is there)")
+        if name == "compose":
+            kind.add_argument("--sequences", type=int, default=5000,
+                              help="clips of two or three parts for train; val gets a tenth (default: %(default)s)")
+            kind.add_argument("--together", type=int, default=2500,
+                              help="clips that do two things at once, likewise (default: %(default)s)")
         if name == "stream":
             kind.add_argument("--pairs", type=int, default=4000,
                               help="pairs of train; val gets a tenth (default: %(default)s)")
@@ -58,6 +66,9 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.kind == "merge":
         return merge(arguments.source, arguments.out)
+    if arguments.kind == "compose":
+        return prepare_composed(arguments.source, arguments.out, arguments.sequences, arguments.together,
+                                arguments.workers)
     if arguments.kind == "stream":
         return prepare_pairs(arguments.source, arguments.out, arguments.pairs, arguments.workers)
     with unpacked(arguments.source) as source:

@@ -210,7 +210,7 @@ def prepare(trials: list[Trial], skipped: list[str], out: str | Path, workers: i
             skipped += problems
         if not entries:
             raise ValueError(f"0 of {len(trials)} captures could be converted" + _listed(skipped))
-        _finish(folder, entries, skipped)
+        finish(folder, entries, skipped)
     _report(out, entries, skipped)
 
 
@@ -239,7 +239,7 @@ def merge(sources: list[str | Path], out: str | Path) -> None:
         (folder / "motion_data").mkdir()
         for name, source in tqdm(homes.items(), desc="clips", mininterval=1):
             shutil.copyfile(source / "motion_data" / f"{name}.npy", folder / "motion_data" / f"{name}.npy")
-        _finish(folder, entries, skipped)
+        finish(folder, entries, skipped)
     _report(out, entries, skipped)
 
 
@@ -278,7 +278,7 @@ def in_processes(work: Callable[[Any], Any], tasks: Iterable[Any], workers: int 
         yield from pool.imap(work, tasks, chunksize)
 
 
-def _finish(folder: Path, entries: list[Entry], skipped: list[str]) -> None:
+def finish(folder: Path, entries: list[Entry], skipped: list[str]) -> None:
     """Write all but the motion, which is there."""
     entries = sorted(entries, key=lambda entry: entry.id)
     for name in ("texts", "split", "mean_std"):

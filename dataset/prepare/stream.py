@@ -23,12 +23,9 @@ from tqdm import tqdm
 
 from dataset.clips import read_clip, report, split_ids
 from dataset.prepare.folder import building, in_processes, write_lines
+from dataset.prepare.joining import BENT, SUNK, follow, join, performer_of, unlikeness
 from dataset.windows import rarity
-from motion.representation_272 import (
-    POSITIONS, ROOT_VELOCITY, ROTATIONS, VELOCITIES, motion272_to_pose, pose_to_motion272,
-)
-from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle, y_rotation
-from motion.skeleton import forward_kinematics
+from motion.representation_272 import ROTATIONS, pose_to_motion272
 from utils.checkpoint import write_json
 
 SPLITS = ("train", "val")
@@ -39,13 +36,9 @@ LONGEST_A = 148         # frames: whole latents, at most 5 seconds
 CANDIDATES = 2          # parts of other clips that B may follow: few, so that A may be in full swing where B begins
 LEAD = 30               # frames of B that a join may leave out: it begins behind the one most like A's last
 BALANCE = 0.5           # 0: clips are drawn alike, 1: kinds are
-BLEND = 10              # frames of B that a join changes
-SUNK = 0.01             # metres that a join's lowest joint may be off the floor
-BENT = 150              # degrees that a blend may turn a joint: a raised hand may have to come down
-AHEAD = 5               # frames: poses are compared as they are and as they will be
 WINDOW = re.compile(r"(.+)_(\d{5})")                # a trial and the first frame, as folder.py names windows
 PART = re.compile(r"_(\d{5}|humanml3d_\d+)$")       # what a clip's name has behind its trial's
-PERFORMER = re.compile(r"cmu_\d+|[^_]+")            # CMU numbers its subjects; others are known by their set alone
+COMPOSED = re.compile(r"M?(then|both)_\d{6}")       # what compose.py made, which has joins of its own
 PREPARE = "python -m dataset.prepare merge --source … --out {}"
 
 
@@ -138,6 +131,8 @@ def known_clips(source: Path, split: str, problems: dict[str, list[str]]) -> lis
     ids = split_ids(source, split, PREPARE.format(source))
     every, known = set(ids), []
     for name in ids:
+        if COMPOSED.fullmatch(name):
+            continue
         clip = read_clip(source, name, name, problems)
         if clip is None:
             continue
@@ -152,7 +147,7 @@ def known_clips(source: Path, split: str, problems: dict[str, list[str]]) -> lis
             problems[f"no more than {SHORTEST} frames"].append(name)
             continue
         mirrored = name[0] == "M" and name[1:] in every
-        performer = "M" * mirrored + PERFORMER.match(name[mirrored:])[0]
+        performer = "M" * mirrored + performer_of(name[mirrored:])
         known.append(Known(name, groups.get(name, ""), len(clip.motion), texts, performer))
     return known
 
@@ -235,80 +230,6 @@ def make(source: Path, folder: Path, task: tuple[str, Draft]) -> str | None:
         if bent < BENT and abs(pose[1][..., 1].min()) < SUNK:
             return _write_pair(folder, name, part, second, pose)
     return f"not joined: every blend turns a joint by {BENT} degrees or sinks {100 * SUNK:g} cm"
-
-
-def unlikeness(last: np.ndarray, first: np.ndarray, next_: np.ndarray) -> np.ndarray:
-    """How far the joints of a motion's last frame are from those of others, in place, speed and heading aside, metres.
-
-    last          (272,)
-    first, next_  (N, 272) frames, and those that follow; the speed is theirs, a clip's first frame having none
-    returns       (N,)
-    """
-    gap = (last - first)[:, POSITIONS].reshape(-1, 22, 3)
-    change = (last - next_)[:, VELOCITIES].reshape(-1, 22, 3)
-    change[..., [0, 2]] += (last - next_)[:, None, ROOT_VELOCITY]
-    return np.linalg.norm(gap, axis=-1).mean(axis=-1) + AHEAD * np.linalg.norm(change, axis=-1).mean(axis=-1)
-
-
-def follow(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One motion after another that begins with its last frame, as one pose; nothing is blended.
-
-    first, second  (T + 1, 272) and (S, 272)
-    returns        rotations (T + S, 22, 3, 3) and joints (T + S, 22, 3)
-    """
-    rotations, pelvis = motion272_to_pose(first.astype(np.float64))
-    later, path = _turned(*motion272_to_pose(second.astype(np.float64)), _facing(rotations[-1]))
-    rotations = np.concatenate([rotations[:-1], later])
-    # Up, too: each window's floor is its own lowest point.
-    pelvis = np.concatenate([pelvis[:-1], path + pelvis[-1] - path[0]])
-    return rotations, forward_kinematics(rotations, pelvis)
-
-
-def join(first: np.ndarray, second: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], float]:
-    """One motion after another: the second is turned about y and moved to where the first goes, then blended.
-
-    first, second  (T, 272) and (S, 272), at least 2 and BLEND frames
-    returns        rotations (T + S, 22, 3, 3) and joints (T + S, 22, 3); the most that a joint is turned, degrees
-    Inertialisation (Bollo, GDC 2018), with a cubic: the second motion's first frame is where the first one would be
-    after one frame more, at the same speed, and what that changes of the second motion fades.
-    """
-    rotations, pelvis = motion272_to_pose(first.astype(np.float64))
-    later, path = motion272_to_pose(second.astype(np.float64))
-    turn, step = rotations[-1] @ rotations[-2].mT, pelvis[-1] - pelvis[-2]
-    onward = np.stack([turn @ rotations[-1], turn @ turn @ rotations[-1]])  # (2, 22, 3, 3)
-    # A speed that fades takes the body on by a third of BLEND frames. The second motion begins there: if it began
-    # where the first one ends, the body would be pulled back.
-    facing, later_facing = _facing(onward), _facing(later[:2])
-    later, path = _turned(later, path, facing[0] + BLEND / 3 * (np.diff(facing) - np.diff(later_facing))[0])
-    speed = step - (path[1] - path[0])
-    gap = pelvis[-1] + step - path[0]
-    rest = np.where([True, False, True], -BLEND / 3 * speed, gap)  # (3,)
-    path = path + gap - rest
-    path[:BLEND] += fade(rest, speed)
-    gaps = matrix_to_axis_angle(onward @ later[:2].mT)  # (2, 22, 3)
-    offsets = fade(gaps[0], gaps[1] - gaps[0])          # (BLEND, 22, 3)
-    later[:BLEND] = axis_angle_to_matrix(offsets) @ later[:BLEND]
-    rotations = np.concatenate([rotations, later])
-    joints = forward_kinematics(rotations, np.concatenate([pelvis, path]))
-    return (rotations, joints), float(np.degrees(np.linalg.norm(offsets, axis=-1).max()))
-
-
-def fade(value: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    """The cubic that begins with a value (...) and its change per frame and ends at rest at 0: (BLEND, ...)."""
-    frame = np.arange(BLEND).reshape(-1, *(1,) * value.ndim)
-    return (1 - frame / BLEND) ** 2 * ((1 + 2 * frame / BLEND) * value + frame * speed)
-
-
-def _facing(rotations: np.ndarray) -> np.ndarray:
-    """Where bodies (..., 22, 3, 3) face: radians (...) from z+ towards x+."""
-    return np.arctan2(rotations[..., 0, 0, 2], rotations[..., 0, 2, 2])
-
-
-def _turned(rotations: np.ndarray, pelvis: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    """A decoded motion turned about y at its start, which is the origin."""
-    turn, rotations = y_rotation(angle), rotations.copy()
-    rotations[:, 0] = turn @ rotations[:, 0]
-    return rotations, pelvis @ turn.T
 
 
 def _draw(rng: np.random.Generator, weight: np.ndarray, count: int, replace: bool = True) -> np.ndarray:

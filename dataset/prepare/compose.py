@@ -1,0 +1,290 @@
+"""Clips that do two things, of prepared ones: one after another, at once, and standing still.
+
+    then_000001   two or three parts, each a clip or a whole meaningful piece of one, joined as stream pairs are
+    both_000001   the arms of one clip on the legs and path of another
+    ID_still      a stretch of clip ID in which the body stands still
+
+The layout is that of `folder`; each clip comes with its mirror image, ID "M" + its own. Only train and val have composed
+clips, each made of that split's own. A sentence for all of a clip is made of the verb phrases of its parts.
+Letters: T frames at 30 fps. Metres, y up.
+"""
+
+import json
+import random
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dataset.captions import format_caption, swap_left_right
+from dataset.clips import report, split_ids
+from dataset.prepare.connectives import STYLES, compose_sentences, forms, plain
+from dataset.prepare.folder import LONGEST, SHORTEST, Entry, building, finish, in_processes
+from dataset.prepare.grammar import draws, sentences
+from dataset.prepare.pieces import STILL_KIND, Arms, Piece, survey
+from dataset.prepare.sequences import Chain, in_sequence, load
+from dataset.prepare.together import LEADS, SHORTEST_LEGS, Pairing, at_once
+from motion.representation_272 import mirror_pose, motion272_to_pose, pose_to_motion272
+from motion.skeleton import forward_kinematics
+
+SPLITS = ("train", "val")
+BALANCE = 0.7           # 0: clips are drawn alike, 1: kinds are
+SAME = 8                # times as often is a part of the same style and performer drawn as another
+CANDIDATES = 6          # clips of a kind, of which the one that goes on best is taken
+THREE = 0.2             # share of sequences that have three parts
+STILLS = 0.08           # share of the parts that stand still
+HELD = 0.45             # share of raised hands that are up all the time
+OWN_LEGS = 0.08         # share of the pairings whose legs are the arms' own, which stand
+REDRAWS = 20            # draws of a sequence before its number is left out
+PLAIN = ("", "normal")  # styles that go with all
+LEGS = re.compile(r"(walk|run|dash|sneak|jump|sit|squat|step)(?!.*(basket|uneven))")    # kinds that leave the arms free
+OF_ARMS = r"\b(hands?|arms?|elbows?|wav|swing)"    # words that arms of another clip may make untrue
+OF_LEGS = r"\b(stand|still|step|walk|sit|bow|bend|body|head|up and down)"
+PREPARE = "python -m dataset.prepare bandai-namco --source … --out {}"
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What a split has: pieces of clips, stretches of standing, and arms."""
+    pieces: list[Piece]
+    stands: list[Piece]
+    arms: list[Arms]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A clip to be made."""
+    name: str
+    split: str
+    plan: Piece | Chain | Pairing
+
+
+def prepare_composed(sources: list[str | Path], out: str | Path, sequences: int = 5000, together: int = 2500,
+                     workers: int | None = None) -> None:
+    """Make composed clips of prepared data sets' clips, in parallel and in order: the same bytes on every run.
+
+    sequences, together   how many for train, each with its mirror image; val gets a tenth
+    workers               processes, by default one for each core; 0: none but this one
+    raises   FileNotFoundError if a source was not prepared; ValueError if train gets no clip, or `out` holds something
+             else than an earlier data set or is a source
+    """
+    sources, out = [Path(source) for source in sources], Path(out)
+    if min(sequences, together) < 0 or not sequences + together:
+        raise ValueError(f"found --sequences {sequences} --together {together}, expected at least one clip")
+    for source in sources:
+        for needed in ("motion_data", "groups.json", "phrases.json"):
+            if not (source / needed).exists():
+                raise FileNotFoundError(f"found no {source / needed}, expected a prepared data set. "
+                                        f"Make it first: {PREPARE.format(source)}")
+        if source.resolve() == out.resolve():
+            raise ValueError(f"found {out} as --source and as --out, expected two folders: choose another --out")
+    drafts = []
+    numbers = {"train": (range(1, sequences + 1), range(1, together + 1)),
+               "val": tuple(range(count + 1, count + 1 + -(-count // 10)) for count in (sequences, together))}
+    for split in SPLITS:
+        stock = read_stock(sources, split, workers)
+        drafts += draft_stills(stock, split)
+        drafts += draft_sequences(stock, split, numbers[split][0])
+        drafts += draft_together(stock, split, numbers[split][1])
+    entries, problems = [], defaultdict(list)
+    with building(out) as folder:
+        (folder / "motion_data").mkdir()
+        made = in_processes(partial(make, folder), drafts, workers, chunksize=16)
+        for draft, clips in zip(drafts, tqdm(made, total=len(drafts), desc="clips", mininterval=1)):
+            if isinstance(clips, str):
+                problems[clips].append(draft.name)
+            else:
+                entries += clips
+        finish(folder, entries, [f"{name}: {reason}" for reason, names in problems.items() for name in names])
+    count = Counter((entry.split, entry.group.split()[0]) for entry in entries)
+    print(f"{len(entries)} clips in {out}: " + ", ".join(f"{number} {split} {what}" for (split, what), number in count.items()))
+    print(f"{sum(map(len, problems.values()))} left out" + report(problems))
+
+
+def read_stock(sources: list[Path], split: str, workers: int | None) -> Stock:
+    """The pieces of all clips of a split that have phrases, their mirror images aside."""
+    tasks = []
+    for source in sources:
+        groups, phrases = (json.loads((source / name).read_text(encoding="utf-8"))
+                           for name in ("groups.json", "phrases.json"))
+        ids = set(split_ids(source, split, PREPARE.format(source)))
+        tasks += [(source, name, groups[name], phrases[name]) for name in sorted(ids & phrases.keys())
+                  if not (name[0] == "M" and name[1:] in ids)]
+    found = list(tqdm(in_processes(survey, tasks, workers, chunksize=32), total=len(tasks), desc=f"{split} clips",
+                      mininterval=1))
+    return Stock([piece for piece, _, _ in found if piece], [stand for _, stands, _ in found for stand in stands],
+                 [arms for _, _, arms in found if arms])
+
+
+def draft_stills(stock: Stock, split: str) -> list[Draft]:
+    """All stretches in which somebody stands, as clips."""
+    count, drafts = Counter(), []
+    for stand in stock.stands:
+        if stand.end - stand.first < SHORTEST:
+            continue
+        count[stand.id] += 1
+        again = f"_{count[stand.id]}" if count[stand.id] > 1 else ""
+        drafts.append(Draft(f"{stand.id}_still{again}", split,
+                            replace(stand, end=min(stand.end, stand.first + LONGEST))))
+    return drafts
+
+
+def draft_sequences(stock: Stock, split: str, numbers: range) -> list[Draft]:
+    """A sequence for each number, which draws it; rare kinds often."""
+    pools = by_kind(stock.pieces + stock.stands)
+    weight = {kind: len(pieces) ** (1 - BALANCE) for kind, pieces in pools.items()}
+    if STILL_KIND in pools:
+        weight[STILL_KIND] = STILLS / (1 - STILLS) * (sum(weight.values()) - weight[STILL_KIND])
+    drafts = []
+    for number in numbers:
+        rng = np.random.default_rng([SPLITS.index(split), 0, number])
+        parts, chain = 3 if rng.random() < THREE else 2, None
+        for _ in range(REDRAWS):
+            chain = chain or _draw_chain(rng, pools, weight, parts)
+        if chain:
+            drafts.append(Draft(f"then_{number:06d}", split, chain))
+    return drafts
+
+
+def _draw_chain(rng: np.random.Generator, pools: dict[str, list[Piece]], weight: dict[str, float],
+                parts: int) -> Chain | None:
+    """Kinds, and of each some clips of one style, so that one person may do it all; None if there are no such."""
+    kinds = [draw(rng, list(weight), list(weight.values()), 1)[0] for _ in range(parts)]
+    if any(first == second for first, second in pairwise(kinds)):
+        return None
+    options, style, performer = [], "", None
+    for kind in kinds:
+        fitting = [piece for piece in pools[kind]
+                   if piece.least <= (LONGEST if parts == 2 else LONGEST // 3) and alike(piece.style, style)]
+        if not fitting:
+            return None
+        likely = [SAME ** ((piece.style == style) + (piece.performer == performer)) for piece in fitting]
+        found = draw(rng, fitting, likely, CANDIDATES)
+        options.append(tuple(piece for piece in found if piece.style == found[0].style))
+        style, performer = style if found[0].style in PLAIN else found[0].style, performer or found[0].performer
+    longest = LONGEST // parts - 35 * (parts == 2)
+    return Chain(tuple(options), tuple(rng.integers(45, longest, parts).tolist()))
+
+
+def draft_together(stock: Stock, split: str, numbers: range) -> list[Draft]:
+    """A pairing of arms and legs for each number, which draws it."""
+    pools = by_kind([piece for piece in stock.pieces if LEGS.match(piece.kind)])
+    arms = {kind: [found for found in stock.arms if found.piece.kind == kind]
+            for kind in sorted({found.piece.kind for found in stock.arms})}
+    drafts = []
+    for number in numbers if arms else ():
+        rng = np.random.default_rng([SPLITS.index(split), 1, number])
+        kind, = draw(rng, list(arms), [len(found) ** (1 - BALANCE) for found in arms.values()], 1)
+        chosen, = draw(rng, arms[kind], [1] * len(arms[kind]), 1)
+        held = rng.random() < HELD
+        legs = _draw_legs(rng, pools, chosen, held)
+        if legs:
+            drafts.append(Draft(f"both_{number:06d}", split,
+                                Pairing(chosen, legs, held, *rng.integers((5, SHORTEST_LEGS), (LEADS, LONGEST // 2)).tolist())))
+    return drafts
+
+
+def _draw_legs(rng: np.random.Generator, pools: dict[str, list[Piece]], arms: Arms, held: bool) -> tuple[Piece, ...]:
+    """Some clips of a kind, one of which is to walk under the arms; or the arms' own, as a stand."""
+    if rng.random() < OWN_LEGS:
+        return (replace(arms.piece, kind=STILL_KIND, phrases=()),)
+    frames = SHORTEST_LEGS if held else arms.piece.end - arms.piece.first
+    fitting = {kind: [piece for piece in pieces if piece.end - piece.first >= frames and alike(piece.style, arms.piece.style)]
+               for kind, pieces in pools.items()}
+    fitting = {kind: pieces for kind, pieces in fitting.items() if pieces}
+    if not fitting:
+        return ()
+    kind, = draw(rng, list(fitting), [len(pieces) ** (1 - BALANCE) for pieces in fitting.values()], 1)
+    likely = [SAME ** (piece.style == arms.piece.style) for piece in fitting[kind]]
+    return tuple(draw(rng, fitting[kind], likely, CANDIDATES))
+
+
+def by_kind(pieces: list[Piece]) -> dict[str, list[Piece]]:
+    pools = defaultdict(list)
+    for piece in pieces:
+        pools[piece.kind].append(piece)
+    return dict(sorted(pools.items()))
+
+
+def alike(style: str, other: str) -> bool:
+    """One person may move so: in one style, or either without."""
+    return style == other or style in PLAIN or other in PLAIN
+
+
+def draw(rng: np.random.Generator, items: list, weight: list[float], count: int) -> list:
+    """At most `count` of the items, none twice, each drawn by its weight."""
+    share = np.array(weight, dtype=float)
+    return [items[place] for place in rng.choice(len(items), min(count, len(items)), False, share / share.sum())]
+
+
+def make(folder: Path, task: Draft) -> list[Entry] | str:
+    """Write a clip and its mirror image, or say why there is none."""
+    random_ = draws(task.name)
+    match task.plan:
+        case Piece() as stand:
+            pose = posed(load(stand))
+            group, lines = STILL_KIND, sentences(task.name, list(forms("still")), STYLES.get(stand.style))
+        case Chain() as chain:
+            made = in_sequence(chain)
+            if isinstance(made, str):
+                return made
+            pose, parts = posed(made[0]), made[1]
+            group, lines = f"then {parts[-1].kind}", describe_sequence(random_, parts)
+        case Pairing() as pairing:
+            made = at_once(pairing)
+            if isinstance(made, str):
+                return made
+            pose, legs = made
+            group, lines = f"both {pairing.arms.piece.kind}", describe_together(random_, pairing, legs)
+    entries = []
+    for name, (rotations, joints) in ((task.name, pose), (f"M{task.name}", mirror_pose(*pose))):
+        np.save(folder / "motion_data" / f"{name}.npy", pose_to_motion272(rotations, joints).astype(np.float32))
+        own = swap_left_right if name != task.name else str
+        entries.append(Entry(name, task.split, own(group), tuple(format_caption(own(line)) for line in lines)))
+    return entries
+
+
+def posed(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations (T, 22, 3, 3) and joints (T, 22, 3) of a motion (T, 272)."""
+    rotations, pelvis = motion272_to_pose(motion.astype(np.float64))
+    return rotations, forward_kinematics(rotations, pelvis)
+
+
+def describe_sequence(random_: random.Random, parts: list[Piece]) -> list[str]:
+    """Sentences about parts that follow one another."""
+    told = []
+    for number, part in enumerate(parts):
+        if part.kind != STILL_KIND:
+            told.append(plain(part.phrases))
+        elif number and parts[number - 1].travels:
+            told.append(forms("still_stopped"))
+        else:
+            told.append(forms(("still_first", "still_middle")[number > 0] if number + 1 < len(parts) else "still_last"))
+    names = ("then_three",) if len(parts) == 3 else ("then",) * 5
+    if len(parts) == 2 and parts[0].travels and not parts[1].travels and parts[1].kind != STILL_KIND:
+        names += ("then_stopping",)
+    return compose_sentences(random_, names, told, shared_style(parts))
+
+
+def describe_together(random_: random.Random, pairing: Pairing, legs: Piece) -> list[str]:
+    """Sentences about arms and legs that do different things."""
+    arms = pairing.arms
+    side = "both" if len(arms.sides) == 2 else "left"
+    own = swap_left_right if arms.sides == ("right",) else str
+    legs_told = forms("on_the_spot") if legs.kind == STILL_KIND else plain(legs.phrases, OF_ARMS)
+    names, arms_told, states = ("both",), plain(arms.piece.phrases, OF_LEGS), ()
+    if pairing.held and not arms.waves:
+        names, arms_told = ("both_held", "both_held", "both"), tuple(map(own, forms(f"holds_{side}")))
+        states = tuple(map(own, forms(f"states_{side}")))
+    return compose_sentences(random_, names, [legs_told, arms_told], shared_style([arms.piece, legs]), states)
+
+
+def shared_style(parts: list[Piece]) -> str:
+    """The style of all parts, "" if they differ."""
+    styles = {part.style for part in parts}
+    return styles.pop() if len(styles) == 1 else ""

@@ -1,0 +1,97 @@
+"""Sentences about several motions, one after another or at once, of the verb phrases of each.
+
+phrases/compose.json holds the forms. In a form {who} is the subject, {a}, {b} and {c} are the motions' phrases as its verbs,
+{a_ing} and {a_base} their other forms, {he_a} such a phrase with its own pronoun, {state} how hands are held; all other braces
+mark verbs of the subject, as {stop}.
+"""
+
+import json
+import random
+import re
+from functools import cache
+from pathlib import Path
+
+from dataset.prepare.bandai_namco import STYLES
+from dataset.prepare.grammar import MEN, SUBJECTS, conjugate, inflect
+
+CAPTIONS = 5
+COMPOUND = re.compile(r"[,;]| and | then | while | before | after | until | as if |again$")    # not plain phrases
+LONGEST = 8                     # words of a phrase in a sentence of two
+STYLED = 0.6                    # share of sentences that say the style, if all parts have one
+POSSESSIVE = {"he": "his", "she": "her", "they": "their"}
+OF_WOMEN = re.compile(r"\b(she|\w*woman|lady|girl)\b")
+PLACE = re.compile(r"\{(\w+)\}")
+
+
+@cache
+def forms(name: str) -> tuple[str, ...]:
+    """The forms or phrases that compose.json has under a name."""
+    known = json.loads(Path(__file__).with_name("phrases").joinpath("compose.json").read_text(encoding="utf-8"))
+    return tuple(known[name])
+
+
+def plain(phrases: tuple[str, ...], without: str = r"(?!)") -> tuple[str, ...]:
+    """The short phrases of one action each, of which no word matches `without`; all if there is none."""
+    short = tuple(phrase for phrase in phrases if len(phrase.split()) <= LONGEST and not COMPOUND.search(phrase))
+    return tuple(phrase for phrase in short if not re.search(without, phrase)) or short or phrases
+
+
+def compose_sentences(random_: random.Random, names: tuple[str, ...], parts: list[tuple[str, ...]], style: str = "",
+                      states: tuple[str, ...] = ()) -> list[str]:
+    """CAPTIONS distinct sentences.
+
+    names    of forms that are true here
+    parts    the phrases of each motion
+    style    of all parts, a name of STYLES or ""
+    states   how hands are held, for forms that say {state}
+    """
+    found = {}
+    for _ in range(20 * CAPTIONS):
+        form = random_.choice(forms(random_.choice(names)))
+        chosen = [random_.choice(phrases) for phrases in parts]
+        text = _sentence(random_, form, chosen, style, random_.choice(states) if states else "")
+        found.setdefault(text.rstrip("."), text)
+        if len(found) == CAPTIONS:
+            break
+    return list(found.values())
+
+
+def _sentence(random_: random.Random, form: str, phrases: list[str], style: str, state: str) -> str:
+    how = STYLES.get(style)
+    subject, lead, tail = random_.choice(SUBJECTS), "", ""
+    if how is not None and how.pronoun == "she":
+        subject = "a person" if subject in MEN else subject
+    if how is not None and random_.random() < (0.2 if style == "normal" else STYLED):
+        where = random_.random()
+        if "{who}" in form and where < 0.6:
+            subject = random_.choice(how.subjects)
+        elif form.startswith("{who}") and where < 0.7:
+            lead = random_.choice(how.leads) + " "
+        else:
+            tail = " " + random_.choice(how.tails)
+    pronoun = _pronoun(random_, subject, how.pronoun if how else "")
+    owner = random_.choice(("the", POSSESSIVE[pronoun]))
+    if "{who}" not in form:
+        owner = random_.choice(("the", "your")) if re.match(r"\{\w_base\}", form) else "the"
+    text = _filled(form, subject, pronoun, owner, phrases, state)
+    return lead + text + tail + random_.choice(("", "", "."))
+
+
+def _pronoun(random_: random.Random, subject: str, of_style: str) -> str:
+    """Of a subject's own further verbs and limbs."""
+    if subject in POSSESSIVE:
+        return subject
+    if of_style == "she" or OF_WOMEN.search(subject):
+        return "she"
+    return "he" if re.search(r"\b(man|guy|boy)\b", subject) else random_.choice(("he", "they"))
+
+
+def _filled(form: str, subject: str, pronoun: str, owner: str, phrases: list[str], state: str) -> str:
+    plural, they = subject == "they", pronoun == "they"
+    words = {"who": subject, "is": "are" if plural else "is", "has": "have" if plural else "has",
+             "he_is": "they are" if they else f"{pronoun} is", "state": state.replace("@", owner)}
+    for letter, phrase in zip("abc", phrases):
+        words |= {letter: inflect(phrase, "base" if plural else "third", owner),
+                  f"{letter}_base": inflect(phrase, "base", owner), f"{letter}_ing": inflect(phrase, "gerund", owner),
+                  f"he_{letter}": f"{pronoun} " + inflect(phrase, "base" if they else "third", owner)}
+    return PLACE.sub(lambda place: words.get(place[1]) or conjugate(place[1], "base" if plural else "third"), form)

@@ -1,0 +1,97 @@
+"""Joining motions: what follows goes on where and as fast as what came before, and nothing is torn.
+
+Letters: T and S frames at 30 fps. Metres, radians, y up.
+"""
+
+import re
+
+import numpy as np
+
+from motion.representation_272 import POSITIONS, ROOT_VELOCITY, VELOCITIES, motion272_to_pose
+from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle, y_rotation
+from motion.skeleton import forward_kinematics
+
+BLEND = 10              # frames of the second motion that a join changes
+SUNK = 0.01             # metres that a join's lowest joint may be off the floor
+BENT = 150              # degrees that a blend may turn a joint: a raised hand may have to come down
+AHEAD = 5               # frames: poses are compared as they are and as they will be
+PERFORMER = re.compile(r"cmu_\d+|[^_]+")
+
+
+def unlikeness(last: np.ndarray, first: np.ndarray, next_: np.ndarray) -> np.ndarray:
+    """How far the joints of a motion's last frame are from those of others, in place, speed and heading aside, metres.
+
+    last          (272,)
+    first, next_  (N, 272) frames, and those that follow; the speed is theirs, a clip's first frame having none
+    returns       (N,)
+    """
+    gap = (last - first)[:, POSITIONS].reshape(-1, 22, 3)
+    change = (last - next_)[:, VELOCITIES].reshape(-1, 22, 3)
+    change[..., [0, 2]] += (last - next_)[:, None, ROOT_VELOCITY]
+    return np.linalg.norm(gap, axis=-1).mean(axis=-1) + AHEAD * np.linalg.norm(change, axis=-1).mean(axis=-1)
+
+
+def follow(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One motion after another that begins with its last frame, as one pose; nothing is blended.
+
+    first, second  (T + 1, 272) and (S, 272)
+    returns        rotations (T + S, 22, 3, 3) and joints (T + S, 22, 3)
+    """
+    rotations, pelvis = motion272_to_pose(first.astype(np.float64))
+    later, path = _turned(*motion272_to_pose(second.astype(np.float64)), _facing(rotations[-1]))
+    rotations = np.concatenate([rotations[:-1], later])
+    # Up, too: each window's floor is its own lowest point.
+    pelvis = np.concatenate([pelvis[:-1], path + pelvis[-1] - path[0]])
+    return rotations, forward_kinematics(rotations, pelvis)
+
+
+def join(first: np.ndarray, second: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], float]:
+    """One motion after another: the second is turned about y and moved to where the first goes, then blended.
+
+    first, second  (T, 272) and (S, 272), at least 2 and BLEND frames
+    returns        rotations (T + S, 22, 3, 3) and joints (T + S, 22, 3); the most that a joint is turned, degrees
+    Inertialisation (Bollo, GDC 2018), with a cubic: the second motion's first frame is where the first one would be
+    after one frame more, at the same speed, and what that changes of the second motion fades.
+    """
+    rotations, pelvis = motion272_to_pose(first.astype(np.float64))
+    later, path = motion272_to_pose(second.astype(np.float64))
+    turn, step = rotations[-1] @ rotations[-2].mT, pelvis[-1] - pelvis[-2]
+    onward = np.stack([turn @ rotations[-1], turn @ turn @ rotations[-1]])  # (2, 22, 3, 3)
+    # A speed that fades takes the body on by a third of BLEND frames. The second motion begins there: if it began
+    # where the first one ends, the body would be pulled back.
+    facing, later_facing = _facing(onward), _facing(later[:2])
+    later, path = _turned(later, path, facing[0] + BLEND / 3 * (np.diff(facing) - np.diff(later_facing))[0])
+    speed = step - (path[1] - path[0])
+    gap = pelvis[-1] + step - path[0]
+    rest = np.where([True, False, True], -BLEND / 3 * speed, gap)  # (3,)
+    path = path + gap - rest
+    path[:BLEND] += fade(rest, speed)
+    gaps = matrix_to_axis_angle(onward @ later[:2].mT)  # (2, 22, 3)
+    offsets = fade(gaps[0], gaps[1] - gaps[0])          # (BLEND, 22, 3)
+    later[:BLEND] = axis_angle_to_matrix(offsets) @ later[:BLEND]
+    rotations = np.concatenate([rotations, later])
+    joints = forward_kinematics(rotations, np.concatenate([pelvis, path]))
+    return (rotations, joints), float(np.degrees(np.linalg.norm(offsets, axis=-1).max()))
+
+
+def fade(value: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    """The cubic that begins with a value (...) and its change per frame and ends at rest at 0: (BLEND, ...)."""
+    frame = np.arange(BLEND).reshape(-1, *(1,) * value.ndim)
+    return (1 - frame / BLEND) ** 2 * ((1 + 2 * frame / BLEND) * value + frame * speed)
+
+
+def _facing(rotations: np.ndarray) -> np.ndarray:
+    """Where bodies (..., 22, 3, 3) face: radians (...) from z+ towards x+."""
+    return np.arctan2(rotations[..., 0, 0, 2], rotations[..., 0, 2, 2])
+
+
+def _turned(rotations: np.ndarray, pelvis: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """A decoded motion turned about y at its start, which is the origin."""
+    turn, rotations = y_rotation(angle), rotations.copy()
+    rotations[:, 0] = turn @ rotations[:, 0]
+    return rotations, pelvis @ turn.T
+
+
+def performer_of(name: str) -> str:
+    """Who a clip shows: CMU numbers its subjects; others are known by their set alone."""
+    return PERFORMER.match(name)[0]

@@ -1,0 +1,109 @@
+"""Two or three parts one after another, each cut where the next one goes on best.
+
+Letters: T frames at 30 fps. Metres, y up.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dataset.prepare.folder import LONGEST
+from dataset.prepare.joining import BENT, SUNK, join, unlikeness
+from dataset.prepare.pieces import Piece
+from motion.representation_272 import pose_to_motion272
+
+UNLIKE = 0.30     # metres by which the poses and coming poses of a join may differ
+STEP = 3          # frames between the places that are tried
+SLACK = 12        # frames that a part in the middle may be longer or shorter
+TRIES = 4         # joins that are made before a chain is given up
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A sequence to be made: what each part may be, and its frames if it may be cut anywhere."""
+    options: tuple[tuple[Piece, ...], ...]
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Seam:
+    """A piece that is cut, and one that goes on from its own frame `first`."""
+    unlike: float
+    before: Piece
+    after: Piece
+
+
+def in_sequence(chain: Chain) -> tuple[np.ndarray, list[Piece]] | str:
+    """The motion (T, 272) of a chain and its parts as they were cut, or why there is none."""
+    problem = f"not joined: all poses differ by more than {UNLIKE} m"
+    for seam in _seams(chain, 0, chain.options[0], False)[:TRIES]:
+        made = _made(chain, seam)
+        if not isinstance(made, str):
+            return made
+        problem = made
+    return problem
+
+
+def _made(chain: Chain, seam: Seam) -> tuple[np.ndarray, list[Piece]] | str:
+    """A chain whose first seam is given; each later one is the best."""
+    parts, motion = [seam.before], load(seam.before)
+    for number in range(1, len(chain.options)):
+        part = seam.after
+        if number + 1 < len(chain.options):
+            seams = _seams(chain, number, (part,), True)
+            if not seams:
+                return f"not joined: all poses differ by more than {UNLIKE} m"
+            seam = seams[0]
+            part = seam.before
+        elif part.kept is None:
+            part = replace(part, end=min(part.end, part.first + chain.lengths[number]))
+        pose, bent = join(motion, load(part))
+        if bent > BENT or abs(pose[1][..., 1].min()) > SUNK:
+            return f"not joined: the blend turns a joint by {BENT} degrees or sinks {100 * SUNK:g} cm"
+        motion = pose_to_motion272(*pose)
+        parts.append(part)
+    return (motion, parts) if len(motion) <= LONGEST else f"longer than {LONGEST} frames"
+
+
+def _seams(chain: Chain, number: int, befores: tuple[Piece, ...], begun: bool) -> list[Seam]:
+    """The likely seams of part `number` and the next, one for each two clips, the best first.
+
+    begun   the part's first frame is settled
+    """
+    found = []
+    for before in befores:
+        for after in chain.options[number + 1]:
+            lengths = [min(length, piece.end - piece.first, LONGEST - other.least)
+                       for length, piece, other in zip(chain.lengths[number:], (before, after), (after, before))]
+            seam = _best(before, after, *lengths, begun)
+            if seam.unlike < UNLIKE:
+                found.append(seam)
+    return sorted(found, key=lambda seam: seam.unlike)
+
+
+def _best(before: Piece, after: Piece, length: int, later: int, begun: bool) -> Seam:
+    """The best place to go from one piece to another, whose frames they have if they may be cut anywhere."""
+    if before.kept:
+        ends = range(before.kept[1], before.end + 1, STEP)
+    elif begun:
+        ends = range(min(before.end, before.first + max(before.shortest, length - SLACK)),
+                     min(before.end, before.first + length + SLACK) + 1, STEP)
+    else:
+        ends = range(before.first + length, before.end + 1, STEP)
+    starts = np.arange(after.first, max(after.kept[0] if after.kept else after.end - later, after.first + 1))
+    motion, next_ = frames(before), frames(after)
+    unlike = np.stack([unlikeness(motion[end - 1], next_[starts], next_[starts + 1]) for end in ends])
+    place, start = np.unravel_index(unlike.argmin(), unlike.shape)
+    end = ends[place]
+    first = before.first if before.kept or begun else end - length
+    return Seam(float(unlike.min()), replace(before, first=first, end=end), replace(after, first=int(starts[start]) + 1))
+
+
+def frames(piece: Piece) -> np.ndarray:
+    """All of a piece's clip (T, 272), mapped."""
+    return np.load(piece.folder / "motion_data" / f"{piece.id}.npy", mmap_mode="r", allow_pickle=False)
+
+
+def load(piece: Piece) -> np.ndarray:
+    """The frames (T, 272) of a piece."""
+    return frames(piece)[piece.first:piece.end]
