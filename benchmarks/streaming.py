@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import geometry as does
-from benchmarks.says_does import KINDS
+from benchmarks.sentences import load_kinds
 from dataset.clips import load_clips
 from dataset.streams import load_pairs
 from Evaluator_272.streams import WINDOW, Scene, play
@@ -194,7 +194,8 @@ def around(joints: np.ndarray, change: int) -> np.ndarray:
 def endurance(model: MotionStreamer, config: Streaming) -> dict:
     """One stream of random prompts, against the data's own speeds and angles."""
     rng = np.random.default_rng(0)
-    prompts = [KINDS[kind].sentences[rng.integers(2)] for kind in rng.integers(len(KINDS), size=PROMPTS)]
+    kinds = [tuple(kind.reported) for kind in load_kinds(("plain",))]
+    prompts = [kinds[kind][rng.integers(2)] for kind in rng.integers(len(kinds), size=PROMPTS)]
     stream, pieces = model.stream(prompts[0], hold=True), []
     for text in prompts:
         stream.prompt(text)

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
-from benchmarks import geometry, says_does
-from benchmarks.says_does import KINDS, check, closest_captions, judge, pass_of_others
+from benchmarks import says_does
+from benchmarks.says_does import check, closest_captions, pass_of_others
+from benchmarks.sentences import Sentences, judge, load_kinds, read_test, reported_sentences, words
 from motion import measures
 from motion.representation_272 import mirror_pose, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix, y_rotation
 from motion.skeleton import JOINT_NAMES, forward_kinematics
 
+KINDS = load_kinds()
+PLAIN = load_kinds(("plain",))
 SWAP = {"left": "right", "right": "left"}
 
 
@@ -30,7 +33,7 @@ def pose(frames: int = 60, path: np.ndarray | float = 0, heading: np.ndarray | f
 
 
 def passed(rotations: np.ndarray, joints: np.ndarray) -> set[str]:
-    return {kind.label for kind, does in zip(KINDS, judge(pose_to_motion272(rotations, joints))) if does}
+    return {kind.label for kind, does in zip(PLAIN, judge(pose_to_motion272(rotations, joints), PLAIN)) if does}
 
 
 def straight(x: float = 0, y: float = 0, z: float = 0, frames: int = 60) -> np.ndarray:
@@ -92,8 +95,8 @@ def test_left_is_where_the_left_hand_is():
 def test_what_explodes_passes_nothing():
     rotations, joints = pose(path=straight(z=4))
     blown_up = pose_to_motion272(rotations, joints.mean(axis=1, keepdims=True) + 3 * (joints - joints[:, :1]))
-    assert not judge(blown_up).any()
-    assert not judge(np.full((8, 272), np.nan)).any()
+    assert not judge(blown_up, KINDS).any()
+    assert not judge(np.full((8, 272), np.nan), KINDS).any()
 
 
 def test_the_shortest_motion_is_judged():
@@ -101,10 +104,16 @@ def test_the_shortest_motion_is_judged():
     assert passed(*pose(frames=4)) == set()
 
 
-def test_sentences_are_all_different():
-    sentences = [text for kind in KINDS for text in kind.sentences + kind.validation]
-    assert len(set(map(says_does.words, sentences))) == 4 * len(KINDS)
-    assert len({kind.label for kind in KINDS}) == len(KINDS) >= 16
+def test_sentences_are_many_and_all_different():
+    halves = [[text for kind in KINDS for text in half(kind)]
+              for half in (lambda kind: kind.reported, lambda kind: kind.validation)]
+    every = [words(text) for texts in halves for text in texts]
+    assert len(set(every)) == len(every) and len({kind.label for kind in KINDS}) == len(KINDS)
+    assert reported_sentences() == set(map(words, halves[0]))
+    asked = [kind for kind in KINDS if kind.category != "plain"]
+    assert sum(len(tuple(kind.reported)) for kind in asked) >= 100
+    assert sum(len(tuple(kind.validation)) for kind in asked) >= 60
+    assert all(kind.reported.plain and kind.validation.plain for kind in KINDS)
 
 
 def test_shuffled_is_the_mean_over_the_other_kinds():
@@ -121,19 +130,25 @@ def test_check_counts_each_sentence_for_its_own_kind():
             return [pose_to_motion272(*MOTIONS["stands" if seed % 2 else understood.get(text, "stands")][0])
                     for text, seed in zip(texts, seeds)]
 
-    report = check(Model(), [kind.sentences for kind in KINDS], seeds=3, batch=60)
-    counts = {kind["kind"]: (kind["plain"], kind["unlike"]) for kind in report["kinds"]}
+    report = check(Model(), PLAIN, [kind.reported for kind in PLAIN], seeds=3, batch=60)
+    counts = {kind["kind"]: (*kind["plain"].values(), *kind["everyday"].values()) for kind in report["kinds"]}
     assert counts.pop("walks forward") == counts.pop("bows") == (2, 0)
     assert set(counts.values()) == {(0, 0)}
-    assert report["all"] == pytest.approx(4 / (6 * len(KINDS)))
-    assert report["unlike"] == report["shuffled"] == 0
+    assert report["all"]["passed"] == report["categories"]["plain"]["passed"] == pytest.approx(4 / (6 * len(PLAIN)))
+    assert report["all"]["everyday"] == report["all"]["shuffled"] == 0 and report["all"]["trials"] == 6 * len(PLAIN)
     assert report["kinds"][0]["seconds"] == 2
 
 
-def test_a_training_caption_is_not_unlike(tmp_path):
+def test_no_training_caption_repeats_a_reported_sentence(tmp_path):
     for folder in ("motion_data", "texts", "split"):
         (tmp_path / folder).mkdir()
     (tmp_path / "split/train.txt").write_text("clip\n")
-    (tmp_path / "texts/clip.txt").write_text("he strolls on#he/PRON#0.0#0.0\n")
-    with pytest.raises(ValueError, match="is a training caption"):
-        closest_captions([("a person walks", "He strolls on!")], tmp_path, text_encoder=None)
+    (tmp_path / "texts/clip.txt").write_text("A person picks up something, from the floor!#a/DET#0.0#0.0\n")
+    with pytest.raises(ValueError, match="training caption 'A person picks up something, from the floor!' repeats"):
+        closest_captions([Sentences(("a person walks",), ())], tmp_path, text_encoder=None)
+
+
+@pytest.mark.parametrize("named", [["flies"], ["joint"], ["_steps"], ["np"], ["read_test"]])
+def test_a_name_that_is_no_test_is_refused(named):
+    with pytest.raises(ValueError, match=f"found the test '{named[0]}'"):
+        read_test(named)

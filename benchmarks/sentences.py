@@ -1,0 +1,122 @@
+"""The kinds of motion that `benchmarks.says_does` asks for: their sentences, and the test that each must pass.
+
+`sentences.json` holds them. A test is a list, its function's name first, then the tests it is made of and its
+arguments: ["in_order", ["walks"], ["turns", {"side": "left"}]]. The functions are those of `benchmarks.geometry` and
+those here, which combine others. Letters as there: joints (T, 22, 3), 30 frames per second.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import geometry
+from motion.measures import in_one_piece
+from motion.representation_272 import FPS, motion272_to_positions
+
+FILE = Path(__file__).with_name("sentences.json")
+STEP = 10       # frames between the places where `in_order` and `at_once` cut
+SHORTEST = 15   # frames of a part of a sequence
+Test = Callable[[np.ndarray], bool]
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """What is typed for one kind; everyday ones do without the usual verb."""
+
+    plain: tuple[str, ...]
+    everyday: tuple[str, ...]
+
+    def __iter__(self):
+        return iter(self.plain + self.everyday)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of motion, how to ask for it and how to tell it."""
+
+    category: str
+    label: str
+    test: Test
+    clips: dict | None         # which real clips do it, for `--calibrate`
+    validation: Sentences      # to choose a model by
+    reported: Sentences
+
+
+def load_kinds(only: Sequence[str] = ()) -> tuple[Kind, ...]:
+    """The kinds of `sentences.json` in its order, all or those of some categories and labels.
+
+    raises   ValueError for a word that is neither
+    """
+    kinds = [Kind(kind["category"], kind["kind"], read_test(kind["does"]), kind["clips"],
+                  *(Sentences(*(tuple(kind[half][wording]) for wording in ("plain", "everyday")))
+                    for half in ("validation", "reported")))
+             for kind in json.loads(FILE.read_text(encoding="utf-8"))]
+    for word in only:
+        if not any(word in (kind.category, kind.label) for kind in kinds):
+            categories = dict.fromkeys(kind.category for kind in kinds)
+            raise ValueError(f"found the kind {word!r}, expected one of {', '.join(categories)} or a kind of {FILE.name}")
+    return tuple(kind for kind in kinds if not only or kind.category in only or kind.label in only)
+
+
+def reported_sentences() -> frozenset[str]:
+    """Every sentence that results are reported of, as `words` has it: no training caption may be one of them."""
+    return frozenset(words(text) for kind in json.loads(FILE.read_text(encoding="utf-8"))
+                     for texts in kind["reported"].values() for text in texts)
+
+
+def words(sentence: str) -> str:
+    """A sentence without capitals and punctuation."""
+    return " ".join(re.findall(r"\w+", sentence.lower()))
+
+
+def read_test(named: list) -> Test:
+    """A test as `sentences.json` names it -> a function of joints.
+
+    raises   ValueError for a name that no test has
+    """
+    name, *rest = named
+    test = COMBINED.get(name) or getattr(geometry, name, None)
+    if getattr(test, "__module__", "") not in (__name__, geometry.__name__) or name.startswith("_"):
+        raise ValueError(f"found the test {name!r} in {FILE.name}, expected a function of benchmarks/geometry.py or one "
+                         f"of {', '.join(COMBINED)}")
+    parts = [read_test(given) for given in rest if isinstance(given, list)]
+    arguments = {key: value for given in rest if isinstance(given, dict) for key, value in given.items()}
+    return lambda joints: bool(test(joints, *parts, **arguments))
+
+
+def judge(motion: np.ndarray, kinds: Sequence[Kind]) -> np.ndarray:
+    """motion (T, 272) -> whether it passes each kind's test, (K,) bool; one that has exploded passes none."""
+    if not np.isfinite(motion).all():
+        return np.zeros(len(kinds), dtype=bool)
+    joints = motion272_to_positions(motion.astype(np.float64))
+    return np.array([kind.test(joints) for kind in kinds]) & in_one_piece(joints)
+
+
+def all_of(joints: np.ndarray, *parts: Test) -> bool:
+    return all(part(joints) for part in parts)
+
+
+def any_of(joints: np.ndarray, *parts: Test) -> bool:
+    return any(part(joints) for part in parts)
+
+
+def in_order(joints: np.ndarray, first: Test, *later: Test) -> bool:
+    """The motion can be cut into parts of half a second or more that pass the tests, one each, in this order."""
+    if not later:
+        return first(joints)
+    return any(first(joints[:end]) and in_order(joints[end:], *later)
+               for end in range(SHORTEST, len(joints) - SHORTEST + 1, STEP))
+
+
+def at_once(joints: np.ndarray, first: Test, second: Test, seconds: float = 2) -> bool:
+    """Some part of so many seconds, all of a motion that is shorter, passes both tests."""
+    frames = min(round(seconds * FPS), len(joints))
+    parts = (joints[start:start + frames] for start in range(0, len(joints) - frames + 1, STEP))
+    return any(first(part) and second(part) for part in parts)
+
+
+COMBINED = dict(all_of=all_of, any_of=any_of, in_order=in_order, at_once=at_once)
