@@ -42,7 +42,7 @@ def follow(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarra
     returns        rotations (T + S, 22, 3, 3) and joints (T + S, 22, 3)
     """
     rotations, pelvis = motion272_to_pose(first.astype(np.float64))
-    later, path = _turned(*motion272_to_pose(second.astype(np.float64)), _facing(rotations[-1]))
+    later, path = _turned(*motion272_to_pose(second.astype(np.float64)), facing_of(rotations[-1]))
     rotations = np.concatenate([rotations[:-1], later])
     # Up, too: each window's floor is its own lowest point.
     pelvis = np.concatenate([pelvis[:-1], path + pelvis[-1] - path[0]])
@@ -64,7 +64,7 @@ def join(first: np.ndarray, second: np.ndarray) -> tuple[tuple[np.ndarray, np.nd
     onward = np.stack([turn @ rotations[-1], turn @ turn @ rotations[-1]])  # (2, 22, 3, 3)
     # A speed that fades takes the body on by a third of BLEND frames. The second motion begins there: if it began
     # where the first one ends, the body would be pulled back.
-    facing, later_facing = _facing(onward), _facing(later[:2])
+    facing, later_facing = facing_of(onward), facing_of(later[:2])
     later, path = _turned(later, path, facing[0] + BLEND / 3 * (np.diff(facing) - np.diff(later_facing))[0])
     before, after = (forward_kinematics(*pose) for pose in ((rotations[-3:], pelvis[-3:]), (later, path)))
     speed = step - (path[1] - path[0])
@@ -139,7 +139,7 @@ def fade(value: np.ndarray, speed: np.ndarray) -> np.ndarray:
     return (1 - frame / BLEND) ** 2 * ((1 + 2 * frame / BLEND) * value + frame * speed)
 
 
-def _facing(rotations: np.ndarray) -> np.ndarray:
+def facing_of(rotations: np.ndarray) -> np.ndarray:
     """Where bodies (..., 22, 3, 3) face: radians (...) from z+ towards x+."""
     return np.arctan2(rotations[..., 0, 0, 2], rotations[..., 0, 2, 2])
 
