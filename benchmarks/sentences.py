@@ -2,7 +2,7 @@
 
 `sentences.json` holds them. A test is a list, its function's name first, then the tests it is made of and its
 arguments: ["in_order", ["walks"], ["turns", {"side": "left"}]]. The functions are those of `benchmarks.geometry` and
-those here, which combine others. Letters as there: joints (T, 22, 3), 30 frames per second.
+`benchmarks.travel`, and those here, which combine others. Letters as there: joints (T, 22, 3), 30 frames per second.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import geometry
+from benchmarks import geometry, travel
 from motion.measures import in_one_piece
 from motion.representation_272 import FPS, motion272_to_positions
 
@@ -79,13 +79,11 @@ def read_test(named: list) -> Test:
     raises   ValueError for a name that no test has
     """
     name, *rest = named
-    test = COMBINED.get(name) or getattr(geometry, name, None)
-    if getattr(test, "__module__", "") not in (__name__, geometry.__name__) or name.startswith("_"):
-        raise ValueError(f"found the test {name!r} in {FILE.name}, expected a function of benchmarks/geometry.py or one "
-                         f"of {', '.join(COMBINED)}")
+    if name not in TESTS:
+        raise ValueError(f"found the test {name!r} in {FILE.name}, expected one of {', '.join(TESTS)}")
     parts = [read_test(given) for given in rest if isinstance(given, list)]
     arguments = {key: value for given in rest if isinstance(given, dict) for key, value in given.items()}
-    return lambda joints: bool(test(joints, *parts, **arguments))
+    return lambda joints: bool(TESTS[name](joints, *parts, **arguments))
 
 
 def judge(motion: np.ndarray, kinds: Sequence[Kind]) -> np.ndarray:
@@ -119,4 +117,7 @@ def at_once(joints: np.ndarray, first: Test, second: Test, seconds: float = 2) -
     return any(first(part) and second(part) for part in parts)
 
 
-COMBINED = dict(all_of=all_of, any_of=any_of, in_order=in_order, at_once=at_once)
+# Functions that say yes or no; the others of these files are measures.
+TESTS = {name: function for module in (geometry, travel) for name, function in vars(module).items()
+         if getattr(function, "__module__", "") == module.__name__ and function.__annotations__.get("return") is bool}
+TESTS |= dict(all_of=all_of, any_of=any_of, in_order=in_order, at_once=at_once)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import geometry as does
+from benchmarks import geometry, travel
 from benchmarks.sentences import load_kinds
 from dataset.clips import load_clips
 from dataset.streams import load_pairs
@@ -83,26 +83,26 @@ Change = tuple[str, str, Callable[[np.ndarray], bool]]
 CHANGES: tuple[Change, ...] = (
     ("a person walks forward", "a person waves the right hand", partial(waves, side="right")),
     ("a person waves the right hand", "a person walks forward", walks_on),
-    ("a person walks forward", "a person walks and turns left", partial(does.turns, side="left")),
-    ("a person stands still", "a person runs", does.runs),
+    ("a person walks forward", "a person walks and turns left", partial(travel.turns, side="left")),
+    ("a person stands still", "a person runs", travel.runs),
     ("a person runs", "a person walks forward", walks_on),
-    ("a person walks forward", "a person walks and turns right", partial(does.turns, side="right")),
+    ("a person walks forward", "a person walks and turns right", partial(travel.turns, side="right")),
     ("a person raises both hands", "a person walks forward", walks_on),
-    ("a person walks forward", "a person raises both hands", does.raises_both),
+    ("a person walks forward", "a person raises both hands", geometry.raises_both),
     ("a person bows", "a person waves both hands", waves_both),
-    ("a person walks forward", "a person runs", does.runs),
+    ("a person walks forward", "a person runs", travel.runs),
 )
 VALIDATION: tuple[Change, ...] = (
     ("someone is walking", "someone is waving with their left hand", partial(waves, side="left")),
     ("someone is waving with their left hand", "someone is walking straight ahead", walks_on),
-    ("someone is walking", "someone walks, then turns to the right", partial(does.turns, side="right")),
-    ("someone is standing", "someone is jogging", does.runs),
+    ("someone is walking", "someone walks, then turns to the right", partial(travel.turns, side="right")),
+    ("someone is standing", "someone is jogging", travel.runs),
     ("someone is jogging", "someone is walking straight ahead", walks_on),
-    ("someone is walking", "someone walks, then turns to the left", partial(does.turns, side="left")),
+    ("someone is walking", "someone walks, then turns to the left", partial(travel.turns, side="left")),
     ("someone lifts both arms up", "someone is walking straight ahead", walks_on),
-    ("someone is walking", "someone lifts both arms up", does.raises_both),
+    ("someone is walking", "someone lifts both arms up", geometry.raises_both),
     ("someone bows politely", "someone is waving with both hands", waves_both),
-    ("someone is walking", "someone is jogging", does.runs),
+    ("someone is walking", "someone is jogging", travel.runs),
 )
 
 
