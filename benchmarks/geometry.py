@@ -86,9 +86,9 @@ def waves_goodbye(joints: np.ndarray) -> bool:
     return any(swings(joints, side, wide=0.02) >= 2 for side in OTHER) and on_the_spot(joints)
 
 
-def swings_hand(joints: np.ndarray, side: str) -> bool:
-    """Waves that hand, held above its elbow for most of the time, wherever the body goes."""
-    return swings(joints, side) >= 2 and above(joints, f"{side}_wrist", f"{side}_elbow").mean() > 0.7
+def swings_hand(joints: np.ndarray, side: str, up: float = 0.7) -> bool:
+    """Waves that hand, held above its elbow for such a share of the time or more, wherever the body goes."""
+    return swings(joints, side) >= 2 and above(joints, f"{side}_wrist", f"{side}_elbow").mean() > up
 
 
 def holds_up(joints: np.ndarray, side: str) -> bool:
