@@ -18,12 +18,13 @@ import numpy as np
 from benchmarks.sentences import Kind, judge, load_kinds
 from dataset.clips import dataset_root, load_groups
 from dataset.prepare.stream import join
-from motion.representation_272 import motion272_to_pose, pose_to_motion272
+from motion.representation_272 import motion272_to_pose, motion272_to_positions, pose_to_motion272
 from motion.skeleton import JOINT_NAMES, forward_kinematics
 
 MOST_CLIPS = 60      # of a kind that are tested
 MADE = 30            # motions that are made of clips
 PART = 150           # frames of a clip in them, at most
+HANDS = [JOINT_NAMES.index("left_wrist"), JOINT_NAMES.index("right_wrist")]
 LEGS = [number for number, name in enumerate(JOINT_NAMES)
         if name.partition("_")[2] in ("hip", "knee", "ankle", "foot") or name == "pelvis"]
 
@@ -106,9 +107,11 @@ def joined(first: np.ndarray, *later: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def laid_over(legs: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One motion's path, hips and legs and another's upper body, which then stays as it was halfway."""
+    """One motion's path, hips and legs and another's upper body; if that ends first, as it was with its hand highest."""
     rotations, pelvis = motion272_to_pose(legs.astype(np.float64))
     above = motion272_to_pose(upper.astype(np.float64))[0]
-    above = above[np.minimum(np.arange(len(legs)), len(above) // 2)]
+    hands = motion272_to_positions(upper.astype(np.float64))[:, HANDS, 1].max(axis=1)
+    last = hands.argmax() if len(above) < len(legs) else len(above)
+    above = above[np.minimum(np.arange(len(legs)), last)]
     above[:, LEGS] = rotations[:, LEGS]
     return above, forward_kinematics(above, pelvis)

@@ -1,8 +1,8 @@
-"""The kinds of motion that `benchmarks.says_does` asks for: their sentences, and the test that each must pass.
+"""What is asked of a model: kinds of motion and changes of prompt, their sentences, and the test that each must pass.
 
 `sentences.json` holds them. A test is a list, its function's name first, then the tests it is made of and its
 arguments: ["in_order", ["walks"], ["turns", {"side": "left"}]]. The functions are those of `benchmarks.geometry` and
-those here, which combine others. Letters as there: joints (T, 22, 3), 30 frames per second.
+`benchmarks.travel`, and those here, which combine others. Letters as there: joints (T, 22, 3), 30 frames per second.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import geometry
+from benchmarks import geometry, travel
 from motion.measures import in_one_piece
 from motion.representation_272 import FPS, motion272_to_positions
 
@@ -54,7 +54,7 @@ def load_kinds(only: Sequence[str] = ()) -> tuple[Kind, ...]:
     kinds = [Kind(kind["category"], kind["kind"], read_test(kind["does"]), kind["clips"],
                   *(Sentences(*(tuple(kind[half][wording]) for wording in ("plain", "everyday")))
                     for half in ("validation", "reported")))
-             for kind in json.loads(FILE.read_text(encoding="utf-8"))]
+             for kind in _read()["kinds"]]
     for word in only:
         if not any(word in (kind.category, kind.label) for kind in kinds):
             categories = dict.fromkeys(kind.category for kind in kinds)
@@ -62,10 +62,31 @@ def load_kinds(only: Sequence[str] = ()) -> tuple[Kind, ...]:
     return tuple(kind for kind in kinds if not only or kind.category in only or kind.label in only)
 
 
+@dataclass(frozen=True)
+class Change:
+    """A new prompt in the middle of a stream, and what the body must do then."""
+
+    before: str
+    after: str
+    test: Test
+
+
+def load_changes(validation: bool) -> tuple[Change, ...]:
+    """The changes of prompt of `sentences.json`: the reported ones, or those to choose by."""
+    return tuple(Change(before, after, read_test(does))
+                 for before, after, does in _read()["changes"]["validation" if validation else "reported"])
+
+
 def reported_sentences() -> frozenset[str]:
     """Every sentence that results are reported of, as `words` has it: no training caption may be one of them."""
-    return frozenset(words(text) for kind in json.loads(FILE.read_text(encoding="utf-8"))
-                     for texts in kind["reported"].values() for text in texts)
+    found = _read()
+    texts = [text for kind in found["kinds"] for wording in kind["reported"].values() for text in wording]
+    texts += [text for before, after, _ in found["changes"]["reported"] for text in (before, after)]
+    return frozenset(map(words, texts))
+
+
+def _read() -> dict:
+    return json.loads(FILE.read_text(encoding="utf-8"))
 
 
 def words(sentence: str) -> str:
@@ -79,13 +100,11 @@ def read_test(named: list) -> Test:
     raises   ValueError for a name that no test has
     """
     name, *rest = named
-    test = COMBINED.get(name) or getattr(geometry, name, None)
-    if getattr(test, "__module__", "") not in (__name__, geometry.__name__) or name.startswith("_"):
-        raise ValueError(f"found the test {name!r} in {FILE.name}, expected a function of benchmarks/geometry.py or one "
-                         f"of {', '.join(COMBINED)}")
+    if name not in TESTS:
+        raise ValueError(f"found the test {name!r} in {FILE.name}, expected one of {', '.join(TESTS)}")
     parts = [read_test(given) for given in rest if isinstance(given, list)]
     arguments = {key: value for given in rest if isinstance(given, dict) for key, value in given.items()}
-    return lambda joints: bool(test(joints, *parts, **arguments))
+    return lambda joints: bool(TESTS[name](joints, *parts, **arguments))
 
 
 def judge(motion: np.ndarray, kinds: Sequence[Kind]) -> np.ndarray:
@@ -119,4 +138,12 @@ def at_once(joints: np.ndarray, first: Test, second: Test, seconds: float = 2) -
     return any(first(part) and second(part) for part in parts)
 
 
-COMBINED = dict(all_of=all_of, any_of=any_of, in_order=in_order, at_once=at_once)
+def at_the_end(joints: np.ndarray, part: Test, seconds: float) -> bool:
+    """The last seconds pass the test."""
+    return part(joints[-round(seconds * FPS):])
+
+
+# Functions that say yes or no; the others of these files are measures.
+TESTS = {name: function for module in (geometry, travel) for name, function in vars(module).items()
+         if getattr(function, "__module__", "") == module.__name__ and function.__annotations__.get("return") is bool}
+TESTS |= dict(all_of=all_of, any_of=any_of, in_order=in_order, at_once=at_once, at_the_end=at_the_end)

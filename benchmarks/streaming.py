@@ -20,20 +20,17 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import geometry as does
-from benchmarks.sentences import load_kinds
+from benchmarks.sentences import load_changes, load_kinds
 from dataset.clips import load_clips
 from dataset.streams import load_pairs
 from Evaluator_272.streams import WINDOW, Scene, play
 from models.causal_tae import FRAMES_PER_LATENT
 from models.pipeline import MotionStream, MotionStreamer
-from motion import measures
 from motion.representation_272 import FPS, motion272_to_positions, motion272_to_pose
 from motion.rotation import matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES
@@ -62,48 +59,6 @@ class Streaming:
     streams: str | None = opt(None, "changes: folder of real pairs, to compare the jerk with")
     data_root: str | None = opt(None, "endurance: folder of mocap_272, to compare speeds and angles with")
     json: Path | None = opt(None, "file for all that is printed")
-
-
-def walks_on(joints: np.ndarray) -> bool:
-    """Over half a metre ahead in the last second and a half, slower than a run."""
-    last = joints[-45:]
-    return measures.travelled(last)[0] > 0.5 and measures.speed(last) < 2.0
-
-
-def waves(joints: np.ndarray, side: str) -> bool:
-    return measures.swings(joints, side) >= 2
-
-
-def waves_both(joints: np.ndarray) -> bool:
-    return waves(joints, "left") and waves(joints, "right")
-
-
-# First prompt, second prompt, what the second one does; the reported sentences, then those to choose by.
-Change = tuple[str, str, Callable[[np.ndarray], bool]]
-CHANGES: tuple[Change, ...] = (
-    ("a person walks forward", "a person waves the right hand", partial(waves, side="right")),
-    ("a person waves the right hand", "a person walks forward", walks_on),
-    ("a person walks forward", "a person walks and turns left", partial(does.turns, side="left")),
-    ("a person stands still", "a person runs", does.runs),
-    ("a person runs", "a person walks forward", walks_on),
-    ("a person walks forward", "a person walks and turns right", partial(does.turns, side="right")),
-    ("a person raises both hands", "a person walks forward", walks_on),
-    ("a person walks forward", "a person raises both hands", does.raises_both),
-    ("a person bows", "a person waves both hands", waves_both),
-    ("a person walks forward", "a person runs", does.runs),
-)
-VALIDATION: tuple[Change, ...] = (
-    ("someone is walking", "someone is waving with their left hand", partial(waves, side="left")),
-    ("someone is waving with their left hand", "someone is walking straight ahead", walks_on),
-    ("someone is walking", "someone walks, then turns to the right", partial(does.turns, side="right")),
-    ("someone is standing", "someone is jogging", does.runs),
-    ("someone is jogging", "someone is walking straight ahead", walks_on),
-    ("someone is walking", "someone walks, then turns to the left", partial(does.turns, side="left")),
-    ("someone lifts both arms up", "someone is walking straight ahead", walks_on),
-    ("someone is walking", "someone lifts both arms up", does.raises_both),
-    ("someone bows politely", "someone is waving with both hands", waves_both),
-    ("someone is walking", "someone is jogging", does.runs),
-)
 
 
 def main() -> None:
@@ -167,11 +122,11 @@ def memory_mb() -> float:
 def changes(model: MotionStreamer, config: Streaming) -> dict:
     """How many of the second sentences come true, by change; and the jerk around the changes."""
     found, windows = {}, []
-    for before, after, test in VALIDATION if config.validation else CHANGES:
-        scenes = [Scene((before, after), (BEFORE, AFTER))] * config.seeds
+    for change in load_changes(config.validation):
+        scenes = [Scene((change.before, change.after), (BEFORE, AFTER))] * config.seeds
         joints = [motion272_to_positions(motion.astype(np.float64))
                   for motion in play(model, scenes, range(config.seeds))]
-        found[f"{before} -> {after}"] = sum(bool(test(one[BEFORE:])) for one in joints)
+        found[f"{change.before} -> {change.after}"] = sum(change.test(one[BEFORE:]) for one in joints)
         windows += [around(one, BEFORE) for one in joints]
     report = dict(passed=sum(found.values()) / (len(found) * config.seeds), seeds=config.seeds, changes=found,
                   peak_jerk=metrics.peak_jerk(np.stack(windows)))

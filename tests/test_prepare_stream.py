@@ -106,7 +106,7 @@ def test_only_the_blend_is_changed():
 def test_joined_to_its_own_next_frame_a_motion_goes_on_as_it_was():
     whole = motion(120, 3)
     (rotations, joints), bent = join(whole[:60], _starting(whole[60:]))
-    np.testing.assert_allclose(pose_to_motion272(rotations, joints), whole, atol=0.01)
+    np.testing.assert_allclose(pose_to_motion272(rotations, joints), whole, atol=0.015)
     assert bent < 1
 
 

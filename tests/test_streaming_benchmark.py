@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks import streaming
-from benchmarks.streaming import CHANGES, Streaming, around, changes, endurance, speeds_and_angles, walks_on, waves
+from benchmarks.sentences import load_changes
+from benchmarks.streaming import Streaming, around, changes, endurance, speeds_and_angles
 from dataset.clips import Clip
 from motion.representation_272 import pose_to_motion272
 from motion.skeleton import JOINT_NAMES
@@ -12,13 +13,19 @@ from test_says_does import pose, straight, wave
 
 
 def test_the_second_sentence_is_looked_for_after_the_change():
-    """Walking goes on for the last second and a half; running is not walking."""
+    """Walking goes on for the last second and a half; running is not walking, and who stops has stopped."""
+    walks_on, halts = (next(change.test for change in load_changes(validation=False) if change.after == text)
+                       for text in ("a person walks forward", "a person stops and stands still"))
     for metres, walked in ((2.2, True), (0.5, False), (8, False)):
         assert walks_on(pose(90, path=straight(z=metres, frames=90))[1]) == walked
     stopped = np.concatenate([straight(z=2, frames=45), np.tile([0, 0, 2.0], (45, 1))])
-    assert not walks_on(pose(90, path=stopped)[1])
-    moved = pose(left_shoulder=wave())[1]
-    assert waves(moved, "left") and not waves(moved, "right")
+    assert not walks_on(pose(90, path=stopped)[1]) and halts(pose(90, path=stopped)[1])
+    assert not halts(pose(90, path=straight(z=2.2, frames=90))[1])
+
+
+def test_changes_are_many_and_of_two_halves():
+    halves = [{(change.before, change.after) for change in load_changes(validation)} for validation in (True, False)]
+    assert len(halves[0]) >= 20 and len(halves[1]) >= 20 and not halves[0] & halves[1]
 
 
 @pytest.mark.parametrize("frames, change, left", [(60, 30, 30), (60, 10, 25), (60, 50, 25)])
@@ -38,11 +45,14 @@ def test_changes_are_counted(monkeypatch):
     """A character that obeys at once, one that never does."""
     moving = pose_to_motion272(*pose(152, path=straight(z=6, frames=152))).astype(np.float32)
     still = pose_to_motion272(*pose(152)).astype(np.float32)
-    for motion, passed in ((moving, 3), (still, 0)):
+    count = len(load_changes(validation=False))
+    stops = {"a person stops and stands still", "a person stops running and stands still"}
+    for motion, happens in ((moving, {"a person walks forward"}), (still, stops)):
         monkeypatch.setattr(streaming, "play", lambda model, scenes, seeds: [motion] * len(scenes))
         found = changes(None, Streaming(seeds=2))
-        assert sum(count == 2 for count in found["changes"].values()) == passed
-        assert found["passed"] == passed / len(CHANGES) and len(streaming.VALIDATION) == len(CHANGES)
+        passed = [name for name, times in found["changes"].items() if times == 2]
+        assert {name.split(" -> ")[1] for name in passed} == happens
+        assert found["passed"] == len(passed) / count and len(found["changes"]) == count
 
 
 def test_endurance_tells_what_leaves_the_data(monkeypatch):

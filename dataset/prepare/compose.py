@@ -27,8 +27,8 @@ from dataset.prepare.connectives import STYLES, compose_sentences, forms, plain
 from dataset.prepare.folder import LONGEST, SHORTEST, Entry, building, finish, in_processes
 from dataset.prepare.grammar import draws, sentences
 from dataset.prepare.pieces import STILL_KIND, Arms, Piece, survey
-from dataset.prepare.sequences import Chain, in_sequence, load
-from dataset.prepare.together import LEADS, SHORTEST_LEGS, Pairing, at_once
+from dataset.prepare.sequences import Chain, in_sequence
+from dataset.prepare.together import LEADS, SHORTEST_LEGS, Bowing, Pairing, at_once, bow_walking
 from motion.representation_272 import mirror_pose, motion272_to_pose, pose_to_motion272
 from motion.skeleton import forward_kinematics
 
@@ -42,9 +42,13 @@ HELD = 0.45             # share of raised hands that are up all the time
 OWN_LEGS = 0.08         # share of the pairings whose legs are the arms' own, which stand
 REDRAWS = 20            # draws of a sequence before its number is left out
 PLAIN = ("", "normal")  # styles that go with all
+BOWING = 0.06           # share of the pairings in which somebody bows while walking
+BOW, BOW_LEGS = re.compile("bow"), re.compile("(walk|sneak|step)(?!.*(turn|around|veer))")
+APART = re.compile(r"climb|acrobatics|motorcycle")  # kinds that need something to hold on to
 LEGS = re.compile(r"(walk|run|dash|sneak|jump|sit|squat|step)(?!.*(basket|uneven))")    # kinds that leave the arms free
 OF_ARMS = r"\b(hands?|arms?|elbows?|wav|swing)"    # words that arms of another clip may make untrue
 OF_LEGS = r"\b(stand|still|step|walk|sit|bow|bend|body|head|up and down)"
+OF_LEGS_ONLY = r"\b(stand|still|step|walk|sit)"
 PREPARE = "python -m dataset.prepare bandai-namco --source … --out {}"
 
 
@@ -61,7 +65,7 @@ class Draft:
     """A clip to be made."""
     name: str
     split: str
-    plan: Piece | Chain | Pairing
+    plan: Piece | Chain | Pairing | Bowing
 
 
 def prepare_composed(sources: list[str | Path], out: str | Path, sequences: int = 5000, together: int = 2500,
@@ -114,11 +118,10 @@ def read_stock(sources: list[Path], split: str, workers: int | None) -> Stock:
                            for name in ("groups.json", "phrases.json"))
         ids = set(split_ids(source, split, PREPARE.format(source)))
         tasks += [(source, name, groups[name], phrases[name]) for name in sorted(ids & phrases.keys())
-                  if not (name[0] == "M" and name[1:] in ids)]
+                  if not (name[0] == "M" and name[1:] in ids or APART.match(groups[name]))]
     found = list(tqdm(in_processes(survey, tasks, workers, chunksize=32), total=len(tasks), desc=f"{split} clips",
                       mininterval=1))
-    return Stock([piece for piece, _, _ in found if piece], [stand for _, stands, _ in found for stand in stands],
-                 [arms for _, _, arms in found if arms])
+    return Stock(*([each for clip in found for each in getattr(clip, name)] for name in ("pieces", "stands", "arms")))
 
 
 def draft_stills(stock: Stock, split: str) -> list[Draft]:
@@ -176,31 +179,40 @@ def draft_together(stock: Stock, split: str, numbers: range) -> list[Draft]:
     pools = by_kind([piece for piece in stock.pieces if LEGS.match(piece.kind)])
     arms = {kind: [found for found in stock.arms if found.piece.kind == kind]
             for kind in sorted({found.piece.kind for found in stock.arms})}
+    bows = [piece for piece in stock.pieces if BOW.match(piece.kind)]
     drafts = []
     for number in numbers if arms else ():
         rng = np.random.default_rng([SPLITS.index(split), 1, number])
+        name = f"both_{number:06d}"
+        if bows and rng.random() < BOWING:
+            bow, = draw(rng, bows, [1] * len(bows), 1)
+            upright = {kind: pieces for kind, pieces in pools.items() if BOW_LEGS.match(kind)}
+            legs = _draw_legs(rng, upright, bow, bow.end - bow.first)
+            if legs:
+                drafts.append(Draft(name, split, Bowing(bow, legs, int(rng.integers(5, LEADS)))))
+            continue
         kind, = draw(rng, list(arms), [len(found) ** (1 - BALANCE) for found in arms.values()], 1)
         chosen, = draw(rng, arms[kind], [1] * len(arms[kind]), 1)
         held = rng.random() < HELD
-        legs = _draw_legs(rng, pools, chosen, held)
+        if rng.random() < OWN_LEGS:    # which stand
+            legs = (replace(chosen.piece, kind=STILL_KIND, phrases=()),)
+        else:
+            legs = _draw_legs(rng, pools, chosen.piece, SHORTEST_LEGS if held else chosen.piece.end - chosen.piece.first)
         if legs:
-            drafts.append(Draft(f"both_{number:06d}", split,
-                                Pairing(chosen, legs, held, *rng.integers((5, SHORTEST_LEGS), (LEADS, LONGEST // 2)).tolist())))
+            times = rng.integers((5, SHORTEST_LEGS), (LEADS, LONGEST // 2)).tolist()
+            drafts.append(Draft(name, split, Pairing(chosen, legs, held, *times)))
     return drafts
 
 
-def _draw_legs(rng: np.random.Generator, pools: dict[str, list[Piece]], arms: Arms, held: bool) -> tuple[Piece, ...]:
-    """Some clips of a kind, one of which is to walk under the arms; or the arms' own, as a stand."""
-    if rng.random() < OWN_LEGS:
-        return (replace(arms.piece, kind=STILL_KIND, phrases=()),)
-    frames = SHORTEST_LEGS if held else arms.piece.end - arms.piece.first
-    fitting = {kind: [piece for piece in pieces if piece.end - piece.first >= frames and alike(piece.style, arms.piece.style)]
+def _draw_legs(rng: np.random.Generator, pools: dict[str, list[Piece]], above: Piece, frames: int) -> tuple[Piece, ...]:
+    """Some clips of a kind, one of which is to walk for `frames` or more under the arms or the trunk of another."""
+    fitting = {kind: [piece for piece in pieces if piece.end - piece.first >= frames and alike(piece.style, above.style)]
                for kind, pieces in pools.items()}
     fitting = {kind: pieces for kind, pieces in fitting.items() if pieces}
     if not fitting:
         return ()
     kind, = draw(rng, list(fitting), [len(pieces) ** (1 - BALANCE) for pieces in fitting.values()], 1)
-    likely = [SAME ** (piece.style == arms.piece.style) for piece in fitting[kind]]
+    likely = [SAME ** (piece.style == above.style) for piece in fitting[kind]]
     return tuple(draw(rng, fitting[kind], likely, CANDIDATES))
 
 
@@ -227,7 +239,7 @@ def make(folder: Path, task: Draft) -> list[Entry] | str:
     random_ = draws(task.name)
     match task.plan:
         case Piece() as stand:
-            pose = posed(load(stand))
+            pose = posed(stand.frames)
             group, lines = STILL_KIND, sentences(task.name, list(forms("still")), STYLES.get(stand.style))
         case Chain() as chain:
             made = in_sequence(chain)
@@ -241,6 +253,14 @@ def make(folder: Path, task: Draft) -> list[Entry] | str:
                 return made
             pose, legs = made
             group, lines = f"both {pairing.arms.piece.kind}", describe_together(random_, pairing, legs)
+        case Bowing() as plan:
+            made = bow_walking(plan)
+            if isinstance(made, str):
+                return made
+            pose, legs = made
+            told = [plain(legs.phrases, OF_ARMS), plain(plan.bow.phrases, OF_LEGS_ONLY)]
+            group = f"both {plan.bow.kind}"
+            lines = compose_sentences(random_, ("both",), told, shared_style([plan.bow, legs]))
     entries = []
     for name, (rotations, joints) in ((task.name, pose), (f"M{task.name}", mirror_pose(*pose))):
         np.save(folder / "motion_data" / f"{name}.npy", pose_to_motion272(rotations, joints).astype(np.float32))

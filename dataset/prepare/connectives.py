@@ -67,7 +67,7 @@ def _sentence(random_: random.Random, form: str, phrases: list[str], style: str,
             subject = random_.choice(how.subjects)
         elif form.startswith("{who}") and where < 0.7:
             lead = random_.choice(how.leads) + " "
-        else:
+        elif form.endswith("}"):
             tail = " " + random_.choice(how.tails)
     pronoun = _pronoun(random_, subject, how.pronoun if how else "")
     owner = random_.choice(("the", POSSESSIVE[pronoun]))

@@ -5,29 +5,30 @@ name, <name-ing> and <name-base> for its gerund and its base form. Names are of 
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
 import numpy as np
 
 from dataset.captions import swap_left_right
-from dataset.prepare.events import events
+from dataset.prepare.events import Event, events
 from dataset.prepare.grammar import STYLES, draws, inflect, phrase_table, sentence
-from dataset.prepare.travel import Event
 
-GAITS = ("walk", "run", "move")
-LIMBS = ("raise", "wave", "stretch", "clap", "punch")
+WAYS = ("walk", "run", "move")
+LIMBS = ("raise", "wave", "stretch", "clap", "punch", "touch-head", "hips", "cross", "clasp")
+REPEATED = ("jump", "hop", "squat", "crouch", "raise", "kick", "pick", "punch", "wave", "bow", "clap", "throw", "knee",
+            "duck", "cartwheel", "flip", "roll")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 TURNS = ((30, 65, "bit"), (70, 110, "quarter"), (150, 215, "half"), (320, 400, "full"), (500, 9999, "many"))
 SALIENCE = {"turn": 0.7, "bend": 0.6, "raise": 0.8, "stretch": 0.5, "stand": 0.35, "crouch": 0.6, "crouch-down": 0.5,
-            "crouch-up": 0.4, "squat-up": 0.6, "pick": 1.15, "kick": 1.05, "jump": 1.05, "hop": 1.05, "punch": 1.05, "walk-in-place": 0.9, "run-in-place": 0.9, "climb": 1.1}
-REPEATED = ("jump", "hop", "squat", "crouch", "raise", "kick", "pick", "punch", "wave", "bow", "clap")
+            "crouch-up": 0.4, "squat-up": 0.6, "walk-in-place": 0.9, "run-in-place": 0.9, "climb": 1.1, "pick": 1.15,
+            "kick": 1.05, "jump": 1.05, "hop": 1.1, "punch": 1.05, "throw": 1.1, "knee": 0.6, "touch-head": 0.7,
+            "hips": 0.7, "cross": 0.7, "clasp": 0.45, "cartwheel": 1.3, "flip": 1.3, "roll": 1.3, "jacks": 1.3}
 CLAUSES = 4        # of the longest sentence
 
 
 def describe(joints: np.ndarray, key: str, style: str | None = None) -> list[str]:
-    """Sentences about a clip, the main thing alone and all in order; none if nothing is sure.
+    """Up to five sentences about a clip: the main thing alone, and all in order; none if nothing is sure.
 
     joints   (T, 22, 3) metres, y up, 30 fps
     key      the clip's id: it draws the wording
@@ -35,42 +36,52 @@ def describe(joints: np.ndarray, key: str, style: str | None = None) -> list[str
     """
     clauses, random_ = story(joints), draws(f"{key} describe")
     how = STYLES[style] if style else None
+    people = phrase_table("events")["people"]
+    gait = any(event.kind in WAYS for clause in clauses for event in clause)
     found = {}
-    for long in (False, False, True, True, True):
-        phrase = _whole(clauses, random_) if long and len(clauses) > 1 else _main(clauses, random_)
-        if phrase:
-            styled = how is not None and random_.random() < (0.2 if style == "normal" else 0.65)
-            gait = any(event.kind in GAITS for clause in clauses for event in clause)
-            text = sentence(random_, [phrase], how, styled, gait)
-            found.setdefault(text.rstrip("."), text)
+    for length in (1, 1, 2, CLAUSES, CLAUSES) if clauses else ():
+        told = main_clauses(clauses, length)
+        styled = how is not None and random_.random() < (0.2 if style == "normal" else 0.65)
+        if len(told) == 2 and random_.random() < 0.2:
+            first, second = (clause_phrase(told, number, random_) for number in range(2))
+            lead = inflect(expand("lead", random_, {"a": [first]}), "gerund", "the")
+            text = sentence(random_, [second], how, styled, gait, people, lead)
+        else:
+            text = sentence(random_, [whole_phrase(told, random_)], how, styled, gait, people)
+        found.setdefault(text.rstrip("."), text)
     return list(found.values())
 
 
 def verb_phrases(joints: np.ndarray, key: str) -> list[str]:
-    """Verb phrases true of the whole clip, to be joined with others; none if too much happens for a short one."""
+    """Up to eight verb phrases true of the whole clip, to be joined with others; none if too much happens for one."""
     clauses, random_ = story(joints), draws(f"{key} phrases")
     if not clauses or len(clauses) > 3:
         return []
-    draw = _main if len(clauses) == 1 else _whole
-    return list(dict.fromkeys(draw(clauses, random_) for _ in range(8)))
+    return list(dict.fromkeys(whole_phrase(clauses, random_) for _ in range(8)))
 
 
 def story(joints: np.ndarray) -> list[list[Event]]:
-    """What happens in a clip, one thing after another; each is an event and what is done with the arms meanwhile."""
+    """What happens in a clip, one thing after another: each is an event, and what the hands do meanwhile."""
     found = events(joints)
     clear = [event for event in found if salience(event) > 0.3]
     found = merged(clear if any(event.kind != "stand" for event in clear) else found)
-    bodies = [event for event in found if event.kind not in LIMBS]
-    bodies = [event for event in bodies if event.kind != "stand" or not any(
-        other is not event and _within(event, other) > 0.3 for other in found)]
-    clauses = [[event] for event in bodies]
-    for limb in (event for event in found if event.kind in LIMBS):
-        over = max(clauses, key=lambda clause: _within(limb, clause[0]), default=None)
-        if over and over[0].kind not in LIMBS and _within(limb, over[0]) > 0.6:
+    found = [event for event in found if event.kind != "stand" or not event.during(
+        (other for other in found if other is not event), 0.3)]
+    clauses = [[event] for event in found if event.kind not in LIMBS]
+    for limb in sorted((event for event in found if event.kind in LIMBS), key=lambda event: -salience(event)):
+        if limb.kind == "stretch" and limb.during((other for other in found if other.kind in ("raise", "wave")), 0.2):
+            continue    # on its way up or down
+        over = max(clauses, key=lambda clause: limb.share(clause[0]), default=None)
+        if over and limb.share(over[0]) > 0.6 and (over[0].kind not in LIMBS or over[0].side != limb.side != "both"):
             over.append(limb)
-        elif limb.kind != "stretch" or not any(_within(limb, other) > 0.2 for other in found if other is not limb):
+        else:
             clauses.append([limb])
-    kept = sorted(clauses, key=lambda clause: -salience(clause[0]))[:CLAUSES]
+    return main_clauses(clauses, CLAUSES)
+
+
+def main_clauses(clauses: list[list[Event]], count: int) -> list[list[Event]]:
+    """The main ones, in order of time."""
+    kept = sorted(clauses, key=lambda clause: -salience(clause[0]))[:count]
     return sorted(kept, key=lambda clause: clause[0].first)
 
 
@@ -78,20 +89,19 @@ def merged(found: list[Event]) -> list[Event]:
     """The events with those of several parts made one: down and up again, the same thing repeated."""
     rows = []
     for event in found:
-        before = rows[-1] if rows else None
-        if before and event.kind == f"{before.kind}-up" and before.count == 1 and event.kind[:-3] in ("squat", "crouch"):
+        before = rows[-1] if rows else Event("", 0, 1)
+        down = before.kind == f"{event.kind}-down"
+        if event.kind == f"{before.kind}-up" and before.count == 1 and before.kind in ("squat", "crouch"):
             rows[-1] = replace(before, end=event.end)
-        elif before and before.kind == f"{event.kind}-down" and event.kind in ("squat", "crouch", "kneel") \
-                and not event.open and event.frames < 45:
+        elif down and event.kind in ("squat", "crouch", "kneel") and not event.lasting and event.frames < 45:
             rows[-1] = replace(event, first=before.first, count=1)
-        elif before and before.kind == f"{event.kind}-down":
+        elif down:
             continue    # what one gets down to need not be said again
-        elif before and event.kind == f"{before.kind}-up" and before.frames < 20 and before.open:
+        elif event.kind == f"{before.kind}-up" and before.frames < 20 and before.begun:
             rows[-1] = event
-        elif before and event.kind == before.kind in REPEATED and (
-                event.kind, event.side, event.way, event.shape) == (before.kind, before.side, before.way, before.shape):
-            how = event.how if event.how == before.how else ""
-            rows[-1] = replace(before, end=event.end, how=how, count=max(before.count, 1) + max(event.count, 1))
+        elif event.kind == before.kind in REPEATED and (event.side, event.way) == (before.side, before.way):
+            rows[-1] = replace(before, end=event.end, how=event.how if event.how == before.how else "",
+                               count=before.count + event.count, lasting=event.lasting)
         else:
             rows.append(event)
     return rows
@@ -99,130 +109,112 @@ def merged(found: list[Event]) -> list[Event]:
 
 def salience(event: Event) -> float:
     """How much an event is what a clip shows."""
-    if event.kind in GAITS:
+    if event.kind in WAYS:
         return min(1.0, 0.4 + 0.5 * event.metres) if event.way or event.shape else 0.45
-    if event.kind in LIMBS and event.frames < 15:
-        return 0.3
-    if event.kind == "raise" and event.how == "low":
+    if event.kind in LIMBS and event.frames < 15 and event.kind != "punch":
         return 0.25
+    if event.kind == "raise" and event.how == "low":
+        return 0.25 if event.frames < 30 else 0.4
     return SALIENCE.get(event.kind, 1.0)
 
 
-def _within(event: Event, other: Event) -> float:
-    """The share of an event's frames that another one has too."""
-    return max(0, min(event.end, other.end) - max(event.first, other.first)) / event.frames
-
-
-def _main(clauses: list[list[Event]], random_: Random) -> str:
-    """A phrase for the main thing."""
-    if not clauses:
-        return ""
-    most = max(range(len(clauses)), key=lambda number: salience(clauses[number][0]))
-    return _clause(clauses, most, random_)
-
-
-def _whole(clauses: list[list[Event]], random_: Random) -> str:
-    """One phrase for all that happens, in order."""
-    parts = [_clause(clauses, number, random_) for number in range(len(clauses))]
+def whole_phrase(clauses: list[list[Event]], random_: Random) -> str:
+    """One verb phrase for all clauses, in order."""
+    rests = [clause for clause in clauses if clause[0].kind == "stand"]
+    if 0 < len(rests) < len(clauses) and random_.random() < 0.4:
+        clauses = [clause for clause in clauses if clause not in rests]
+    parts = [clause_phrase(clauses, number, random_) for number in range(len(clauses))]
     if len(parts) == 1:
         return parts[0]
-    return expand(("two", "three", "four")[len(parts) - 2], random_, dict(zip("abcd", ([part] for part in parts))))
+    return expand(("two", "three", "four")[len(parts) - 2], random_, {name: [part] for name, part in zip("abcd", parts)})
 
 
-def _clause(clauses: list[list[Event]], number: int, random_: Random) -> str:
+def clause_phrase(clauses: list[list[Event]], number: int, random_: Random) -> str:
+    """A verb phrase for one of the clauses, which may refer to the one before."""
     event, *limbs = clauses[number]
+    before = clauses[number - 1][0] if number else None
     names = event_names(event)
     if event.kind == "stand" and len(clauses) > 1:
         names = ["stand after"] if number == len(clauses) - 1 else ["stand before"] if number == 0 else names
+    elif before and event.way == "forward" and event.shape in ("", "straight") and random_.random() < 0.6:
+        names = known(f"{event.kind} after {before.kind}") or names
     phrase = expand(random_.choice(names), random_, context(event))
+    starts = (before.kind == "stand" if before else not event.begun) and event.kind in WAYS
+    if starts and random_.random() < 0.15:
+        phrase = expand("starting", random_, {"a": [phrase]})
     if not limbs:
         return phrase
-    limb = limbs[0]
-    table = phrase_table("events")
-    withs = [f"with {name}" for name in event_names(limb) if _known(f"with {name}", table)]
+    withs = known(*(f"with {name}" for name in event_names(limbs[0])))
     if withs and random_.random() < 0.6:
-        return expand("while with", random_, {"a": [phrase], "with": [expand(withs[0], random_, {})]})
-    other = expand(random_.choice(event_names(limb)), random_, context(limb))
+        return f"{phrase} {expand(random_.choice(withs), random_, context(limbs[0]))}"
+    other = expand(random_.choice(event_names(limbs[0])), random_, context(limbs[0]))
     return expand("while", random_, {"a": [phrase], "b": [other]})
 
 
-def _known(name: str, table: dict[str, list[str]]) -> bool:
-    return name in table or swap_left_right(name) in table
+def known(*names: str) -> list[str]:
+    """Those of the names that phrases/events.json has, for this or the other side."""
+    table = phrase_table("events")
+    return [name for name in names if name in table or swap_left_right(name) in table]
 
 
 def event_names(event: Event) -> list[str]:
     """The names in phrases/events.json of all that is true of an event; what is more exact comes more often."""
-    def known(*names: str) -> list[str]:
-        return [name for name in (" ".join(name.split()) for name in names) if _known(name, phrase_table("events"))]
-
+    kind, side, way, how = event.kind, event.side, event.way, event.how
+    again = "again" if event.count > 1 else ""
     size = next((word for least, most, word in TURNS if least <= abs(event.degrees) <= most), "")
-    match event.kind:
+    match kind:
+        case "walk" | "run" | "move" if way == "forward" and event.shape not in ("", "straight"):
+            exact = known(f"{event.shape} {side} {size}")
+            return exact if size == "bit" and exact else 2 * exact + known(f"{event.shape} {side}", event.shape)
         case "walk" | "run" | "move":
-            if event.shape and event.shape != "straight" and event.way == "forward":
-                exact = known(f"{event.shape} {event.side} {dict(bit='little').get(size, size)}")
-                return 2 * exact + known(f"{event.shape} {event.side}" if exact[:1] != ["corner left little"] else "") or \
-                    known(event.shape)
-            names = known(f"go {event.way}", f"go {event.way} {event.shape}") + 2 * known(f"{event.kind} {event.way}")
-            steps = known(f"steps {event.way}") if 1 < event.count < 10 and event.metres > 0.3 * event.count else []
-            return names + 3 * steps
-        case "climb":
-            return known(f"climb {event.way}")
+            if how in ("faster", "slower"):
+                return known(f"go {how}")
+            counted = 0 < event.count < 10 and event.metres > 0.3 * event.count
+            if counted and event.count == 1:
+                return known(f"step {way}") or known("go")
+            far = "far" if event.metres > 4 else "short" if event.metres < 1 else ""
+            shaped = known(f"{way} {event.shape} {side}") if event.shape not in ("", "straight") else []
+            return known(f"go {way}" if way else "go", f"go {way} {event.shape}", f"go {way} {far}") + \
+                2 * known(f"{kind} {way or 'unsure'}") + 3 * known(*[f"steps {way}"] * counted) + 4 * shaped
         case "turn":
-            return known(f"turn {event.side} {size}") if size else known(f"turn {event.side}")
-        case "raise":
-            down = "" if event.open else "down"
-            exact = known(f"raise {event.side} {event.how}") if event.how else []
-            return exact if event.how == "low" else known(
-                f"raise {event.side}", f"raise {event.side} {down}") + 2 * exact
-        case "wave" | "bow" | "stretch":
-            parts = f"{event.kind} {event.side} {event.way}"
-            exact = known(f"{parts} {event.how}") if event.how else []
-            return exact if event.how == "low" else known(parts) + exact
-        case "clap":
-            return known("clap") + known("clap counted") * (1 < event.count < 10)
+            return known(f"turn {side} {size}" if size else f"turn {side}")
+        case "raise" if how != "low":
+            if event.begun:
+                return known(*([f"hold {side}", f"hold {side} {how}"] if event.lasting else [f"lower {side}"]))
+            held = [f"hold {side}"] if event.frames > 60 else []
+            down = [] if event.lasting else [f"raise {side} down"]
+            return known(f"raise {side}", *down, *held, *2 * [f"raise {side} {how}"], *2 * [f"raise {side} {again}"])
+        case "raise" | "wave" if how == "low":
+            return known(f"{kind} {side} low")
+        case "jump" if event.degrees:
+            return known(f"jump turning {side_of_turn(event)}")
         case "jump":
-            if event.degrees:
-                return known(f"jump turning {'left' if event.degrees > 0 else 'right'}")
-            again = " again" if event.count > 1 else ""
-            return known(f"jump {event.way}{again}", f"jump {event.how}" if event.how and not again else "")
-        case "hop":
-            return known(f"hop {event.side}") + 2 * known(f"hop {event.side} {event.way}" if event.way else "")
-        case "punch":
-            again = " again" if event.count > 1 else ""
-            return known(f"punch {event.side}{again}")
-        case "kick":
-            return known(f"kick {event.side}", f"kick {event.side} {event.way}" if event.way else "",
-                         f"kick {event.side} {event.how}" if event.how else "")
+            return known(*[f"jump {way} {again}"] if again else ["jump" if not way else f"jump {way}", f"jump {how}"])
         case "squat" | "crouch":
-            held = " held" if event.count == 0 else " again" if event.count > 1 else ""
-            return known(f"{event.kind}{held}")
+            return known(f"{kind} held" if event.count == 0 else f"{kind} {again}" if again else kind)
         case "kneel" | "kneel-down":
-            return known(f"{event.kind} one" if event.side != "both" else event.kind)
+            return known(kind if side == "both" else f"{kind} one {side}")
         case "walk-in-place" | "run-in-place":
-            return known(f"{event.kind} {event.how}" if event.how else event.kind)
-        case "balance" | "pick":
-            return known(f"{event.kind} {event.side}")
-        case _:
-            return known(event.kind)
+            return known(f"{kind} {how}" if how else kind)
+    exact = known(f"{kind} {side} {way}", f"{kind} {side} {how}", f"{kind} {how}", f"{kind} {side} {again}", f"{kind} {again}")
+    return 2 * exact + known(kind, f"{kind} {side}", f"{kind} {way}")
+
+
+def side_of_turn(event: Event) -> str:
+    return "left" if event.degrees > 0 else "right"
 
 
 def context(event: Event) -> dict[str, list[str]]:
     """What <go>, <steps>, <times> and <number> stand for in the phrases of an event."""
-    table, found = phrase_table("events"), {}
-    if event.kind in (*GAITS, "climb"):
-        pace = f"{event.kind} {event.how}"
-        found["go"] = table.get(pace, []) + table.get("walk" if event.kind == "climb" else event.kind, [])
-        if pace in table:
-            found["go"] = table[pace]
+    table, gait = phrase_table("events"), "walk" if event.kind == "climb" else event.kind
     number = NUMBERS[event.count] if event.count < len(NUMBERS) else str(event.count)
-    digits = number if event.count < 3 else str(event.count)
-    found["number"] = [number, number, digits]
-    found["steps"] = ["one step", "a step"] if event.count == 1 else [f"{number} steps", f"{number} steps", f"{digits} steps"]
-    found["times"] = {1: ["once"], 2: ["twice", "two times"]}.get(event.count, [f"{number} times", f"{digits} times"])
-    return found
+    several = [f"{number} steps", f"{number} steps", f"{event.count} steps"]
+    return {"go": table.get(f"{gait} {event.how}") or table.get(gait, []), "number": [number, number, str(event.count)],
+            "steps": ["one step", "a step"] if event.count == 1 else several,
+            "times": {1: ["once"], 2: ["twice", "two times"]}.get(event.count, [f"{number} times", f"{event.count} times"])}
 
 
-def expand(name: str, random_: Random, own: dict[str, Iterable[str]]) -> str:
+def expand(name: str, random_: Random, own: dict[str, list[str]]) -> str:
     """A phrase of that name, its symbols filled from `own` and from the table."""
     table = phrase_table("events")
     if name not in own and name not in table:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,8 @@ from dataset.captions import swap_left_right
 PHRASES = Path(__file__).with_name("phrases")
 DOUBLED = {"run", "jog", "step", "put", "set", "trot", "get", "strut", "spin", "hop", "sit", "let", "bob",
            "swim", "slip", "nod", "grab", "cut", "skip", "clap", "stop", "drop", "pat", "plod", "bid", "chop",
-           "jab", "rap", "mop", "shuffle-step", "hit"}
+           "jab", "rap", "mop", "shuffle-step", "hit", "begin", "dip", "flap", "flip", "plop", "squat", "slap", "spar",
+           "tip", "zigzag"}
 IRREGULAR = {"be": ("is", "being"), "have": ("has", "having"), "do": ("does", "doing"),
              "go": ("goes", "going"), "see": ("sees", "seeing"), "tiptoe": ("tiptoes", "tiptoeing"),
              "flee": ("flees", "fleeing")}
@@ -26,6 +28,7 @@ SUBJECTS = ["a person"] * 8 + ["someone"] * 3 + ["the person"] * 3 + ["a man"] *
     "somebody", "a figure", "the figure", "a character", "the character", "a human", "an individual",
     "this person", "he", "they", "they", "a guy", "the subject", "the actor"]
 MEN = {"a man": "a woman", "the man": "the woman", "he": "she", "a guy": "a lady"}
+WOMEN = {"a woman", "the woman", "a girl", "the girl", "a lady"}
 OF_MEN = re.compile(r"\b(he|his|him|himself|guy|guys|boy|boys|lad|sir|king|dad|daddy|father|grandad|grandpa|"
                     r"grandfather|uncle|brother|son|gentleman|prince|mr|(?!woman|women|human)\w*m[ae]n)\b",
                     re.IGNORECASE)
@@ -102,14 +105,15 @@ def inflect(phrase: str, form: str, owner: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: conjugate(match[1], form), phrase).replace("@", owner)
 
 
-def sentence(random_: random.Random, phrases: list[str], style: Style | None, styled: bool,
-             gait: bool) -> str:
+def sentence(random_: random.Random, phrases: list[str], style: Style | None, styled: bool, gait: bool,
+             subjects: Sequence[str] = SUBJECTS, before: str = "") -> str:
     """One sentence of a random form.
 
     styled   whether it says the style; an unsaid one still keeps a woman from being called a man
     gait     whether the motion travels, so that words about steps fit
+    before   what it begins with, as "after walking forward,"; then it is no request
     """
-    phrase, subject, lead, tail = random_.choice(phrases), random_.choice(SUBJECTS), "", ""
+    phrase, subject, lead, tail = random_.choice(phrases), random_.choice(subjects), before and before + " ", ""
     if style is not None and style.pronoun == "she" and subject in MEN:
         subject = MEN[subject] if styled else "a person"
     personal = False    # then the sentence needs its subject: a command cannot say who obeys it
@@ -118,11 +122,13 @@ def sentence(random_: random.Random, phrases: list[str], style: Style | None, st
         where = random_.random()
         if where < 0.42:
             subject, personal = random_.choice(style.subjects), True
-        elif where < 0.52:
+        elif where < 0.52 and not before:
             lead, personal = random_.choice(style.leads) + " ", True
         if where < 0.1 or where >= 0.52:
             tail = " " + random_.choice(tails)
     owner = random_.choice(["the", "the", "their", style.pronoun_of_limbs if style else "his"])
+    if owner == "his" and subject in WOMEN:
+        owner = "her"
     if subject in ("he", "she", "they"):
         owner = {"he": "his", "she": "her", "they": "their"}[subject]
     form = random_.random()
@@ -132,7 +138,7 @@ def sentence(random_: random.Random, phrases: list[str], style: Style | None, st
         text = f"{subject} {inflect(phrase, 'third', owner)}"
     elif form < 0.56 or personal:
         text = f"{subject} is {inflect(phrase, 'gerund', owner)}"
-    elif form < 0.72:
+    elif form < 0.72 or before:
         text = inflect(phrase, "base", random_.choice(["the", "your"]))
     elif form < 0.86:
         text = inflect(phrase, "gerund", "the")

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from dataset.prepare.joining import performer_of
+from dataset.prepare.joining import join, performer_of, unlikeness
 from motion import measures
-from motion.representation_272 import FPS, VELOCITIES, motion272_to_positions
+from motion.representation_272 import FPS, VELOCITIES, motion272_to_positions, pose_to_motion272
 
 SHORTEST = 36        # frames of a part
 MARGIN = 10          # frames that a part may have before and behind its action
@@ -22,6 +22,8 @@ LASTING = 75         # frames of an action that goes on and on, as dancing does,
 WALKING = 0.35       # m/s; a clip whose median speed is higher travels
 STEADY = 0.5         # of the median speed is the least of a steady gait
 TURNING = 35         # degrees; less is still straight ahead
+WAVING = 50, 80      # frames of a hand that waves, of which the middle is cut out
+ALIKE = 0.08         # metres by which the poses and coming poses may differ there
 MOVING = 0.3         # m/s of the fastest joint; less before and behind an action is waiting
 STILL = 0.2          # m/s of the fastest joint that a standing person sways with
 SMOOTH = 9           # frames over which speeds are averaged
@@ -46,6 +48,21 @@ class Piece:
     kept: tuple[int, int] | None
     travels: bool
     shortest: int = SHORTEST
+    without: tuple[int, int] = (0, 0)    # frames of the clip that are left out before all else is counted
+
+    @property
+    def motion(self) -> np.ndarray:
+        """All of its clip (T, 272), which may be mapped, but for what is left out."""
+        motion = np.load(self.folder / "motion_data" / f"{self.id}.npy", mmap_mode="r", allow_pickle=False)
+        if self.without[1] > self.without[0]:
+            pose, _ = join(motion[:self.without[0]], motion[self.without[1]:])
+            return pose_to_motion272(*pose)
+        return motion
+
+    @property
+    def frames(self) -> np.ndarray:
+        """(end - first, 272)"""
+        return self.motion[self.first:self.end]
 
     @property
     def performer(self) -> str:
@@ -66,19 +83,34 @@ class Arms:
     waves: bool
 
 
-def survey(task: tuple[Path, str, str, dict]) -> tuple[Piece | None, list[Piece], Arms | None]:
-    """A clip's own piece, the stretches in which it stands still, and what its arms do, as far as there are any.
+@dataclass(frozen=True)
+class Survey:
+    """What a clip is good for."""
+    pieces: tuple[Piece, ...]     # its action, and the same shortened
+    stands: tuple[Piece, ...]     # stretches in which the body stands still
+    arms: tuple[Arms, ...]        # what the arms do, if they are all that moves
 
-    task   folder, clip id, kind, and the clip's row of phrases.json
-    """
+
+def survey(task: tuple[Path, str, str, dict]) -> Survey:
+    """What a clip is good for, given its folder, id, kind, and row of phrases.json."""
     folder, name, kind, known = task
     motion = np.load(folder / "motion_data" / f"{name}.npy", allow_pickle=False)
     joints = motion272_to_positions(motion.astype(np.float64))
     whole = Piece(folder, name, kind, known["style"], tuple(known["phrases"]), 0, len(joints), None, False)
-    piece = _action(whole, motion, joints)
-    stands = [replace(whole, kind=STILL_KIND, phrases=(), first=first, end=end)
-              for first, end in still_stretches(motion, joints)]
-    return piece, stands, piece and _arms(piece, joints)
+    stands = tuple(replace(whole, kind=STILL_KIND, phrases=(), first=first, end=end)
+                   for first, end in still_stretches(motion, joints))
+    action = _action(whole, motion, joints)
+    arms = [_arms(action, joints)]
+    if arms[0] and arms[0].waves:
+        shortened = _shortened(whole, arms[0].up, motion)
+        if shortened:
+            motion = shortened.motion
+            joints = motion272_to_positions(motion.astype(np.float64))
+            arms.append(_arms(_action(shortened, motion, joints), joints))
+    arms = [found for found in arms if found]
+    pieces = dict.fromkeys([action, *(found.piece for found in arms[1:] if found.waves)])
+    return Survey(tuple(piece for piece in pieces if piece.least <= LONGEST_ACTION and piece.end - piece.first >= SHORTEST),
+                  stands, tuple(arms))
 
 
 def still_stretches(motion: np.ndarray, joints: np.ndarray) -> list[tuple[int, int]]:
@@ -111,8 +143,23 @@ def gait(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.linalg.norm(np.gradient(path, axis=0), axis=-1) * FPS, heading
 
 
-def _action(whole: Piece, motion: np.ndarray, joints: np.ndarray) -> Piece | None:
-    """The piece in which the clip's action happens, None if that cannot be found or is too long."""
+def _shortened(whole: Piece, up: tuple[int, int], motion: np.ndarray) -> Piece | None:
+    """A clip without the middle of its waving, cut out from a pose to one alike; None if there are no such poses."""
+    middle = range(up[0] + FPS // 2, up[1] - FPS // 2, 2)
+    found = []
+    for last in middle:
+        left = np.array([frame for frame in middle if WAVING[0] <= up[1] - up[0] - (frame - last) <= WAVING[1]], dtype=int)
+        if len(left):
+            unlike = unlikeness(motion[last - 1], motion[left - 1], motion[left])
+            found.append((float(unlike.min()), last, int(left[unlike.argmin()])))
+    if not found or min(found)[0] > ALIKE:
+        return None
+    _, *without = min(found)
+    return replace(whole, without=tuple(without), end=whole.end - (without[1] - without[0]))
+
+
+def _action(whole: Piece, motion: np.ndarray, joints: np.ndarray) -> Piece:
+    """The piece in which the clip's action happens."""
     speed, heading = gait(joints)
     inner = slice(FPS // 4, -FPS // 4)    # smoothing halts a motion at its ends
     median = float(np.median(speed))
@@ -124,19 +171,15 @@ def _action(whole: Piece, motion: np.ndarray, joints: np.ndarray) -> Piece | Non
             return replace(whole, travels=True)
         done = turned / turned[-1] if abs(turned[-1]) >= TURNING else None
         if done is None:
-            return _no_longer(replace(whole, kept=(0, frames), travels=True))
+            return replace(whole, kept=(0, frames), travels=True)
         kept = int(np.argmax(done > 0.05)), frames - int(np.argmax(done[::-1] < 0.95))
         kept = max(0, kept[0] - MARGIN // 2), min(frames, kept[1] + MARGIN // 2)
-        return _no_longer(replace(whole, kept=kept, first=max(0, kept[0] - FPS), end=min(frames, kept[1] + FPS), travels=True))
+        return replace(whole, kept=kept, first=max(0, kept[0] - FPS), end=min(frames, kept[1] + FPS), travels=True)
     active = np.flatnonzero(pace(motion) > MOVING)
     kept = (int(active[0]), int(active[-1]) + 1) if len(active) and np.ptp(active) >= SHORTEST // 2 else (0, frames)
     if kept[1] - kept[0] > 2 * LASTING and GOES_ON.match(whole.kind):
         return replace(whole, first=kept[0], end=kept[1], shortest=LASTING, travels=travels)
-    return _no_longer(replace(whole, kept=kept, first=max(0, kept[0] - MARGIN), end=min(frames, kept[1] + MARGIN), travels=travels))
-
-
-def _no_longer(piece: Piece) -> Piece | None:
-    return piece if piece.least <= LONGEST_ACTION and piece.end - piece.first >= SHORTEST else None
+    return replace(whole, kept=kept, first=max(0, kept[0] - MARGIN), end=min(frames, kept[1] + MARGIN), travels=travels)
 
 
 def _arms(piece: Piece, joints: np.ndarray) -> Arms | None:

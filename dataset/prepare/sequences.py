@@ -46,7 +46,7 @@ def in_sequence(chain: Chain) -> tuple[np.ndarray, list[Piece]] | str:
 
 def _made(chain: Chain, seam: Seam) -> tuple[np.ndarray, list[Piece]] | str:
     """A chain whose first seam is given; each later one is the best."""
-    parts, motion = [seam.before], load(seam.before)
+    parts, motion = [seam.before], seam.before.frames
     for number in range(1, len(chain.options)):
         part = seam.after
         if number + 1 < len(chain.options):
@@ -56,8 +56,8 @@ def _made(chain: Chain, seam: Seam) -> tuple[np.ndarray, list[Piece]] | str:
             seam = seams[0]
             part = seam.before
         elif part.kept is None:
-            part = replace(part, end=min(part.end, part.first + chain.lengths[number]))
-        pose, bent = join(motion, load(part))
+            part = replace(part, end=min(part.end, part.first + max(chain.lengths[number], part.shortest)))
+        pose, bent = join(motion, part.frames)
         if bent > BENT or abs(pose[1][..., 1].min()) > SUNK:
             return f"not joined: the blend turns a joint by {BENT} degrees or sinks {100 * SUNK:g} cm"
         motion = pose_to_motion272(*pose)
@@ -73,7 +73,7 @@ def _seams(chain: Chain, number: int, befores: tuple[Piece, ...], begun: bool) -
     found = []
     for before in befores:
         for after in chain.options[number + 1]:
-            lengths = [min(length, piece.end - piece.first, LONGEST - other.least)
+            lengths = [min(max(length, piece.shortest), piece.end - piece.first, LONGEST - other.least)
                        for length, piece, other in zip(chain.lengths[number:], (before, after), (after, before))]
             seam = _best(before, after, *lengths, begun)
             if seam.unlike < UNLIKE:
@@ -91,19 +91,9 @@ def _best(before: Piece, after: Piece, length: int, later: int, begun: bool) -> 
     else:
         ends = range(before.first + length, before.end + 1, STEP)
     starts = np.arange(after.first, max(after.kept[0] if after.kept else after.end - later, after.first + 1))
-    motion, next_ = frames(before), frames(after)
+    motion, next_ = before.motion, after.motion
     unlike = np.stack([unlikeness(motion[end - 1], next_[starts], next_[starts + 1]) for end in ends])
     place, start = np.unravel_index(unlike.argmin(), unlike.shape)
     end = ends[place]
     first = before.first if before.kept or begun else end - length
     return Seam(float(unlike.min()), replace(before, first=first, end=end), replace(after, first=int(starts[start]) + 1))
-
-
-def frames(piece: Piece) -> np.ndarray:
-    """All of a piece's clip (T, 272), mapped."""
-    return np.load(piece.folder / "motion_data" / f"{piece.id}.npy", mmap_mode="r", allow_pickle=False)
-
-
-def load(piece: Piece) -> np.ndarray:
-    """The frames (T, 272) of a piece."""
-    return frames(piece)[piece.first:piece.end]

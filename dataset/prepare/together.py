@@ -9,17 +9,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dataset.prepare.folder import LONGEST
+from dataset.prepare.joining import facing_of
 from dataset.prepare.pieces import Arms, Piece
-from dataset.prepare.sequences import frames, load
 from motion import measures
 from motion.representation_272 import FPS, motion272_to_pose
-from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
-from motion.skeleton import JOINT_NAMES, forward_kinematics
+from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle, y_rotation
+from motion.skeleton import JOINT_NAMES, PARENTS, forward_kinematics, local_to_global
 
 EASE = 12         # frames in which an arm leaves the walker's swing, and comes back to it
 LEADS = 30        # frames at most that the legs move before the arms do
 SWAY = 90         # frames in which a hand that is held up sways once
 SHORTEST_LEGS = 60
+DEEP = 20         # degrees that a bow leans further than the walk
+SPINE = tuple(JOINT_NAMES.index(name) for name in ("spine1", "spine2", "spine3"))
+SHOULDERS = tuple((JOINT_NAMES.index(f"{side}_collar"), JOINT_NAMES.index(f"{side}_shoulder")) for side in measures.OTHER)
 ARM = ("collar", "shoulder", "elbow", "wrist")
 
 
@@ -33,6 +36,14 @@ class Pairing:
     length: int      # frames, if the legs may be cut anywhere and the hands are up all the time
 
 
+@dataclass(frozen=True)
+class Bowing:
+    """A clip to be made: a bow on legs that walk."""
+    bow: Piece
+    legs: tuple[Piece, ...]
+    lead: int        # frames before the bow
+
+
 def at_once(pairing: Pairing) -> tuple[tuple[np.ndarray, np.ndarray], Piece] | str:
     """The pose of a pairing, rotations (T, 22, 3, 3) and joints (T, 22, 3), and its legs; or why there is none."""
     problem = "no legs are long enough"
@@ -41,7 +52,7 @@ def at_once(pairing: Pairing) -> tuple[tuple[np.ndarray, np.ndarray], Piece] | s
         if made is None:
             continue
         legs, source, share = made
-        rotations, pelvis = motion272_to_pose(load(legs).astype(np.float64))
+        rotations, pelvis = motion272_to_pose(legs.frames.astype(np.float64))
         places = [JOINT_NAMES.index(f"{side}_{name}") for side in pairing.arms.sides for name in ARM]
         rotations[:, places] = between(rotations[:, places], source[:, places], share[:, None])
         joints = forward_kinematics(rotations, pelvis)
@@ -63,7 +74,7 @@ def _acting(pairing: Pairing, legs: Piece) -> tuple[Piece, np.ndarray, np.ndarra
     if lead < 0:
         return None
     frame = np.arange(total) - lead
-    rotations = motion272_to_pose(load(arms).astype(np.float64))[0][frame.clip(0, acting - 1)]
+    rotations = motion272_to_pose(arms.frames.astype(np.float64))[0][frame.clip(0, acting - 1)]
     share = smooth(np.minimum(frame + EASE, acting + EASE - 1 - frame) / EASE)
     return legs, rotations, share
 
@@ -75,7 +86,7 @@ def _held(pairing: Pairing, legs: Piece) -> tuple[Piece, np.ndarray, np.ndarray]
     if legs.kept is None:
         total = min(total, pairing.length)
         legs = replace(legs, end=legs.first + total)
-    up = motion272_to_pose(frames(pairing.arms.piece)[first:end].astype(np.float64))[0]
+    up = motion272_to_pose(pairing.arms.piece.motion[first:end].astype(np.float64))[0]
     if total < SHORTEST_LEGS or total > LONGEST:
         return None
     if pairing.arms.waves:
@@ -86,6 +97,43 @@ def _held(pairing: Pairing, legs: Piece) -> tuple[Piece, np.ndarray, np.ndarray]
     turn = (1 - np.cos(2 * np.pi * np.arange(total) / SWAY)) / 2 * (len(up) - 1)
     before = turn.astype(int).clip(0, len(up) - 2)
     return legs, between(up[before], up[before + 1], (turn - before)[:, None]), np.ones(total)
+
+
+def bow_walking(plan: Bowing) -> tuple[tuple[np.ndarray, np.ndarray], Piece] | str:
+    """As `at_once`, but legs whose trunk leans as another's does: by how the chest has turned since the bow began."""
+    lean = _lean(plan.bow)
+    problem = "no legs are long enough"
+    for legs in plan.legs:
+        total = min(legs.end - legs.first, len(lean) + 2 * plan.lead, LONGEST)
+        if total < len(lean):
+            continue
+        legs = replace(legs, end=legs.first + total)
+        rotations, pelvis = motion272_to_pose(legs.frames.astype(np.float64))
+        upright = measures.leaning(forward_kinematics(rotations, pelvis))
+        turned, facing = local_to_global(rotations), y_rotation(facing_of(rotations))
+        begin = min(plan.lead, total - len(lean))
+        share = np.concatenate([np.zeros((begin, 3)), lean, np.zeros((total - begin - len(lean), 3))])
+        for number, spine in enumerate(SPINE, start=1):
+            turned[:, spine] = facing @ axis_angle_to_matrix(share * number / len(SPINE)) @ facing.mT @ turned[:, spine]
+            rotations[:, spine] = turned[:, PARENTS[spine]].mT @ turned[:, spine]
+        for collar, shoulder in SHOULDERS:    # the arms hang and swing as before
+            rotations[:, shoulder] = (turned[:, SPINE[-1]] @ rotations[:, collar]).mT @ turned[:, shoulder]
+        joints = forward_kinematics(rotations, pelvis)
+        leaning = measures.leaning(joints)
+        if leaning.max() - upright.max() > DEEP and max(leaning[0], leaning[-1]) < upright.max() + DEEP / 4:
+            return (rotations, joints), legs
+        problem = "not a deep bow from walking upright to walking upright"
+    return problem
+
+
+def _lean(bow: Piece) -> np.ndarray:
+    """How a chest has turned (N, 3) since a bow began, axis-angle in the body's own heading; it begins and ends at 0."""
+    rotations, _ = motion272_to_pose(bow.frames.astype(np.float64))
+    chest = y_rotation(facing_of(rotations)).mT @ local_to_global(rotations)[:, SPINE[-1]]
+    lean = matrix_to_axis_angle(chest @ chest[0].T)
+    lean[:, 1] = 0    # it does not twist
+    ends = np.minimum(np.arange(len(lean)), np.arange(len(lean))[::-1])
+    return lean * smooth(ends / EASE)[:, None]
 
 
 def smooth(share: np.ndarray) -> np.ndarray:

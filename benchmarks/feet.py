@@ -1,0 +1,89 @@
+"""Do the feet stay where they stand, and nothing below the floor? Generated walks, turns and runs against the data's own.
+
+    python -m benchmarks.feet --data-root data/mocap_272
+
+slide   of the frames in which a toe joint is below 5 cm, then and in the next frame: the share in which it moves over
+        2.5 cm along the floor
+sunk    the share of the frames in which the lowest joint is more than 2 cm below the floor
+Both of the positions, which are shown, and of the rotations by forward kinematics, which are exported. Generated and
+real motions are of the same kinds: the sentences of `benchmarks/sentences.json`, plain and everyday, and the clips of
+their groups.
+
+T frames, 30 per second; metres.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.calibration import Clips
+from benchmarks.sentences import load_kinds
+from models.pipeline import MotionStreamer
+from motion.representation_272 import motion272_to_pose, motion272_to_positions
+from motion.skeleton import JOINT_NAMES, forward_kinematics
+from options import opt, parse
+from options.models import Drawing
+from utils.checkpoint import write_json
+from utils.errors import run
+
+KINDS = {"walks": ("walks forward",), "turns": ("turns left", "turns right"), "runs": ("runs",)}
+TOES = [JOINT_NAMES.index("left_foot"), JOINT_NAMES.index("right_foot")]
+NEAR, FAR, SUNK = 0.05, 0.025, 0.02      # metres: a toe's height in contact, its way in a frame, and below the floor
+
+
+@dataclass(frozen=True)
+class Feet:
+    """Measure how feet slide and sink."""
+
+    weights: Path = opt(Path("weights/mocap_stream"), "folder with the checkpoints tae/ and ar/")
+    seeds: int = opt(20, "motions per sentence, with the seeds 0, 1, ...")
+    drawing: Drawing = Drawing()
+    data_root: str | None = opt(None, "folder of mocap_272, to compare with")
+    json: Path | None = opt(None, "file for all that is printed")
+
+
+def main() -> None:
+    config = parse({"feet": Feet()})
+    if config.seeds < 1:
+        raise ValueError(f"--seeds {config.seeds}: expected 1 or more motions per sentence")
+    clips = Clips(config.data_root)
+    model = MotionStreamer.from_pretrained(config.weights, precision=config.drawing.precision)
+    model.sampling = config.drawing.over(model.sampling)
+    report = {}
+    print(f"{'':8}{'':12}{'slide':>22}{'sunk':>22}\n{'':20}generated data  times   generated data")
+    for name, labels in KINDS.items():
+        kinds = [kind for kind in load_kinds(labels)]
+        texts = [text for kind in kinds for text in kind.reported for _ in range(config.seeds)]
+        generated = model.generate_batch(texts, [number % config.seeds for number in range(len(texts))])
+        real = [motion for kind in kinds for motion in clips.of(kind)]
+        report[name] = {way: dict(generated=feet(generated, joints), data=feet(real, joints))
+                        for way, joints in (("positions", motion272_to_positions), ("rotations", exported))}
+        for way, found in report[name].items():
+            ours, theirs = found["generated"], found["data"]
+            print(f"{name:8}{way:12}{ours['slide']:9.1%}{theirs['slide']:7.1%}{ours['slide'] / theirs['slide']:6.1f}"
+                  f"{ours['sunk']:12.1%}{theirs['sunk']:7.1%}")
+    if config.json:
+        write_json(config.json, report)
+
+
+def feet(motions: Sequence[np.ndarray], to_joints) -> dict[str, float]:
+    """The shares of all frames of motions (T_i, 272), decoded by `to_joints`."""
+    moves, lowest = [], []
+    for motion in motions:
+        joints = to_joints(motion.astype(np.float64))
+        toes = joints[:, TOES]
+        contact = np.maximum(toes[:-1, :, 1], toes[1:, :, 1]) < NEAR
+        moves.append(np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1)[contact])
+        lowest.append(joints[..., 1].min(axis=1))
+    return dict(slide=float((np.concatenate(moves) > FAR).mean()), sunk=float((np.concatenate(lowest) < -SUNK).mean()))
+
+
+def exported(motion: np.ndarray) -> np.ndarray:
+    """Joints (T, 22, 3) by forward kinematics, as a BVH player shows them."""
+    return forward_kinematics(*motion272_to_pose(motion))
+
+
+if __name__ == "__main__":
+    run(main)
