@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.calibration import calibrate
-from benchmarks.sentences import Kind, Sentences, judge, load_kinds, reported_sentences, words
-from dataset.captions import read_captions
+from benchmarks.sentences import Kind, Sentences, judge, load_kinds
+from dataset.captions import read_captions, words
 from dataset.clips import dataset_root, split_ids
+from dataset.prepare.folder import reported_sentences
 from models.pipeline import MotionStreamer
 from models.text_encoder import TextEncoder
 from motion.representation_272 import FPS

@@ -6,7 +6,6 @@ arguments: ["in_order", ["walks"], ["turns", {"side": "left"}]]. The functions a
 """
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import geometry, travel
+from dataset.captions import words
 from motion.measures import in_one_piece
 from motion.representation_272 import FPS, motion272_to_positions
 
@@ -77,21 +77,8 @@ def load_changes(validation: bool) -> tuple[Change, ...]:
                  for before, after, does in _read()["changes"]["validation" if validation else "reported"])
 
 
-def reported_sentences() -> frozenset[str]:
-    """Every sentence that results are reported of, as `words` has it: no training caption may be one of them."""
-    found = _read()
-    texts = [text for kind in found["kinds"] for wording in kind["reported"].values() for text in wording]
-    texts += [text for before, after, _ in found["changes"]["reported"] for text in (before, after)]
-    return frozenset(map(words, texts))
-
-
 def _read() -> dict:
     return json.loads(FILE.read_text(encoding="utf-8"))
-
-
-def words(sentence: str) -> str:
-    """A sentence without capitals and punctuation."""
-    return " ".join(re.findall(r"\w+", sentence.lower()))
 
 
 def read_test(named: list) -> Test:

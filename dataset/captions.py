@@ -63,6 +63,11 @@ def read_captions(path: str | Path, problems: list[str] | None = None) -> list[C
     return captions
 
 
+def words(text: str) -> str:
+    """A sentence without capitals and punctuation: what makes two of them the same."""
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
 def format_caption(text: str, start: float = 0.0, end: float = 0.0) -> str:
     """Write one line, without its line break. We have no part-of-speech tagger: every word is word/OTHER.
 

@@ -5,7 +5,9 @@ import pytest
 
 from benchmarks import says_does
 from benchmarks.says_does import check, closest_captions, pass_of_others
-from benchmarks.sentences import Sentences, judge, load_changes, load_kinds, read_test, reported_sentences, words
+from benchmarks.sentences import Sentences, judge, load_changes, load_kinds, read_test
+from dataset.captions import words
+from dataset.prepare.folder import reported_sentences
 from motion import measures
 from motion.representation_272 import mirror_pose, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix, y_rotation

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dataset.captions import Caption, format_caption, read_captions, swap_left_right
+from dataset.captions import Caption, format_caption, read_captions, swap_left_right, words
 from dataset.prepare.describe import describe, verb_phrases
 from dataset.prepare.grammar import draws
 from motion.formats import read_capture
@@ -39,6 +39,7 @@ SPLITS = ("train", "val", "test")
 SHORTEST = 40    # frames of a clip; the trainers read no shorter ones
 FASTEST = 0.4    # metres a pelvis may move in a frame (12 m/s); more is a fault of the capture
 SHARPEST = 120   # degrees that a joint may turn in a frame; more is a fault of the capture
+HELD_OUT = Path(__file__).parents[2] / "benchmarks" / "sentences.json"    # what models are asked in the end
 LONGEST = 300    # frames of a clip; with the end latent just within the AR model's context
 
 
@@ -214,12 +215,14 @@ def prepare(trials: list[Trial], skipped: list[str], out: str | Path, workers: i
     _report(out, entries, skipped)
 
 
-def merge(sources: list[str | Path], out: str | Path) -> None:
+def merge(sources: list[str | Path], out: str | Path, held_out: str | Path = HELD_OUT) -> None:
     """Join prepared data sets into one, with statistics of the whole.
 
-    raises   FileNotFoundError for a folder that was not prepared, ValueError if two have an id in common
+    held_out  the file whose `reported_sentences` no caption may repeat: those that do are left out
+    raises    FileNotFoundError for a folder that was not prepared, ValueError if two have an id in common
     """
-    entries, skipped, homes = [], [], {}
+    entries, skipped, homes, dropped = [], [], {}, 0
+    reported = reported_sentences(held_out)
     for source in map(Path, sources):
         if not (source / "skipped.txt").is_file():
             raise FileNotFoundError(f"found no skipped.txt in {source}, expected a prepared data set. "
@@ -231,16 +234,37 @@ def merge(sources: list[str | Path], out: str | Path) -> None:
                 if name in homes:
                     raise ValueError(f"found the clip {name} in both {homes[name]} and {source}, expected "
                                      "each id once: leave one out of --source")
+                every = (source / "texts" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+                lines = [line for line in every if words(line.partition("#")[0]) not in reported]
+                dropped += len(every) - len(lines)
+                if not lines:
+                    skipped.append(f"{name}: every caption repeats a sentence of {Path(held_out).name}")
+                    continue
                 homes[name] = source
-                lines = (source / "texts" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
                 entries.append(Entry(name, split, groups[name], tuple(lines), **phrases.get(name, {})))
         skipped += (source / "skipped.txt").read_text(encoding="utf-8").splitlines()
+    print(f"{dropped} captions left out, which repeat a sentence of {held_out}")
     with building(out) as folder:
         (folder / "motion_data").mkdir()
         for name, source in tqdm(homes.items(), desc="clips", mininterval=1):
             shutil.copyfile(source / "motion_data" / f"{name}.npy", folder / "motion_data" / f"{name}.npy")
         finish(folder, entries, skipped)
     _report(out, entries, skipped)
+
+
+def reported_sentences(held_out: str | Path = HELD_OUT) -> frozenset[str]:
+    """The strings anywhere below a key "reported" of a JSON file, as `words` has them: what models are asked in the end."""
+    def strings(value: Any, below: bool) -> Iterator[str]:
+        if isinstance(value, str):
+            yield from [words(value)] if below else []
+        elif isinstance(value, dict):
+            for key, part in value.items():
+                yield from strings(part, below or key == "reported")
+        elif isinstance(value, list):
+            for part in value:
+                yield from strings(part, below)
+
+    return frozenset(strings(json.loads(Path(held_out).read_text(encoding="utf-8")), False))
 
 
 def described_by(path: Path, fallback: str) -> Callable[[str], list[str | Caption]]:
