@@ -2,6 +2,7 @@
 
     python -m dataset.prepare bandai-namco --source bandai_namco.tar.xz --out data/bandai_namco_272
     python -m dataset.prepare cmu --source cmu.tar.xz --out data/cmu_272
+    python -m dataset.prepare snu --source snu.tar.xz --out data/snu_272
     python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 --out data/mocap_272
     python -m dataset.prepare amass --source AMASS --texts texts --out data/amass_272
     python -m dataset.prepare bvh-folder --source captures --skeleton-map skeleton.json --out data/mine_272
@@ -10,9 +11,10 @@
 """
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 
-from dataset.prepare import amass, bandai_namco, bvh_folder, cmu
+from dataset.prepare import amass, bandai_namco, bvh_folder, cmu, snu
 from dataset.prepare.compose import prepare_composed
 from dataset.prepare.folder import merge, prepare, unpacked
 from dataset.prepare.stream import prepare_pairs
@@ -25,13 +27,15 @@ def parse_arguments() -> argparse.Namespace:
     kinds = parser.add_subparsers(dest="kind", required=True)
     for name, help in (("bandai-namco", "Bandai-Namco-Research-Motiondataset 1 and 2"),
                        ("cmu", "CMU Graphics Lab Motion Capture Database"),
+                       ("snu", "captures of the Movement Research Lab, Seoul National University"),
                        ("amass", "AMASS, SMPL-H or SMPL-X npz"),
                        ("bvh-folder", "BVH files of one skeleton"), ("merge", "join prepared data sets"),
                        ("compose", "clips that do two things, of prepared data sets' clips"),
                        ("stream", "pairs of a prepared data set's clips, to train streams")):
         kind = kinds.add_parser(name, help=help, allow_abbrev=False)
-        many = name in ("merge", "compose")
-        source = {"merge": "prepared folders", "compose": "prepared folders", "stream": "a prepared folder"}
+        many = name in ("cmu", "merge", "compose")
+        source = {"cmu": "archives (.tar, .tar.xz, .zip) or folders", "merge": "prepared folders",
+                  "compose": "prepared folders", "stream": "a prepared folder"}
         kind.add_argument("--source", type=Path, required=True, nargs="+" if many else None,
                           help=source.get(name, "an archive (.tar, .tar.xz, .zip) or a folder"))
         kind.add_argument("--out", type=Path, required=True,
@@ -40,11 +44,11 @@ def parse_arguments() -> argparse.Namespace:
             kind.add_argument("--workers", type=int, default=None,
                               help="processes (default: one for each core)")
         if name == "cmu":
-            kind.add_argument("--descriptions", type=Path,
-                              help="a csv with the columns trial, description, subject "
-                              "(default: cmu_descriptions.csv beside the source)")
-            kind.add_argument("--captions", type=Path, help="HumanML3D's captions of these trials "
-                              "(default: humanml3d_for_cmu.json beside the source, if it is there)")
+            kind.add_argument("--descriptions", type=Path, nargs="+",
+                              help="csv files with the columns trial, description, subject "
+                              "(default: the cmu_descriptions.csv in and beside the sources)")
+            kind.add_argument("--captions", type=Path, nargs="+", help="HumanML3D's captions of these trials "
+                              "(default: the humanml3d_for_cmu*.json beside the sources)")
         if name == "compose":
             kind.add_argument("--sequences", type=int, default=5000,
                               help="clips of two or three parts for train; val gets a tenth (default: %(default)s)")
@@ -71,14 +75,19 @@ def main() -> None:
                                 arguments.workers)
     if arguments.kind == "stream":
         return prepare_pairs(arguments.source, arguments.out, arguments.pairs, arguments.workers)
-    with unpacked(arguments.source) as source:
+    given = arguments.source if isinstance(arguments.source, list) else [arguments.source]
+    with ExitStack() as stack:
+        sources = [stack.enter_context(unpacked(source)) for source in given]
+        source = sources[0]
         match arguments.kind:
             case "bandai-namco":
                 found = bandai_namco.trials(source)
             case "cmu":
-                beside = arguments.source.parent
-                found = cmu.trials(source, arguments.descriptions or beside / "cmu_descriptions.csv",
-                                   cmu.read_humanml3d(arguments.captions, beside / "humanml3d_for_cmu.json"))
+                descriptions, captions = cmu.texts_beside(given, sources)
+                found = cmu.trials(sources, cmu.read_descriptions(arguments.descriptions or descriptions),
+                                   cmu.read_humanml3d(arguments.captions or captions))
+            case "snu":
+                found = snu.trials(source)
             case "amass":
                 found = amass.trials(source, arguments.texts)
             case "bvh-folder":

@@ -303,32 +303,53 @@ def captions(group: str, phrases: list[str], clip_id: str) -> list[str]:
     return sentences(clip_id, phrases) + free_sentences(clip_id, group)
 
 
-def read_humanml3d(path: Path | None, default: Path) -> list[dict]:
-    """Read HumanML3D's captions of CMU trials; none if `path` is not given and `default` is not there."""
-    if path is None and not default.is_file():
-        return []
-    path = path or default
-    if not path.is_file():
-        raise FileNotFoundError(f"found no {path}, expected HumanML3D's captions as JSON; it works without "
-                                "--captions, too")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON ({error}): fetch it again") from None
+def texts_beside(given: list[Path], sources: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The descriptions in the unpacked sources and beside the given ones, and HumanML3D's captions beside these."""
+    homes = sorted({path.parent for path in given})
+    descriptions = [path for source in sources for path in sorted(source.rglob("cmu_descriptions.csv"))]
+    descriptions += [path for home in homes for path in sorted(home.glob("cmu_descriptions.csv"))]
+    captions = [path for home in homes for path in sorted(home.glob("humanml3d_for_cmu*.json"))]
+    return descriptions or [homes[0] / "cmu_descriptions.csv"], captions
 
 
-def trials(source: Path, descriptions: Path, described: list[dict]) -> tuple[list[Trial], list[str]]:
-    """List the trials below `source`, each with its split, and what cannot be used.
+def read_humanml3d(paths: list[Path]) -> list[dict]:
+    """Read HumanML3D's captions of CMU trials from JSON files."""
+    found = []
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"found no {path}, expected HumanML3D's captions as JSON; it works without "
+                                    "--captions, too")
+        try:
+            found += json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is no JSON ({error}): fetch it again") from None
+    return found
 
-    descriptions   csv with the columns trial, description, subject
+
+def read_descriptions(paths: list[Path]) -> dict[str, str]:
+    """{trial: description} of csv files with the columns trial, description, subject.
+
+    An unknown description is the subject's. raises FileNotFoundError
+    """
+    found = {}
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"found no {path}, expected CMU's descriptions as a csv with the "
+                                    "columns trial, description, subject: give it with --descriptions")
+        with open(path, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                unknown = row["description"].lower() == "unknown"
+                found[row["trial"]] = row["subject"].strip("()") if unknown else row["description"]
+    return found
+
+
+def trials(sources: list[Path], descriptions: dict[str, str], described: list[dict]) -> tuple[list[Trial], list[str]]:
+    """List the trials below the sources, each with its split, and what cannot be used.
+
+    descriptions   trial -> description
     described      HumanML3D's captions: trial, start_frame_20fps, end_frame_20fps, split, captions, id
     A trial with a caption of HumanML3D's test split is test as a whole, then likewise val, then train.
     """
-    if not descriptions.is_file():
-        raise FileNotFoundError(f"found no {descriptions}, expected CMU's descriptions as a csv with the "
-                                "columns trial, description, subject: give it with --descriptions")
-    with open(descriptions, encoding="utf-8", newline="") as file:
-        description_of = {row["trial"]: row["description"] for row in csv.DictReader(file)}
     segments, told = {}, {}    # trial -> its described parts, the splits of those
     for row in described:
         start, end = row["start_frame_20fps"] / HUMANML3D_FPS, row["end_frame_20fps"] / HUMANML3D_FPS
@@ -337,14 +358,16 @@ def trials(source: Path, descriptions: Path, described: list[dict]) -> tuple[lis
             Segment(f"cmu_{row['trial']}_humanml3d_{row['id']}", start, end, texts))
         told.setdefault(row["trial"], set()).add(row["split"])
     files, skipped = {}, []
-    for path in sorted(path for path in source.rglob("*") if path.suffix.lower() in (".bvh", ".amc")):
-        if not NAME.fullmatch(path.stem) or path.stem not in description_of:
-            skipped.append(f"{path.name}: found no description of {path.stem!r} in {descriptions.name}")
+    paths = [path for source in sources for path in sorted(source.rglob("*"))
+             if path.suffix.lower() in (".bvh", ".amc")]
+    for path in paths:
+        if not NAME.fullmatch(path.stem) or path.stem not in descriptions:
+            skipped.append(f"{path.name}: found no description of {path.stem!r}")
         elif path.stem in files:
             skipped.append(f"{path.name}: found the trial also as {files[path.stem].name}, which is used")
         else:
             files[path.stem] = path
-    known = {name: phrases_of(name, description_of[name]) for name in files}
+    known = {name: phrases_of(name, descriptions[name]) for name in files}
     splits = split_by_strata({name: known[name][0] for name in files if name not in told}, val=0.06, test=0)
     for name, found in told.items():
         splits[name] = next(split for split in ("test", "val", "train") if split in found)
@@ -354,6 +377,9 @@ def trials(source: Path, descriptions: Path, described: list[dict]) -> tuple[lis
 
 
 def _skeleton_map(path: Path) -> str:
-    """Trials circulate on three skeletons: ASF/AMC, its usual conversion to BVH, and one for DAZ figures."""
+    """Trials circulate on four skeletons: ASF/AMC, two conversions of it to BVH, and one for DAZ figures."""
     with open(path, encoding="utf-8", errors="replace") as file:
-        return "cmu_daz" if re.search(r"ROOT\s+hip\b", file.read(200)) else "cmu"
+        head = file.read(600)
+    if re.search(r"ROOT\s+hip\b", head):
+        return "cmu_daz"
+    return "cmu_arms_down" if re.search(r"JOINT\s+LeftHip\b", head) else "cmu"

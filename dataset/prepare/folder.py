@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from dataset.captions import Caption, format_caption, read_captions, swap_left_right, words
 from dataset.prepare.describe import describe, verb_phrases
+from dataset.prepare.faults import good_stretches
 from dataset.prepare.grammar import draws
 from motion.formats import read_capture
 from motion.representation_272 import FPS, mirror_pose, pose_to_motion272, statistics
@@ -37,8 +38,6 @@ from utils.checkpoint import write_json
 
 SPLITS = ("train", "val", "test")
 SHORTEST = 40    # frames of a clip; the trainers read no shorter ones
-FASTEST = 0.4    # metres a pelvis may move in a frame (12 m/s); more is a fault of the capture
-SHARPEST = 120   # degrees that a joint may turn in a frame; more is a fault of the capture
 HELD_OUT = Path(__file__).parents[2] / "benchmarks" / "sentences.json"    # what models are asked in the end
 LONGEST = 300    # frames of a clip; with the end latent just within the AR model's context
 
@@ -64,6 +63,8 @@ class Trial:
     shortest: int = 60                     # frames of a window, if the trial is too long for one clip
     segments: tuple[Segment, ...] = ()
     phrases: tuple[str, ...] = ()          # verb phrases true of every clip of the trial, for sentences of several parts
+    skeleton: Path | None = None           # the .asf of an .amc, if it is not the one beside it
+    fps: float | None = None               # where the file does not say its rate rightly
     style: str = ""                        # how all is done
 
 
@@ -139,33 +140,15 @@ def windows(frames: int, key: str, shortest: int) -> list[tuple[int, int]]:
 def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
     """Write the motion of all clips of a trial. Returns them, and what was left out and why."""
     try:
-        rotations, joints = retarget(read_capture(trial.path), load_skeleton_map(trial.skeleton_map))
+        capture = read_capture(trial.path, trial.skeleton, trial.fps)
+        rotations, joints = retarget(capture, load_skeleton_map(trial.skeleton_map))
     except (ValueError, OSError) as error:
         return [], [f"{trial.path.name}: {error}"]
-    frames, entries, skipped = len(joints), [], []
-    if frames < SHORTEST:
-        return [], [f"{trial.path.name}: found {frames} frames at {FPS} fps, expected at least {SHORTEST}"]
-    step = np.linalg.norm(np.diff(joints[:, 0], axis=0), axis=-1)
-    if step.max() > FASTEST:
-        return [], [f"{trial.path.name}: found a leap of {step.max():.2f} m after frame {step.argmax()} at "
-                    f"{FPS} fps, expected at most {FASTEST} m"]
-    cuts = [(trial.id if frames <= LONGEST else f"{trial.id}_{start:05d}", start, end, None)
-            for start, end in windows(frames, trial.id, trial.shortest)]
-    for segment in trial.segments:
-        start, end = round(segment.start * FPS), min(round(segment.end * FPS), frames)
-        if end - start < SHORTEST:
-            skipped.append(f"{trial.path.name}, {segment.id}: found {max(end - start, 0)} frames at {FPS} "
-                           f"fps, expected at least {SHORTEST}")
-        else:
-            cuts.append((segment.id, start, min(end, start + LONGEST), segment.captions))
-    turns = turned_between_frames(rotations)
+    stretches, faults = good_stretches(rotations, joints)
+    cuts, skipped = cut(trial, stretches, len(joints))
+    entries, skipped = [], [f"{trial.path.name}: {text}" for text in faults + skipped]
     for clip_id, start, end, captions in cuts:
         pose = rotations[start:end], joints[start:end]
-        sharpest = turns[start:end - 1].max()
-        if sharpest > SHARPEST:
-            skipped.append(f"{trial.path.name}, {clip_id}: found a joint that turns {sharpest:.0f} degrees "
-                           f"in a frame, expected at most {SHARPEST}")
-            continue
         for name, (turned, placed) in ((clip_id, pose), (f"M{clip_id}", mirror_pose(*pose))):
             np.save(out / "motion_data" / f"{name}.npy", pose_to_motion272(turned, placed).astype(np.float32))
             lines = [_line(caption, mirrored=name != clip_id) for caption in captions or trial.captions(name)]
@@ -177,10 +160,26 @@ def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
     return entries, skipped
 
 
-def turned_between_frames(rotations: np.ndarray) -> np.ndarray:
-    """Local rotations (T, J, 3, 3) -> degrees (T-1,) that the fastest joint turns to the next frame."""
-    cosine = (np.einsum("tjab,tjab->tj", rotations[:-1], rotations[1:]) - 1) / 2
-    return np.degrees(np.arccos(cosine.clip(-1, 1))).max(axis=-1)
+def cut(trial: Trial, stretches: list[tuple[int, int]], frames: int) -> tuple[list[tuple], list[str]]:
+    """The clips (id, start, end, captions or None) of a trial's good stretches, and what is too short for one."""
+    cuts, skipped = [], []
+    for start, end in stretches:
+        if end - start < SHORTEST:
+            skipped.append(f"found {end - start} frames at {FPS} fps from frame {start} on, expected at least {SHORTEST}")
+            continue
+        whole = (start, end) == (0, frames) and frames <= LONGEST
+        for first, last in windows(end - start, trial.id if start == 0 else f"{trial.id}_{start}", trial.shortest):
+            cuts.append((trial.id if whole else f"{trial.id}_{start + first:05d}", start + first, start + last, None))
+    for segment in trial.segments:
+        start, end = round(segment.start * FPS), min(round(segment.end * FPS), frames)
+        if end - start < SHORTEST:
+            skipped.append(f"{segment.id}: found {max(end - start, 0)} frames at {FPS} fps, expected at least "
+                           f"{SHORTEST}")
+        elif not any(first <= start and end <= last for first, last in stretches):
+            skipped.append(f"{segment.id}: found a fault in frames {start} to {end}, expected none in a described part")
+        else:
+            cuts.append((segment.id, start, min(end, start + LONGEST), segment.captions))
+    return cuts, skipped
 
 
 def _line(caption: str | Caption, mirrored: bool) -> str:
