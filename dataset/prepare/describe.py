@@ -12,6 +12,7 @@ import numpy as np
 
 from dataset.captions import swap_left_right
 from dataset.prepare.events import Event, events
+from dataset.prepare.free import free_sentences_of
 from dataset.prepare.grammar import STYLES, draws, inflect, phrase_table, sentence
 
 WAYS = ("walk", "run", "move")
@@ -28,7 +29,7 @@ CLAUSES = 4        # of the longest sentence
 
 
 def describe(joints: np.ndarray, key: str, style: str | None = None) -> list[str]:
-    """Up to five sentences about a clip: the main thing alone, and all in order; none if nothing is sure.
+    """Up to nine sentences about a clip: the main thing alone, all in order, free ones; none if nothing is sure.
 
     joints   (T, 22, 3) metres, y up, 30 fps
     key      the clip's id: it draws the wording
@@ -49,7 +50,9 @@ def describe(joints: np.ndarray, key: str, style: str | None = None) -> list[str
         else:
             text = sentence(random_, [whole_phrase(told, random_)], how, styled, gait, people)
         found.setdefault(text.rstrip("."), text)
-    return list(found.values())
+    told = main_clauses(clauses, CLAUSES)
+    names = [[set(event_names(event)) for event in clause] for clause in told]
+    return [*found.values(), *free_sentences_of(told, names, key, style)]
 
 
 def verb_phrases(joints: np.ndarray, key: str) -> list[str]:
@@ -63,7 +66,7 @@ def verb_phrases(joints: np.ndarray, key: str) -> list[str]:
 def story(joints: np.ndarray) -> list[list[Event]]:
     """What happens in a clip, one thing after another: each is an event, and what the hands do meanwhile."""
     found = events(joints)
-    clear = [event for event in found if salience(event) > 0.3]
+    clear = [event for event in found if salience(event) > 0.3 and event_names(event)]
     found = merged(clear if any(event.kind != "stand" for event in clear) else found)
     found = [event for event in found if event.kind != "stand" or not event.during(
         (other for other in found if other is not event), 0.3)]

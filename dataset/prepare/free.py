@@ -1,0 +1,54 @@
+"""Free sentences about a clip: small scenes, orders, comparisons, that say in other words what its geometry shows.
+
+phrases/free.json holds them by what a clip shows: one thing ("walk-circle-left"), one in a style ("old walk"), two things one
+after another ("walk then sit-down") or at once ("walk while wave-left"). phrases/free_keys.json says which of these names
+what an event is called in phrases/events.json has, which two of them in order have, and what a style is called. Names are of the left side; the right is its mirror.
+"""
+
+from itertools import pairwise
+
+from dataset.captions import swap_left_right
+from dataset.prepare.events import Event
+from dataset.prepare.grammar import OF_MEN, STYLES, draws, phrase_table
+
+COUNT = 4      # sentences of a clip
+
+
+def free_sentences_of(clauses: list[list[Event]], names: list[list[set[str]]], key: str, style: str | None) -> list[str]:
+    """Up to COUNT free sentences about a clip, drawn by `key`.
+
+    clauses  what happens, one thing after another; each an event, and what the hands do meanwhile
+    names    what each of these events is called in phrases/events.json
+    style    a name of `STYLES`
+    """
+    shown = [[_free_names(event, called) for event, called in zip(clause, rows)] for clause, rows in zip(clauses, names)]
+    alone = shown[0][0] if len(shown) == 1 and len(shown[0]) == 1 else set()
+    then = {f"{a} then {b}" for first, second in pairwise(shown) if len(shown) == 2 for a in first[0] for b in second[0]}
+    at_once = {f"{a} while {b}" for main, *limbs in shown if len(shown) == 1 and len(limbs) == 1 for a in main for b in limbs[0]}
+    then |= {name for pair in then for name in phrase_table("free_keys")["then"].get(pair, ())}
+    manner = phrase_table("free_keys")["styles"].get(style or "")
+    styled = {f"{manner} {name}" for name in alone} if manner else set()
+    found = [_sentences(wanted) for wanted in (sorted(styled), sorted(alone | then | at_once))]
+    if style and STYLES[style].pronoun == "she":
+        found = [[text for text in texts if not OF_MEN.search(text)] for texts in found]
+    random_ = draws(f"{key} free scenes")
+    chosen = random_.sample(found[0], min(COUNT // 2, len(found[0])))
+    return chosen + random_.sample(found[1], min(COUNT - len(chosen), len(found[1])))
+
+
+def _free_names(event: Event, called: set[str]) -> set[str]:
+    """The names of an event in phrases/free.json."""
+    table = phrase_table("free_keys")["events"]
+    names = {f"run {name}" for name in called} | {f"{event.kind} {event.how}"} if event.kind == "run" else called
+    names = names | {f"{event.kind} {event.how}"} if event.kind == "walk" else names
+    found = set()
+    for name in names:
+        found |= set(table.get(name, ())) | set(map(swap_left_right, table.get(swap_left_right(name), ())))
+    return found
+
+
+def _sentences(names: list[str]) -> list[str]:
+    """All sentences of some names, without those of a name that has none."""
+    table = phrase_table("free")
+    return [text for name in names
+            for text in table.get(name) or map(swap_left_right, table.get(swap_left_right(name), ()))]
