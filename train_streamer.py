@@ -28,8 +28,7 @@ def preset(name: str, latent_dir: str, **training) -> TrainStreamer:
 PRESETS = {
     "full": preset("full", "babel_272_stream/t2m_babel_latents", dataname="t2m_babel_272",
                    exp_name="motionstreamer"),
-    "small": preset("small", "data/latents", exp_name="streamer_small", total_iter=3000, batch_size=64, lr=4e-4,
-                    balance=0.9),
+    "small": preset("small", "data/latents", exp_name="streamer_small"),
     "tiny": preset("tiny", "data/latents", exp_name="streamer_tiny"),
 }
 

@@ -52,16 +52,16 @@ class TrainT2M:
     repeats: int = opt(REPEATS, "times that each latent counts in a step, with other diffusion noise")
 
 
-SMALL = AR(text_dim=384, width=256, layers=6, heads=4, head_width=512, head_depth=4, prediction="velocity",
-           text_everywhere=True)
+SMALL = AR(text="tokens", text_dim=384, cross_every=2, width=256, layers=8, heads=4, head_width=512, head_depth=4,
+           prediction="velocity")
 TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1)
 
 PRESETS = {
     "full": TrainT2M(),                                                                # 86 M + 156 M
-    "small": TrainT2M(SMALL, Training(                                                 # 11.7 M; ships for mocap_272
-        dataname="mocap_272", exp_name="t2m_small", total_iter=6200, batch_size=32, lr=5e-4, warmup=200,
-        schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, balance=0.5, eval_iter=2000,
-        save_iter=1000, precision="bfloat16"), early=4.0, text_start=32, text_noise=0.02),
+    "small": TrainT2M(SMALL, Training(                                                 # 16.3 M; ships for mocap_272
+        dataname="mocap_272", exp_name="t2m_small", total_iter=60_000, batch_size=32, lr=8e-4, warmup=300,
+        schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, ema=0.999, balance=0.5, eval_iter=4000,
+        save_iter=1000, precision="bfloat16"), replaced=0.0, context_noise=0.4, repeats=2),
     "tiny": TrainT2M(TINY, Training(
         dataname="mocap_272", exp_name="t2m_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, schedule="cosine",
         eval_iter=10, save_iter=10, print_iter=5)),

@@ -42,11 +42,13 @@ def test_fewer_bits_lose_something(precision):
 
 
 @each_precision
-def test_streams_and_decodes_as_before(precision):
+@pytest.mark.parametrize("text", [dict(), dict(text="tokens", text_positions=2, cross_every=2)])
+def test_streams_and_decodes_as_before(precision, text):
     torch.manual_seed(0)
-    ar = randomised(StreamingTransformer(AR(latent_dim=4, text_dim=6, width=64, layers=2, heads=2, context=12,
-                                            head_width=64, head_depth=2)), 0.1)
-    tae, text, empty = randomised(CausalTAE(TAE(latent_dim=4, width=64)), 0.05), torch.randn(6), torch.randn(6)
+    config = AR(latent_dim=4, text_dim=6, width=64, layers=2, heads=2, context=12, head_width=64, head_depth=2, **text)
+    ar = randomised(StreamingTransformer(config), 0.1)
+    tae = randomised(CausalTAE(TAE(latent_dim=4, width=64)), 0.05)
+    text, empty = torch.randn(2, 5, 6)[..., :5 if config.text == "tokens" else 1, :].squeeze(1)
 
     def latents(model: StreamingTransformer) -> torch.Tensor:
         streams = LatentStreams(model, Sampling(guidance=1.5, stop_threshold=0.0, end_latent=(0.0,) * 4), empty)
