@@ -35,9 +35,11 @@ def events(joints: np.ndarray) -> list[Event]:
     found += _apart(kicks(joints), ways + flights, 0.5)
     found += _apart(balances(joints) + knees(joints), ways + found, 0.4)
     blows = punches(joints)
-    blows += _apart(throws(joints), blows)
-    found += blows + _apart(claps(joints), flights)
-    found += _apart(touches(joints) + hands(joints), blows + [event for event in flights if event.kind == "jacks"], 0.4)
+    blows += [throw for throw in _apart(throws(joints), blows) if throw.kind == "throw" or not throw.during(ways, 0.3)]
+    blows += _apart(claps(joints), flights)
+    held = _apart(touches(joints) + hands(joints), blows + [event for event in flights if event.kind == "jacks"], 0.4)
+    found += blows + [event for event in held if not any(
+        blow.kind == "clap" and blow.share(event) > 0.5 and event.kind != "wave" for blow in blows)]
     found += rests(joints)
     return sorted(found, key=lambda event: (event.first, event.end, event.kind, event.side))
 
