@@ -146,7 +146,8 @@ def clause_phrase(clauses: list[list[Event]], number: int, random_: Random) -> s
         phrase = expand("starting", random_, {"a": [phrase]})
     if not limbs:
         return phrase
-    withs = known(*(f"with {name}" for name in event_names(limbs[0])))
+    lasts = limbs[0].kind in ("wave", "clap", "punch") or limbs[0].frames > 0.5 * event.frames
+    withs = known(*(f"with {name}" for name in event_names(limbs[0]))) if lasts else []
     if withs and random_.random() < 0.6:
         return f"{phrase} {expand(random_.choice(withs), random_, context(limbs[0]))}"
     other = expand(random_.choice(event_names(limbs[0])), random_, context(limbs[0]))
@@ -156,6 +157,7 @@ def clause_phrase(clauses: list[list[Event]], number: int, random_: Random) -> s
 def known(*names: str) -> list[str]:
     """Those of the names that phrases/events.json has, for this or the other side."""
     table = phrase_table("events")
+    names = [" ".join(name.split()) for name in names]
     return [name for name in names if name in table or swap_left_right(name) in table]
 
 
@@ -178,6 +180,8 @@ def event_names(event: Event) -> list[str]:
             shaped = known(f"{way} {event.shape} {side}") if event.shape not in ("", "straight") else []
             return known(f"go {way}" if way else "go", f"go {way} {event.shape}", f"go {way} {far}") + \
                 2 * known(f"{kind} {way or 'unsure'}") + 3 * known(*[f"steps {way}"] * counted) + 4 * shaped
+        case "climb":
+            return known(f"climb {way} {how}" if how == "steep" else f"climb {way}")
         case "turn":
             return known(f"turn {side} {size}" if size else f"turn {side}")
         case "raise" if how != "low":
@@ -198,7 +202,8 @@ def event_names(event: Event) -> list[str]:
             return known(kind if side == "both" else f"{kind} one {side}")
         case "walk-in-place" | "run-in-place":
             return known(f"{kind} {how}" if how else kind)
-    exact = known(f"{kind} {side} {way}", f"{kind} {side} {how}", f"{kind} {how}", f"{kind} {side} {again}", f"{kind} {again}")
+    more = [(side, way), (side, how), (side, again), (way, how), (how,), (again,)]
+    exact = known(*(" ".join((kind, *words)) for words in more if all(words)))
     return 2 * exact + known(kind, f"{kind} {side}", f"{kind} {way}")
 
 

@@ -30,7 +30,7 @@ def hands(joints: np.ndarray) -> list[Event]:
     both = []
     for event in list(left):
         match = next((other for other in right if (other.kind, other.way) == (event.kind, event.way) and
-                      min(event.share(other), other.share(event)) > 0.65), None)
+                      (other.how == "low") == (event.how == "low") and min(event.share(other), other.share(event)) > 0.65), None)
         if match is not None:
             left.remove(event)
             right.remove(match)
@@ -209,7 +209,8 @@ def jacks(joints: np.ndarray) -> list[Event]:
     open_ = [(first, end) for first, end in spells(np.minimum(gap - 0.45, low_hand), 0.0, -0.1, 2) if end - first < 30]
     rows = []
     for first, end in open_:
-        if rows and first - rows[-1][-1][1] < 30 and gap[rows[-1][-1][1]:first].min(initial=1) < 0.35:
+        between = slice(rows[-1][-1][1], first) if rows else slice(0, 0)
+        if rows and first - between.start < 30 and gap[between].min() < 0.35 and low_hand[between].min() < -0.4:
             rows[-1].append((first, end))
         else:
             rows.append([(first, end)])

@@ -61,6 +61,20 @@ def posture(joints: np.ndarray) -> tuple[str, str]:
     return "", ""
 
 
+def seats(joints: np.ndarray) -> list[Event]:
+    """Sitting on something high: a still pelvis while both feet are off the floor for a second at least."""
+    hang = np.minimum(joint(joints, "left_foot")[:, 1], joint(joints, "right_foot")[:, 1])
+    bent = np.minimum(*(180 - knee_angle(joints, side) for side in OTHER)) > 40
+    still = (np.linalg.norm(rate(smooth(joint(joints, "pelvis"), 3)), axis=-1) < 0.25) & (abs(leaning(joints)) < 40)
+    for side in OTHER:    # or it hangs on to something
+        still &= ~above(joints, f"{side}_wrist", f"{side}_shoulder")
+    found = []
+    for first, end in spells(hang * (bent & still), 0.16, 0.08, FPS):
+        if above(joints, "head", "pelvis")[first:end].all() and joint(joints, "pelvis")[first:end, 1].min() > 0.72:
+            found.append(Event("sit", first, end, **cut_off(first, end, len(joints))))
+    return found
+
+
 def feet(joints: np.ndarray) -> np.ndarray:
     """(T, 3), between the ankles."""
     return (joint(joints, "left_ankle") + joint(joints, "right_ankle")) / 2

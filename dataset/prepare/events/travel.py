@@ -101,7 +101,7 @@ def _travel(joints: np.ndarray, first: int, end: int, pelvis: np.ndarray, speed:
     alternate = all(before[2] != after[2] for before, after in zip(taken, taken[1:]))
     off = abs((angle + 22.5) % 45 - 22.5)    # from the middle of the nearest of WAYS
     way = WAYS[round(angle / 45) % 8] if abs(spread).mean() < 30 and (off < 17 or abs(angle) < 22) else ""
-    limits = cut_off(first - 2, end + 2, len(joints))
+    limits = cut_off(first - 6, end + 6, len(joints))
     whole = not any(limits.values()) and speed[first] < 0.4 > speed[end - 1]
     return Event(kind, first, end, way=way, how=next(word for bound, word in PACES[kind] if pace < bound),
                  shape="straight" if way and off < 16 else "", metres=metres, **limits,
@@ -123,10 +123,10 @@ def _shaped(part: Event, turned: list[Event], pelvis: np.ndarray) -> Event:
     about = [150 <= abs(turn.degrees) <= 215 for turn in inside]
     if len(inside) > 1 and all(about) and share < 0.7:
         return replace(part, shape="pacing", count=0)
+    largest, around = max(abs(turn.degrees) for turn in inside), sum(abs(turn.degrees) for turn in inside)
     if len(set(sides)) > 1:
         bends = len(sides) > 2 and all(a != b for a, b in zip(sides, sides[1:]))
-        small = max(abs(turn.degrees) for turn in inside) < 120
-        return replace(part, shape="weave" if bends and small else "turns", count=0)
+        return replace(part, shape="weave" if bends and largest < 120 else "turns" if around > 180 else "", count=0)
     part = replace(part, side=sides[0], degrees=degrees)
     if abs(degrees) >= 300 and share > 0.7:
         return replace(part, shape=_round(path, degrees), count=0)
@@ -136,7 +136,7 @@ def _shaped(part: Event, turned: list[Event], pelvis: np.ndarray) -> Event:
         return replace(part, shape="curve")
     if len(inside) == 1 and inside[0].frames < 80:
         return replace(part, shape=_corner(part, inside[0], pelvis))
-    return replace(part, shape="turns", side="", count=0)
+    return replace(part, shape="turns" if around > 180 else "turning", count=0)
 
 
 def _corner(part: Event, turn: Event, pelvis: np.ndarray) -> str:
