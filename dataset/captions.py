@@ -12,7 +12,8 @@ SWAPS = {"left": "right", "lefts": "rights", "leftward": "rightward", "leftwards
          "leftmost": "rightmost", "lefthand": "righthand", "lefthanded": "righthanded",
          "clockwise": "counterclockwise"}
 SWAPS |= {right: left for left, right in SWAPS.items()}
-SWAPS |= dict.fromkeys(("counter-clockwise", "anticlockwise", "anti-clockwise"), "clockwise")
+SWAPS |= dict.fromkeys(("counter-clockwise", "counter clockwise", "anticlockwise", "anti-clockwise", "anti clockwise"),
+                       "clockwise")
 SIDE = re.compile(r"(?<!\w)(" + "|".join(sorted(SWAPS, key=len, reverse=True)) + r")(?!\w)", re.IGNORECASE)
 
 

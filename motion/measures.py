@@ -121,7 +121,9 @@ def spells(values: np.ndarray, begins: float, goes_on: float, shortest: int = 1)
 
     shortest   frames of a spell that counts
     """
-    edges = np.flatnonzero(np.diff(values > goes_on, prepend=False, append=False))
+    over = np.zeros(len(values) + 2, dtype=bool)
+    over[1:-1] = values > goes_on
+    edges = np.flatnonzero(over[1:] != over[:-1])
     return [(first, end) for first, end in edges.reshape(-1, 2).tolist()
             if end - first >= shortest and values[first:end].max() > begins]
 
@@ -143,7 +145,7 @@ def knee_angle(joints: np.ndarray, side: str) -> np.ndarray:
 def smooth(values: np.ndarray, deviation: float) -> np.ndarray:
     """values (T, ...) under a Gaussian of `deviation` frames; the ends go on as they came."""
     many = min(int(4 * deviation), len(values) - 1)
-    padded = np.pad(values, [(many, many), *[(0, 0)] * (values.ndim - 1)], mode="reflect", reflect_type="odd")
+    padded = np.concatenate([2 * values[:1] - values[many:0:-1], values, 2 * values[-1:] - values[-2:-many - 2:-1]])
     return gaussian_filter1d(padded, deviation, axis=0)[many:len(values) + many]
 
 

@@ -16,14 +16,14 @@ from dataset.prepare.free import free_sentences_of
 from dataset.prepare.grammar import STYLES, draws, inflect, phrase_table, sentence
 
 WAYS = ("walk", "run", "move")
-LIMBS = ("raise", "wave", "stretch", "clap", "punch", "touch-head", "hips", "cross", "clasp")
+LIMBS = ("raise", "wave", "stretch", "clap", "punch", "touch-head", "hips", "cross", "clasp", "stoop")
 REPEATED = ("jump", "hop", "squat", "crouch", "raise", "kick", "pick", "punch", "wave", "bow", "clap", "throw", "knee",
-            "duck", "cartwheel", "flip", "roll")
+            "swing", "duck", "cartwheel", "flip", "roll")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 TURNS = ((30, 65, "bit"), (70, 110, "quarter"), (150, 215, "half"), (320, 400, "full"), (500, 9999, "many"))
 SALIENCE = {"turn": 0.7, "bend": 0.6, "raise": 0.8, "stretch": 0.5, "stand": 0.35, "crouch": 0.6, "crouch-down": 0.5,
             "crouch-up": 0.4, "squat-up": 0.6, "walk-in-place": 0.9, "run-in-place": 0.9, "climb": 1.1, "pick": 1.15,
-            "kick": 1.05, "jump": 1.05, "hop": 1.1, "punch": 1.05, "throw": 1.1, "knee": 0.6, "touch-head": 0.7,
+            "kick": 1.05, "jump": 1.05, "hop": 1.1, "punch": 1.05, "throw": 1.1, "swing": 0.9, "knee": 0.6, "touch-head": 0.7,
             "hips": 0.7, "cross": 0.7, "clasp": 0.45, "cartwheel": 1.3, "flip": 1.3, "roll": 1.3, "jacks": 1.3}
 CLAUSES = 4        # of the longest sentence
 
@@ -72,6 +72,8 @@ def story(joints: np.ndarray) -> list[list[Event]]:
         (other for other in found if other is not event), 0.3)]
     clauses = [[event] for event in found if event.kind not in LIMBS]
     for limb in sorted((event for event in found if event.kind in LIMBS), key=lambda event: -salience(event)):
+        if limb.how == "low" != limb.kind == "wave" and limb.during((other for other in found if other.kind == "run"), 0.3):
+            continue    # elbows are bent in a run
         if limb.kind == "stretch" and limb.during((other for other in found if other.kind in ("raise", "wave")), 0.2):
             continue    # on its way up or down
         over = max(clauses, key=lambda clause: limb.share(clause[0]), default=None)
@@ -147,7 +149,8 @@ def clause_phrase(clauses: list[list[Event]], number: int, random_: Random) -> s
         phrase = expand("starting", random_, {"a": [phrase]})
     if not limbs:
         return phrase
-    withs = known(*(f"with {name}" for name in event_names(limbs[0])))
+    lasts = limbs[0].kind in ("wave", "clap", "punch") or limbs[0].frames > 0.5 * event.frames
+    withs = known(*(f"with {name}" for name in event_names(limbs[0]))) if lasts else []
     if withs and random_.random() < 0.6:
         return f"{phrase} {expand(random_.choice(withs), random_, context(limbs[0]))}"
     other = expand(random_.choice(event_names(limbs[0])), random_, context(limbs[0]))
@@ -157,6 +160,7 @@ def clause_phrase(clauses: list[list[Event]], number: int, random_: Random) -> s
 def known(*names: str) -> list[str]:
     """Those of the names that phrases/events.json has, for this or the other side."""
     table = phrase_table("events")
+    names = [" ".join(name.split()) for name in names]
     return [name for name in names if name in table or swap_left_right(name) in table]
 
 
@@ -179,6 +183,8 @@ def event_names(event: Event) -> list[str]:
             shaped = known(f"{way} {event.shape} {side}") if event.shape not in ("", "straight") else []
             return known(f"go {way}" if way else "go", f"go {way} {event.shape}", f"go {way} {far}") + \
                 2 * known(f"{kind} {way or 'unsure'}") + 3 * known(*[f"steps {way}"] * counted) + 4 * shaped
+        case "climb":
+            return known(f"climb {way} {how}" if how == "steep" else f"climb {way}")
         case "turn":
             return known(f"turn {side} {size}" if size else f"turn {side}")
         case "raise" if how != "low":
@@ -199,7 +205,8 @@ def event_names(event: Event) -> list[str]:
             return known(kind if side == "both" else f"{kind} one {side}")
         case "walk-in-place" | "run-in-place":
             return known(f"{kind} {how}" if how else kind)
-    exact = known(f"{kind} {side} {way}", f"{kind} {side} {how}", f"{kind} {how}", f"{kind} {side} {again}", f"{kind} {again}")
+    more = [(side, way), (side, how), (side, again), (way, how), (how,), (again,)]
+    exact = known(*(" ".join((kind, *words)) for words in more if all(words)))
     return 2 * exact + known(kind, f"{kind} {side}", f"{kind} {way}")
 
 

@@ -9,14 +9,18 @@ from dataset.prepare.events.event import Event
 from dataset.prepare.events.gestures import (
     claps, hands, jacks, kicks, knees, punches, throws, touches,
 )
-from dataset.prepare.events.postures import balances, bends, ducks, inversions, lows, rests
+from dataset.prepare.events.postures import balances, bends, ducks, inversions, lows, rests, seats
 from dataset.prepare.events.travel import climbed, in_place, jumps, on_the_spot, returns, travels, turns
+
+SHORTEST = 15    # frames in which anything is sure
 
 __all__ = ["Event", "events"]
 
 
 def events(joints: np.ndarray) -> list[Event]:
     """All that is found in a clip, in order of its beginning. joints (T, 22, 3) metres, y up, 30 fps."""
+    if len(joints) < SHORTEST:
+        return []
     joints = joints - [0, joints[..., 1].min(), 0]
     found = _apart(inversions(joints), [], 1)
     turned = turns(joints)
@@ -24,7 +28,7 @@ def events(joints: np.ndarray) -> list[Event]:
     found += _apart(jumps(joints, turned), found, 0.1)
     flights = list(found)
     bent = _apart(bends(joints), flights)
-    low = [event for event in _apart(lows(joints), flights, 0.1) if not event.during(
+    low = [event for event in _apart(lows(joints) + seats(joints), flights, 0.1) if not event.during(
         (other for other in bent if other.kind == "pick"), 0.5)]
     bent = [event for event in bent if not event.during(low, 0.3)]
     ways = [way for way in travels(joints, turned) if way.kind == "run" or not way.during(flights + low, 0.3)]
@@ -35,9 +39,11 @@ def events(joints: np.ndarray) -> list[Event]:
     found += _apart(kicks(joints), ways + flights, 0.5)
     found += _apart(balances(joints) + knees(joints), ways + found, 0.4)
     blows = punches(joints)
-    blows += _apart(throws(joints), blows)
-    found += blows + _apart(claps(joints), flights)
-    found += _apart(touches(joints) + hands(joints), blows + [event for event in flights if event.kind == "jacks"], 0.4)
+    blows += [throw for throw in _apart(throws(joints), blows) if throw.kind == "throw" or not throw.during(ways, 0.3)]
+    blows += _apart(claps(joints), flights)
+    held = _apart(touches(joints) + hands(joints), blows + [event for event in flights if event.kind == "jacks"], 0.4)
+    found += blows + [event for event in held if not any(
+        blow.kind == "clap" and blow.share(event) > 0.5 and event.kind != "wave" for blow in blows)]
     found += rests(joints)
     return sorted(found, key=lambda event: (event.first, event.end, event.kind, event.side))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-ENDS = 6     # frames: what begins before this began before the clip, and likewise at its end
+ENDS = 2     # frames: what begins before this began before the clip, and likewise at its end
 WAYS = ("forward", "forward-left", "left", "backward-left", "backward", "backward-right", "right", "forward-right")
 
 

@@ -30,7 +30,7 @@ def hands(joints: np.ndarray) -> list[Event]:
     both = []
     for event in list(left):
         match = next((other for other in right if (other.kind, other.way) == (event.kind, event.way) and
-                      min(event.share(other), other.share(event)) > 0.65), None)
+                      (other.how == "low") == (event.how == "low") and min(event.share(other), other.share(event)) > 0.65), None)
         if match is not None:
             left.remove(event)
             right.remove(match)
@@ -155,18 +155,19 @@ def punches(joints: np.ndarray) -> list[Event]:
 
 
 def throws(joints: np.ndarray) -> list[Event]:
-    """A hand that comes from beside or behind the head and flies forward past it, fast."""
-    found = []
+    """A single arm that flies forward from behind the body, fast: a throw if the hand comes over the shoulder."""
+    found, forward = [], facing(joints)
     for side, other in OTHER.items():
-        hand = joint(joints, f"{side}_wrist") - joint(joints, "neck")
-        ahead = along(hand, facing(joints))
-        speed = smooth(rate(along(joint(joints, f"{side}_wrist") - joint(joints, "pelvis"), facing(joints))), 1)
-        idle = np.linalg.norm(rate(joint(joints, f"{other}_wrist") - joint(joints, "pelvis")), axis=-1)
-        for first, end in spells(speed, 4, 2, 2):
+        hand, pelvis = joint(joints, f"{side}_wrist"), joint(joints, "pelvis")
+        ahead, height = along(hand - joint(joints, "neck"), forward), arm(joints, side)[:, 1]
+        speed = smooth(rate(along(hand - pelvis, forward)), 1)
+        idle = np.linalg.norm(rate(smooth(joint(joints, f"{other}_wrist") - pelvis, 1)), axis=-1)
+        for first, end in spells(speed, 3.5, 1.2, 3):
             start = max(first - 4, 0)
-            high = hand[start:end, 1].max() > 0.05 and ahead[start:first + 1].min() < 0.1
-            if high and ahead[first:end + 3].max() > 0.3 and idle[first:end].mean() < 0.7 * speed[first:end].mean():
-                found.append(Event("throw", max(first - 12, 0), min(end + 8, len(joints)), side, count=1))
+            thrown = ahead[start:first + 1].min() < 0 and ahead[first:end + 3].max() > 0.3
+            if thrown and idle[first:end].max() < 0.55 * speed[first:end].max() and height[first:end + 3].max() > -0.2:
+                kind = "throw" if height[start:first + 1].max() > -0.05 else "swing"
+                found.append(Event(kind, max(first - 12, 0), min(end + 8, len(joints)), side, count=1))
     return found
 
 
@@ -208,7 +209,8 @@ def jacks(joints: np.ndarray) -> list[Event]:
     open_ = [(first, end) for first, end in spells(np.minimum(gap - 0.45, low_hand), 0.0, -0.1, 2) if end - first < 30]
     rows = []
     for first, end in open_:
-        if rows and first - rows[-1][-1][1] < 30 and gap[rows[-1][-1][1]:first].min(initial=1) < 0.35:
+        between = slice(rows[-1][-1][1], first) if rows else slice(0, 0)
+        if rows and first - between.start < 30 and gap[between].min() < 0.35 and low_hand[between].min() < -0.4:
             rows[-1].append((first, end))
         else:
             rows.append([(first, end)])

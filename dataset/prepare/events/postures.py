@@ -4,6 +4,8 @@ Letters as in `dataset.prepare.events.travel`. The rest body stands with the pel
 and the head at 1.5 m.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from dataset.prepare.events.event import ENDS, Event, cut_off
@@ -49,12 +51,28 @@ def posture(joints: np.ndarray) -> tuple[str, str]:
         return "sit-floor", ""
     behind = float(np.median(along(feet(joints) - balance_point(joints), facing(joints))))
     knee = max(np.median(knee_angle(joints, side)) for side in OTHER)
-    if behind > 0.09 and knee < 140 and 0.3 < middle["pelvis"] < 0.72:
+    if moved > 0.5:
+        return "duck-walk" if middle["pelvis"] < 0.62 and knee < 130 else "", ""
+    if behind > 0.09 and knee < 140 and 0.3 < middle["pelvis"] < 0.72 and len(joints) > 6:
         return "sit", ""
     slid = max(np.ptp(joint(joints, f"{side}_ankle"), axis=0).max() for side in OTHER)
     if behind < 0.04 and knee < 120 and slid < 0.15 and len(joints) < 3 * FPS:    # who stays so long may sit
         return "squat" if middle["pelvis"] < 0.62 else "crouch", ""
     return "", ""
+
+
+def seats(joints: np.ndarray) -> list[Event]:
+    """Sitting on something high: a still pelvis while both feet are off the floor for a second at least."""
+    hang = np.minimum(joint(joints, "left_foot")[:, 1], joint(joints, "right_foot")[:, 1])
+    bent = np.minimum(*(180 - knee_angle(joints, side) for side in OTHER)) > 40
+    still = (np.linalg.norm(rate(smooth(joint(joints, "pelvis"), 3)), axis=-1) < 0.25) & (abs(leaning(joints)) < 40)
+    for side in OTHER:    # or it hangs on to something
+        still &= ~above(joints, f"{side}_wrist", f"{side}_shoulder")
+    found = []
+    for first, end in spells(hang * (bent & still), 0.16, 0.08, FPS):
+        if above(joints, "head", "pelvis")[first:end].all() and joint(joints, "pelvis")[first:end, 1].min() > 0.72:
+            found.append(Event("sit", first, end, **cut_off(first, end, len(joints))))
+    return found
 
 
 def feet(joints: np.ndarray) -> np.ndarray:
@@ -95,11 +113,15 @@ def bends(joints: np.ndarray) -> list[Event]:
 
 
 def ducks(joints: np.ndarray, ways: list[Event]) -> list[Event]:
-    """Dips of the head below the chest's height on the way, as under a bar."""
+    """Dips of the head below the chest's height on the way, as under a bar; or a whole way bent over."""
     head, found = joint(joints, "head")[:, 1], []
     for first, end in spells(-head, -1.1, -1.3, 6):
-        if Event("", first, end).during(ways, 0.5) and first >= ENDS and end <= len(joints) - ENDS:
-            found.append(Event("duck", first, end, count=1))
+        dip = Event("duck", first, end, count=1, **cut_off(first, end, len(joints)))
+        if dip.during(ways, 0.5):
+            if end - first < 50 and not dip.begun and not dip.lasting:
+                found.append(dip)
+            elif end - first > FPS and np.median(leaning(joints)[first:end]) > 40:
+                found.append(replace(dip, kind="stoop"))
     return found
 
 
@@ -108,21 +130,20 @@ def inversions(joints: np.ndarray) -> list[Event]:
     pelvis, head = joint(joints, "pelvis")[:, 1], joint(joints, "head")[:, 1]
     toes = np.minimum(joint(joints, "left_ankle")[:, 1], joint(joints, "right_ankle")[:, 1])
     wrists = np.minimum(joint(joints, "left_wrist")[:, 1], joint(joints, "right_wrist")[:, 1])
+    apart = np.linalg.norm(joint(joints, "left_ankle") - joint(joints, "right_ankle"), axis=-1)
     found = []
     for first, end in spells(pelvis - head, 0.2, 0.05, 3):
         if (toes - pelvis)[first:end].max() < 0.1:
             continue
-        moved = joint(joints, "pelvis")[end - 1] - joint(joints, "pelvis")[first]
-        spread = joint(joints, "left_hip")[first] - joint(joints, "right_hip")[first]
-        aside = abs(moved[0] * spread[0] + moved[2] * spread[2]) / (np.hypot(*spread[[0, 2]]) or 1)
+        moved = np.linalg.norm(np.ptp(joint(joints, "pelvis")[first:end, ::2], axis=0))
         if wrists[first:end].min() > 0.35:
             kind = "flip"
-        elif pelvis[first:end].max() < 0.7:
+        elif pelvis[first:end].min() < 0.45:
             kind = "roll"
-        elif end - first > 2 * FPS and np.hypot(moved[0], moved[2]) < 0.4:
+        elif moved < 0.5:
             kind = "handstand"
         else:
-            kind = "cartwheel" if aside > 0.25 else "handspring"
+            kind = "cartwheel" if apart[first:end].max() > 0.8 else "handspring"
         found.append(Event(kind, max(first - 10, 0), min(end + 10, len(joints)), count=1))
     return found
 

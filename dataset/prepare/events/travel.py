@@ -101,7 +101,7 @@ def _travel(joints: np.ndarray, first: int, end: int, pelvis: np.ndarray, speed:
     alternate = all(before[2] != after[2] for before, after in zip(taken, taken[1:]))
     off = abs((angle + 22.5) % 45 - 22.5)    # from the middle of the nearest of WAYS
     way = WAYS[round(angle / 45) % 8] if abs(spread).mean() < 30 and (off < 17 or abs(angle) < 22) else ""
-    limits = cut_off(first - 2, end + 2, len(joints))
+    limits = cut_off(first - 6, end + 6, len(joints))
     whole = not any(limits.values()) and speed[first] < 0.4 > speed[end - 1]
     return Event(kind, first, end, way=way, how=next(word for bound, word in PACES[kind] if pace < bound),
                  shape="straight" if way and off < 16 else "", metres=metres, **limits,
@@ -123,10 +123,10 @@ def _shaped(part: Event, turned: list[Event], pelvis: np.ndarray) -> Event:
     about = [150 <= abs(turn.degrees) <= 215 for turn in inside]
     if len(inside) > 1 and all(about) and share < 0.7:
         return replace(part, shape="pacing", count=0)
+    largest, around = max(abs(turn.degrees) for turn in inside), sum(abs(turn.degrees) for turn in inside)
     if len(set(sides)) > 1:
         bends = len(sides) > 2 and all(a != b for a, b in zip(sides, sides[1:]))
-        small = max(abs(turn.degrees) for turn in inside) < 120
-        return replace(part, shape="weave" if bends and small else "turns", count=0)
+        return replace(part, shape="weave" if bends and largest < 120 else "turns" if around > 180 else "", count=0)
     part = replace(part, side=sides[0], degrees=degrees)
     if abs(degrees) >= 300 and share > 0.7:
         return replace(part, shape=_round(path, degrees), count=0)
@@ -136,7 +136,7 @@ def _shaped(part: Event, turned: list[Event], pelvis: np.ndarray) -> Event:
         return replace(part, shape="curve")
     if len(inside) == 1 and inside[0].frames < 80:
         return replace(part, shape=_corner(part, inside[0], pelvis))
-    return replace(part, shape="turns", side="", count=0)
+    return replace(part, shape="turns" if around > 180 else "turning", count=0)
 
 
 def _corner(part: Event, turn: Event, pelvis: np.ndarray) -> str:
@@ -154,7 +154,7 @@ def _round(path: np.ndarray, degrees: float) -> str:
     """A circle, a spiral inwards or outwards, or unsure, for a path that turns all the way round."""
     rounds, size = abs(degrees) / 360, np.ptp(path, axis=0)
     spans = [np.ptp(piece, axis=0).max() for piece in np.array_split(path, max(2, round(rounds)))]
-    if rounds >= 1.6 and max(spans[0], spans[-1]) > 1.6 * min(spans[0], spans[-1]):
+    if rounds >= 1.6 and max(spans[0], spans[-1]) > 1.45 * min(spans[0], spans[-1]):
         return "spiral-in" if spans[0] > spans[-1] else "spiral-out"
     return "around" if size.min() < 0.6 * size.max() else "circles" if rounds >= 1.6 else "circle"
 
@@ -184,8 +184,9 @@ def climbed(joints: np.ndarray, ways: list[Event]) -> list[Event]:
     for way in ways:
         rises = [np.median(height[way.end - 8:way.end]) - np.median(height[way.first:way.first + 8])
                  for height in heights]
-        if min(rises) > 0.15 or max(rises) < -0.15:
-            way = replace(way, kind="climb", way="up" if rises[0] > 0 else "down", shape="")
+        if way.frames > FPS and (min(rises) > 0.15 or max(rises) < -0.15):
+            steep = max(abs(rises[0]), abs(rises[1])) > 0.35 * way.metres
+            way = replace(way, kind="climb", way="up" if rises[0] > 0 else "down", how="steep" if steep else "", shape="")
         found.append(way)
     return found
 
@@ -195,15 +196,15 @@ def jumps(joints: np.ndarray, turned: list[Event]) -> list[Event]:
     toes = np.stack([joint(joints, f"{side}_foot")[:, 1] for side in OTHER], axis=1)     # (T, 2)
     height = smooth(joint(joints, "pelvis")[:, 1], 1.5)
     pace = np.linalg.norm(rate(smooth(joint(joints, "pelvis")[:, [0, 2]], 4)), axis=-1)
-    rows = []
+    upright, rows = above(joints, "neck", "pelvis"), []
     for first, end in spells(-rate(rate(height)), 6, 3, 5):    # near free fall
         before, after = toes[max(first - 9, 0):first + 1], toes[end - 1:end + 9]
         clear = toes[first:end].min(axis=1).max() - max(before.min(), after.min())
         rise = height[first:end].max() - height[[first, end - 1]].max()
-        if pace[first:end].mean() > 1.6 and (rise < 0.1 or end - first < 10):    # a step of a run
+        if pace[first:end].mean() > 1.6 and (rise < 0.08 or end - first < 10):    # a step of a run
             continue
-        if clear > 0.07 and rise > 0.02 and above(joints, "neck", "pelvis")[first:end].all():
-            if rows and first - rows[-1][-1][1] < 22:
+        if clear > (0.07 if end - first < 7 else 0.055) and rise > 0.02 and upright[first:end].all():
+            if rows and first - rows[-1][-1][1] < 45:
                 rows[-1].append((first, end))
             else:
                 rows.append([(first, end)])
