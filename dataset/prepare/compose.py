@@ -26,7 +26,7 @@ from dataset.clips import report, split_ids
 from dataset.prepare.connectives import STYLES, compose_sentences, forms, plain
 from dataset.prepare.folder import LONGEST, SHORTEST, Entry, building, finish, in_processes
 from dataset.prepare.grammar import draws, sentences
-from dataset.prepare.pieces import STILL_KIND, Arms, Piece, survey
+from dataset.prepare.pieces import STILL_KIND, Arms, Piece, change_kind, survey
 from dataset.prepare.sequences import Chain, in_sequence
 from dataset.prepare.together import LEADS, SHORTEST_LEGS, Bowing, Pairing, at_once, bow_walking
 from motion.representation_272 import mirror_pose, motion272_to_pose, pose_to_motion272
@@ -34,6 +34,10 @@ from motion.skeleton import forward_kinematics
 
 SPLITS = ("train", "val")
 BALANCE = 0.7           # 0: clips are drawn alike, 1: kinds are
+COMMON = re.compile(r"walk(?!-uneven)|run|dash|turn|raise|wave|bye|bow|kick|punch|throw|jump|hop|sit|pick|clap|side|squat|crouch|step")
+OFTEN = 3               # times as often are these kinds drawn: what people ask for
+SHORT = 70              # frames at most of a part that may be cut anywhere and has a halt or a start beside it
+NEAR = 0.2              # m/s by which the speed of a halt or a start may well differ from that of the walk
 SAME = 8                # times as often is a part of the same style and performer drawn as another
 CANDIDATES = 6          # clips of a kind, of which the one that goes on best is taken
 THREE = 0.2             # share of sequences that have three parts
@@ -41,6 +45,7 @@ STILLS = 0.08           # share of the parts that stand still
 HELD = 0.45             # share of raised hands that are up all the time
 OWN_LEGS = 0.08         # share of the pairings whose legs are the arms' own, which stand
 REDRAWS = 20            # draws of a sequence before its number is left out
+NOTHING = dict(style="", phrases=[])
 PLAIN = ("", "normal")  # styles that go with all
 BOWING = 0.06           # share of the pairings in which somebody bows while walking
 BOW, BOW_LEGS = re.compile("bow"), re.compile("(walk|sneak|step)(?!.*(turn|around|veer))")
@@ -54,9 +59,10 @@ PREPARE = "python -m dataset.prepare bandai-namco --source … --out {}"
 
 @dataclass(frozen=True)
 class Stock:
-    """What a split has: pieces of clips, stretches of standing, and arms."""
+    """What a split's clips are good for, as `Survey`."""
     pieces: list[Piece]
     stands: list[Piece]
+    changes: dict[str, list[Piece]]
     arms: list[Arms]
 
 
@@ -111,17 +117,20 @@ def prepare_composed(sources: list[str | Path], out: str | Path, sequences: int 
 
 
 def read_stock(sources: list[Path], split: str, workers: int | None) -> Stock:
-    """The pieces of all clips of a split that have phrases, their mirror images aside."""
+    """What all clips of a split are good for, their mirror images aside; those without phrases are no parts."""
     tasks = []
     for source in sources:
         groups, phrases = (json.loads((source / name).read_text(encoding="utf-8"))
                            for name in ("groups.json", "phrases.json"))
         ids = set(split_ids(source, split, PREPARE.format(source)))
-        tasks += [(source, name, groups[name], phrases[name]) for name in sorted(ids & phrases.keys())
+        tasks += [(source, name, groups[name], phrases.get(name, NOTHING)) for name in sorted(ids)
                   if not (name[0] == "M" and name[1:] in ids or APART.match(groups[name]))]
     found = list(tqdm(in_processes(survey, tasks, workers, chunksize=32), total=len(tasks), desc=f"{split} clips",
                       mininterval=1))
-    return Stock(*([each for clip in found for each in getattr(clip, name)] for name in ("pieces", "stands", "arms")))
+    pieces, stands, changes, arms = ([each for clip in found for each in getattr(clip, name)]
+                                     for name in ("pieces", "stands", "changes", "arms"))
+    changes += [replace(piece, id=f"M{piece.id}") for piece in changes]
+    return Stock(pieces, stands, by_kind(changes), arms)
 
 
 def draft_stills(stock: Stock, split: str) -> list[Draft]:
@@ -140,7 +149,7 @@ def draft_stills(stock: Stock, split: str) -> list[Draft]:
 def draft_sequences(stock: Stock, split: str, numbers: range) -> list[Draft]:
     """A sequence for each number, which draws it; rare kinds often."""
     pools = by_kind(stock.pieces + stock.stands)
-    weight = {kind: len(pieces) ** (1 - BALANCE) for kind, pieces in pools.items()}
+    weight = {kind: len(pieces) ** (1 - BALANCE) * (OFTEN if COMMON.match(kind) else 1) for kind, pieces in pools.items()}
     if STILL_KIND in pools:
         weight[STILL_KIND] = STILLS / (1 - STILLS) * (sum(weight.values()) - weight[STILL_KIND])
     drafts = []
@@ -148,13 +157,13 @@ def draft_sequences(stock: Stock, split: str, numbers: range) -> list[Draft]:
         rng = np.random.default_rng([SPLITS.index(split), 0, number])
         parts, chain = 3 if rng.random() < THREE else 2, None
         for _ in range(REDRAWS):
-            chain = chain or _draw_chain(rng, pools, weight, parts)
+            chain = chain or _draw_chain(rng, stock, pools, weight, parts)
         if chain:
             drafts.append(Draft(f"then_{number:06d}", split, chain))
     return drafts
 
 
-def _draw_chain(rng: np.random.Generator, pools: dict[str, list[Piece]], weight: dict[str, float],
+def _draw_chain(rng: np.random.Generator, stock: Stock, pools: dict[str, list[Piece]], weight: dict[str, float],
                 parts: int) -> Chain | None:
     """Kinds, and of each some clips of one style, so that one person may do it all; None if there are no such."""
     kinds = [draw(rng, list(weight), list(weight.values()), 1)[0] for _ in range(parts)]
@@ -171,7 +180,18 @@ def _draw_chain(rng: np.random.Generator, pools: dict[str, list[Piece]], weight:
         options.append(tuple(piece for piece in found if piece.style == found[0].style))
         style, performer = style if found[0].style in PLAIN else found[0].style, performer or found[0].performer
     longest = LONGEST // parts - 35 * (parts == 2)
-    return Chain(tuple(options), tuple(rng.integers(45, longest, parts).tolist()))
+    lengths = rng.integers(45, longest, parts).tolist()
+    chain = Chain(tuple(options), tuple(lengths))
+    for number in range(parts - 1, 0, -1):
+        before, after = options[number - 1][0], options[number][0]
+        between = stock.changes.get(change_kind(before.pace, after.pace), [])
+        if between:
+            speed = max(before.speed, after.speed)
+            likely = [np.exp(-abs(piece.speed - speed) / NEAR) for piece in between]
+            options.insert(number, tuple(draw(rng, between, likely, 2 * CANDIDATES)))
+            lengths.insert(number, SHORTEST)
+    lengths = tuple(min(length, SHORT) for length in lengths)
+    return chain if len(options) == parts else replace(chain, detour=Chain(tuple(options), lengths))
 
 
 def draft_together(stock: Stock, split: str, numbers: range) -> list[Draft]:
@@ -189,18 +209,18 @@ def draft_together(stock: Stock, split: str, numbers: range) -> list[Draft]:
             upright = {kind: pieces for kind, pieces in pools.items() if BOW_LEGS.match(kind)}
             legs = _draw_legs(rng, upright, bow, bow.end - bow.first)
             if legs:
-                drafts.append(Draft(name, split, Bowing(bow, legs, int(rng.integers(5, LEADS)))))
+                drafts.append(Draft(name, split, Bowing(bow, legs, int(rng.integers(5, LEADS)), rng.random())))
             continue
         kind, = draw(rng, list(arms), [len(found) ** (1 - BALANCE) for found in arms.values()], 1)
         chosen, = draw(rng, arms[kind], [1] * len(arms[kind]), 1)
-        held = rng.random() < HELD
+        held = rng.random() < HELD and (chosen.up[1] - chosen.up[0] >= SHORTEST_LEGS if chosen.waves else chosen.high)
         if rng.random() < OWN_LEGS:    # which stand
             legs = (replace(chosen.piece, kind=STILL_KIND, phrases=()),)
         else:
             legs = _draw_legs(rng, pools, chosen.piece, SHORTEST_LEGS if held else chosen.piece.end - chosen.piece.first)
         if legs:
             times = rng.integers((5, SHORTEST_LEGS), (LEADS, LONGEST // 2)).tolist()
-            drafts.append(Draft(name, split, Pairing(chosen, legs, held, *times)))
+            drafts.append(Draft(name, split, Pairing(chosen, legs, held, *times, rng.random())))
     return drafts
 
 
@@ -276,7 +296,8 @@ def posed(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def describe_sequence(random_: random.Random, parts: list[Piece]) -> list[str]:
-    """Sentences about parts that follow one another."""
+    """Sentences about parts that follow one another; what is between them goes without saying."""
+    parts = [part for part in parts if part.phrases or part.kind == STILL_KIND]
     told = []
     for number, part in enumerate(parts):
         if part.kind != STILL_KIND:

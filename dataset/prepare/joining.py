@@ -25,13 +25,13 @@ PERFORMER = re.compile(r"cmu_\d+|[^_]+")
 def unlikeness(last: np.ndarray, first: np.ndarray, next_: np.ndarray) -> np.ndarray:
     """How far the joints of a motion's last frame are from those of others, in place, speed and heading aside, metres.
 
-    last          (272,)
+    last          (..., 1, 272) or (272,)
     first, next_  (N, 272) frames, and those that follow; the speed is theirs, a clip's first frame having none
-    returns       (N,)
+    returns       (..., N)
     """
-    gap = (last - first)[:, POSITIONS].reshape(-1, 22, 3)
-    change = (last - next_)[:, VELOCITIES].reshape(-1, 22, 3)
-    change[..., [0, 2]] += (last - next_)[:, None, ROOT_VELOCITY]
+    gap, change = (last[..., channels] - other[:, channels] for channels, other in ((POSITIONS, first), (VELOCITIES, next_)))
+    gap, change = (values.reshape(*values.shape[:-1], 22, 3) for values in (gap, change))
+    change[..., [0, 2]] += (last[..., ROOT_VELOCITY] - next_[:, ROOT_VELOCITY])[..., None, :]
     return np.linalg.norm(gap, axis=-1).mean(axis=-1) + AHEAD * np.linalg.norm(change, axis=-1).mean(axis=-1)
 
 

@@ -34,6 +34,7 @@ class Pairing:
     held: bool
     lead: int        # frames before the arms act
     length: int      # frames, if the legs may be cut anywhere and the hands are up all the time
+    where: float     # 0 to 1: from which part of such legs they are
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Bowing:
     bow: Piece
     legs: tuple[Piece, ...]
     lead: int        # frames before the bow
+    where: float     # as for a pairing
 
 
 def at_once(pairing: Pairing) -> tuple[tuple[np.ndarray, np.ndarray], Piece] | str:
@@ -69,7 +71,7 @@ def _acting(pairing: Pairing, legs: Piece) -> tuple[Piece, np.ndarray, np.ndarra
     total = min(legs.end - legs.first, LONGEST)
     if legs.kept is None:
         total = min(total, acting + 2 * pairing.lead)
-        legs = replace(legs, end=legs.first + total)
+        legs = cut(legs, total, pairing.where)
     lead = min(pairing.lead, total - acting)
     if lead < 0:
         return None
@@ -82,11 +84,11 @@ def _acting(pairing: Pairing, legs: Piece) -> tuple[Piece, np.ndarray, np.ndarra
 def _held(pairing: Pairing, legs: Piece) -> tuple[Piece, np.ndarray, np.ndarray] | None:
     """Legs, raised arms that wave on or, held up, sway a little, at each of their frames, and how far it shows: all."""
     first, end = pairing.arms.up
+    up = motion272_to_pose(pairing.arms.piece.motion[first:end].astype(np.float64))[0]
     total = legs.end - legs.first
     if legs.kept is None:
-        total = min(total, pairing.length)
-        legs = replace(legs, end=legs.first + total)
-    up = motion272_to_pose(pairing.arms.piece.motion[first:end].astype(np.float64))[0]
+        total = min(total, pairing.length, len(up) if pairing.arms.waves else total)
+        legs = cut(legs, total, pairing.where)
     if total < SHORTEST_LEGS or total > LONGEST:
         return None
     if pairing.arms.waves:
@@ -107,7 +109,7 @@ def bow_walking(plan: Bowing) -> tuple[tuple[np.ndarray, np.ndarray], Piece] | s
         total = min(legs.end - legs.first, len(lean) + 2 * plan.lead, LONGEST)
         if total < len(lean):
             continue
-        legs = replace(legs, end=legs.first + total)
+        legs = cut(legs, total, plan.where)
         rotations, pelvis = motion272_to_pose(legs.frames.astype(np.float64))
         upright = measures.leaning(forward_kinematics(rotations, pelvis))
         turned, facing = local_to_global(rotations), y_rotation(facing_of(rotations))
@@ -136,6 +138,12 @@ def _lean(bow: Piece) -> np.ndarray:
     return lean * smooth(ends / EASE)[:, None]
 
 
+def cut(legs: Piece, frames: int, where: float) -> Piece:
+    """So many frames of a piece; `where` 0 its first, 1 its last."""
+    first = legs.first + round(where * (legs.end - legs.first - frames))
+    return replace(legs, first=first, end=first + frames)
+
+
 def smooth(share: np.ndarray) -> np.ndarray:
     """From 0 to 1 without a jerk."""
     share = share.clip(0, 1)
@@ -152,7 +160,7 @@ def wrong(pairing: Pairing, joints: np.ndarray) -> str | None:
     """What the motion does not do of all that will be said about it."""
     arms = pairing.arms
     for side in arms.sides:
-        up = measures.above(joints, f"{side}_wrist", f"{side}_shoulder")
+        up = measures.above(joints, f"{side}_wrist", "head" if arms.high and not arms.waves else f"{side}_shoulder")
         if pairing.held and up.mean() < 0.95:
             return "a hand is not up all the time"
         if not up.any():
