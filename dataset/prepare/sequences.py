@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dataset.prepare.folder import LONGEST
-from dataset.prepare.joining import BENT, BLEND, SUNK, join, unlikeness
+from dataset.prepare.joining import BENT, BLEND, SUNK, Unfit, join, unlikeness
 from dataset.prepare.pieces import Piece
 from motion.representation_272 import FPS, ROOT_VELOCITY, pose_to_motion272
 
@@ -16,6 +16,7 @@ UNLIKE = 0.40     # metres by which the poses and coming poses of a join may dif
 ABRUPT = 0.7      # m/s by which the body's velocity may change
 STEP = 3          # frames between the places that are tried
 SLACK = 12        # frames that a part in the middle may be longer or shorter
+UNJOINED = f"not joined: all poses differ by more than {UNLIKE} m, or speeds by {ABRUPT} m/s"
 TRIES = 4         # joins that are made before a chain is given up
 
 
@@ -35,18 +36,23 @@ class Seam:
     after: Piece
 
 
-def in_sequence(chain: Chain) -> tuple[np.ndarray, list[Piece]] | str:
-    """The motion (T, 272) of a chain and its parts as they were cut, or why there is none."""
-    problem = f"not joined: all poses differ by more than {UNLIKE} m, or speeds by {ABRUPT} m/s"
+def in_sequence(chain: Chain) -> tuple[np.ndarray, list[Piece]]:
+    """The motion (T, 272) of a chain and its parts as they were cut.
+
+    raises   Unfit if no parts go on from one another
+    """
+    problem = Unfit(UNJOINED)
     for seam in _seams(chain, 0, chain.options[0], False)[:TRIES]:
-        made = _made(chain, seam)
-        if not isinstance(made, str):
-            return made
-        problem = made
-    return in_sequence(chain.detour) if chain.detour else problem
+        try:
+            return _follow(chain, seam)
+        except Unfit as found:
+            problem = found
+    if chain.detour:
+        return in_sequence(chain.detour)
+    raise problem
 
 
-def _made(chain: Chain, seam: Seam) -> tuple[np.ndarray, list[Piece]] | str:
+def _follow(chain: Chain, seam: Seam) -> tuple[np.ndarray, list[Piece]]:
     """A chain whose first seam is given; each later one is the best."""
     parts, motion = [seam.before], seam.before.frames
     for number in range(1, len(chain.options)):
@@ -54,17 +60,19 @@ def _made(chain: Chain, seam: Seam) -> tuple[np.ndarray, list[Piece]] | str:
         if number + 1 < len(chain.options):
             seams = _seams(chain, number, (part,), True)
             if not seams:
-                return f"not joined: all poses differ by more than {UNLIKE} m, or speeds by {ABRUPT} m/s"
+                raise Unfit(UNJOINED)
             seam = seams[0]
             part = seam.before
         elif part.kept is None:
             part = replace(part, end=min(part.end, part.first + max(chain.lengths[number], part.shortest)))
         pose, bent = join(motion, part.frames)
         if bent > BENT or abs(pose[1][..., 1].min()) > SUNK:
-            return f"not joined: the blend turns a joint by {BENT} degrees or sinks {100 * SUNK:g} cm"
+            raise Unfit(f"not joined: the blend turns a joint by {BENT} degrees or sinks {100 * SUNK:g} cm")
         motion = pose_to_motion272(*pose)
         parts.append(part)
-    return (motion, parts) if len(motion) <= LONGEST else f"longer than {LONGEST} frames"
+    if len(motion) > LONGEST:
+        raise Unfit(f"longer than {LONGEST} frames")
+    return motion, parts
 
 
 def _seams(chain: Chain, number: int, befores: tuple[Piece, ...], begun: bool) -> list[Seam]:
@@ -105,4 +113,5 @@ def _best(before: Piece, after: Piece, length: int, later: int, begun: bool) -> 
     place, start = np.unravel_index(unlike.argmin(), unlike.shape)
     end = ends[place]
     first = before.first if before.kept or begun else end - length
-    return Seam(float(unlike.min()), replace(before, first=first, end=end), replace(after, first=int(starts[start]) + 1))
+    after = replace(after, first=int(starts[start]) + 1)
+    return Seam(float(unlike.min()), replace(before, first=first, end=end), after)
