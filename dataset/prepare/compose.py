@@ -4,8 +4,8 @@
     both_000001   the arms of one clip on the legs and path of another
     ID_still      a stretch of clip ID in which the body stands still
 
-The layout is that of `folder`; each clip comes with its mirror image, ID "M" + its own. Only train and val have composed
-clips, each made of that split's own. A sentence for all of a clip is made of the verb phrases of its parts.
+The layout is that of `folder`; each clip comes with its mirror image, ID "M" + its own. Only train and val have some,
+made of their own clips alone. Sentences about all of a clip are made of the verb phrases of its parts.
 Letters: T frames at 30 fps. Metres, y up.
 """
 
@@ -26,7 +26,8 @@ from dataset.clips import report, split_ids
 from dataset.prepare.connectives import STYLES, compose_sentences, forms, plain
 from dataset.prepare.folder import LONGEST, SHORTEST, Entry, building, finish, in_processes
 from dataset.prepare.grammar import draws, sentences
-from dataset.prepare.pieces import STILL_KIND, Arms, Piece, survey
+from dataset.prepare.joining import Unfit
+from dataset.prepare.pieces import STILL_KIND, Arms, Piece, change_kind, survey
 from dataset.prepare.sequences import Chain, in_sequence
 from dataset.prepare.together import LEADS, SHORTEST_LEGS, Bowing, Pairing, at_once, bow_walking
 from motion.representation_272 import mirror_pose, motion272_to_pose, pose_to_motion272
@@ -34,29 +35,39 @@ from motion.skeleton import forward_kinematics
 
 SPLITS = ("train", "val")
 BALANCE = 0.7           # 0: clips are drawn alike, 1: kinds are
-SAME = 8                # times as often is a part of the same style and performer drawn as another
+OFTEN = 3               # times as often as others are COMMON kinds drawn
+SAME = 8                # times as often is a part of the same style drawn, and one of the same performer
 CANDIDATES = 6          # clips of a kind, of which the one that goes on best is taken
+NEAR = 0.2              # m/s by which the speed of a halt or a start may well differ from that of the walk
+REDRAWS = 20            # draws of a sequence before its number is left out
 THREE = 0.2             # share of sequences that have three parts
 STILLS = 0.08           # share of the parts that stand still
+SHORTEST_PART = 45      # frames that a part which may be cut anywhere has
+SHORT = 70              # frames at most of such a part that has a halt or a start beside it
 HELD = 0.45             # share of raised hands that are up all the time
 OWN_LEGS = 0.08         # share of the pairings whose legs are the arms' own, which stand
-REDRAWS = 20            # draws of a sequence before its number is left out
-PLAIN = ("", "normal")  # styles that go with all
 BOWING = 0.06           # share of the pairings in which somebody bows while walking
-BOW, BOW_LEGS = re.compile("bow"), re.compile("(walk|sneak|step)(?!.*(turn|around|veer))")
-APART = re.compile(r"climb|acrobatics|motorcycle")  # kinds that need something to hold on to
-LEGS = re.compile(r"(walk|run|dash|sneak|jump|sit|squat|step)(?!.*(basket|uneven))")    # kinds that leave the arms free
-OF_ARMS = r"\b(hands?|arms?|elbows?|wav|swing)"    # words that arms of another clip may make untrue
-OF_LEGS = r"\b(stand|still|step|walk|sit|bow|bend|body|head|up and down)"
-OF_LEGS_ONLY = r"\b(stand|still|step|walk|sit)"
+PLAIN = ("", "normal")  # styles that go with all
+NO_PHRASES = dict(style="", phrases=[])
+# Kinds that people ask for, kinds that need something to hold on to, and kinds that leave the arms or the trunk free.
+COMMON = re.compile(r"walk(?!-uneven)|run|dash|turn|raise|wave|bye|bow|kick|punch|throw|jump|hop|sit|pick|clap|side|"
+                    r"squat|crouch|step")
+APART = re.compile(r"climb|acrobatics|motorcycle")
+LEGS = re.compile(r"(walk|run|dash|sneak|jump|sit|squat|step)(?!.*uneven)")
+BOW, BOW_LEGS = re.compile(r"bow"), re.compile(r"(walk|sneak|step)(?!.*(turn|around|veer|uneven))")
+# Words of phrases that another clip's arms, or legs and trunk, or legs may make untrue.
+OF_ARMS = r"\b(hands?|arms?|elbows?|wav|swing)"
+OF_BODY = r"\b(stand|still|step|walk|sit|bow|bend|body|head|up and down)"
+OF_LEGS = r"\b(stand|still|step|walk|sit)"
 PREPARE = "python -m dataset.prepare bandai-namco --source … --out {}"
 
 
 @dataclass(frozen=True)
 class Stock:
-    """What a split has: pieces of clips, stretches of standing, and arms."""
+    """What a split's clips are good for, as `Survey`."""
     pieces: list[Piece]
     stands: list[Piece]
+    changes: dict[str, list[Piece]]
     arms: list[Arms]
 
 
@@ -105,23 +116,26 @@ def prepare_composed(sources: list[str | Path], out: str | Path, sequences: int 
             else:
                 entries += clips
         finish(folder, entries, [f"{name}: {reason}" for reason, names in problems.items() for name in names])
-    count = Counter((entry.split, entry.group.split()[0]) for entry in entries)
-    print(f"{len(entries)} clips in {out}: " + ", ".join(f"{number} {split} {what}" for (split, what), number in count.items()))
+    count = Counter(f"{entry.split} {entry.group.split()[0]}" for entry in entries)
+    print(f"{len(entries)} clips in {out}: " + ", ".join(f"{number} {what}" for what, number in count.items()))
     print(f"{sum(map(len, problems.values()))} left out" + report(problems))
 
 
 def read_stock(sources: list[Path], split: str, workers: int | None) -> Stock:
-    """The pieces of all clips of a split that have phrases, their mirror images aside."""
+    """What all clips of a split are good for, their mirror images aside; those without phrases are no parts."""
     tasks = []
     for source in sources:
         groups, phrases = (json.loads((source / name).read_text(encoding="utf-8"))
                            for name in ("groups.json", "phrases.json"))
         ids = set(split_ids(source, split, PREPARE.format(source)))
-        tasks += [(source, name, groups[name], phrases[name]) for name in sorted(ids & phrases.keys())
+        tasks += [(source, name, groups[name], phrases.get(name, NO_PHRASES)) for name in sorted(ids)
                   if not (name[0] == "M" and name[1:] in ids or APART.match(groups[name]))]
     found = list(tqdm(in_processes(survey, tasks, workers, chunksize=32), total=len(tasks), desc=f"{split} clips",
                       mininterval=1))
-    return Stock(*([each for clip in found for each in getattr(clip, name)] for name in ("pieces", "stands", "arms")))
+    pieces, stands, changes, arms = ([each for clip in found for each in getattr(clip, name)]
+                                     for name in ("pieces", "stands", "changes", "arms"))
+    changes += [replace(piece, id=f"M{piece.id}") for piece in changes]
+    return Stock(pieces, stands, by_kind(changes), arms)
 
 
 def draft_stills(stock: Stock, split: str) -> list[Draft]:
@@ -140,7 +154,8 @@ def draft_stills(stock: Stock, split: str) -> list[Draft]:
 def draft_sequences(stock: Stock, split: str, numbers: range) -> list[Draft]:
     """A sequence for each number, which draws it; rare kinds often."""
     pools = by_kind(stock.pieces + stock.stands)
-    weight = {kind: len(pieces) ** (1 - BALANCE) for kind, pieces in pools.items()}
+    weight = {kind: len(pieces) ** (1 - BALANCE) * (OFTEN if COMMON.match(kind) else 1)
+              for kind, pieces in pools.items()}
     if STILL_KIND in pools:
         weight[STILL_KIND] = STILLS / (1 - STILLS) * (sum(weight.values()) - weight[STILL_KIND])
     drafts = []
@@ -148,67 +163,96 @@ def draft_sequences(stock: Stock, split: str, numbers: range) -> list[Draft]:
         rng = np.random.default_rng([SPLITS.index(split), 0, number])
         parts, chain = 3 if rng.random() < THREE else 2, None
         for _ in range(REDRAWS):
-            chain = chain or _draw_chain(rng, pools, weight, parts)
+            chain = chain or _draw_chain(rng, stock, pools, weight, parts)
         if chain:
             drafts.append(Draft(f"then_{number:06d}", split, chain))
     return drafts
 
 
-def _draw_chain(rng: np.random.Generator, pools: dict[str, list[Piece]], weight: dict[str, float],
+def _draw_chain(rng: np.random.Generator, stock: Stock, pools: dict[str, list[Piece]], weight: dict[str, float],
                 parts: int) -> Chain | None:
     """Kinds, and of each some clips of one style, so that one person may do it all; None if there are no such."""
     kinds = [draw(rng, list(weight), list(weight.values()), 1)[0] for _ in range(parts)]
     if any(first == second for first, second in pairwise(kinds)):
         return None
+    longest = LONGEST // parts if parts > 2 else LONGEST - SHORTEST_PART
     options, style, performer = [], "", None
     for kind in kinds:
-        fitting = [piece for piece in pools[kind]
-                   if piece.least <= (LONGEST if parts == 2 else LONGEST // 3) and alike(piece.style, style)]
+        fitting = [piece for piece in pools[kind] if piece.least <= longest and alike(piece.style, style)]
         if not fitting:
             return None
         likely = [SAME ** ((piece.style == style) + (piece.performer == performer)) for piece in fitting]
         found = draw(rng, fitting, likely, CANDIDATES)
         options.append(tuple(piece for piece in found if piece.style == found[0].style))
         style, performer = style if found[0].style in PLAIN else found[0].style, performer or found[0].performer
-    longest = LONGEST // parts - 35 * (parts == 2)
-    return Chain(tuple(options), tuple(rng.integers(45, longest, parts).tolist()))
+    lengths = rng.integers(SHORTEST_PART, min(longest, LONGEST // 2 - SHORTEST_PART), parts).tolist()
+    return Chain(tuple(options), tuple(lengths), _detour(rng, stock, options, lengths))
+
+
+def _detour(rng: np.random.Generator, stock: Stock, options: list[tuple[Piece, ...]],
+            lengths: list[int]) -> Chain | None:
+    """The same parts with real changes of pace between them; None if they have one pace or none is known."""
+    parts, times = [options[0]], [min(lengths[0], SHORT)]
+    for (before, *_), after, length in zip(options, options[1:], lengths[1:]):
+        between = stock.changes.get(change_kind(before.pace, after[0].pace), [])
+        if between:
+            speed = max(before.speed, after[0].speed)
+            likely = [np.exp(-abs(piece.speed - speed) / NEAR) for piece in between]
+            parts.append(tuple(draw(rng, between, likely, 2 * CANDIDATES)))
+            times.append(SHORTEST_PART)
+        parts.append(after)
+        times.append(min(length, SHORT))
+    return Chain(tuple(parts), tuple(times)) if len(parts) > len(options) else None
 
 
 def draft_together(stock: Stock, split: str, numbers: range) -> list[Draft]:
-    """A pairing of arms and legs for each number, which draws it."""
+    """A pairing of arms and legs, or a bow on walking legs, for each number, which draws it."""
     pools = by_kind([piece for piece in stock.pieces if LEGS.match(piece.kind)])
-    arms = {kind: [found for found in stock.arms if found.piece.kind == kind]
-            for kind in sorted({found.piece.kind for found in stock.arms})}
+    arms = by_kind(stock.arms)
     bows = [piece for piece in stock.pieces if BOW.match(piece.kind)]
     drafts = []
-    for number in numbers if arms else ():
+    for number in numbers:
         rng = np.random.default_rng([SPLITS.index(split), 1, number])
-        name = f"both_{number:06d}"
         if bows and rng.random() < BOWING:
-            bow, = draw(rng, bows, [1] * len(bows), 1)
-            upright = {kind: pieces for kind, pieces in pools.items() if BOW_LEGS.match(kind)}
-            legs = _draw_legs(rng, upright, bow, bow.end - bow.first)
-            if legs:
-                drafts.append(Draft(name, split, Bowing(bow, legs, int(rng.integers(5, LEADS)))))
-            continue
-        kind, = draw(rng, list(arms), [len(found) ** (1 - BALANCE) for found in arms.values()], 1)
-        chosen, = draw(rng, arms[kind], [1] * len(arms[kind]), 1)
-        held = rng.random() < HELD
-        if rng.random() < OWN_LEGS:    # which stand
-            legs = (replace(chosen.piece, kind=STILL_KIND, phrases=()),)
+            plan = _draw_bowing(rng, pools, bows)
         else:
-            legs = _draw_legs(rng, pools, chosen.piece, SHORTEST_LEGS if held else chosen.piece.end - chosen.piece.first)
-        if legs:
-            times = rng.integers((5, SHORTEST_LEGS), (LEADS, LONGEST // 2)).tolist()
-            drafts.append(Draft(name, split, Pairing(chosen, legs, held, *times)))
+            plan = _draw_pairing(rng, pools, arms) if arms else None
+        if plan:
+            drafts.append(Draft(f"both_{number:06d}", split, plan))
     return drafts
 
 
-def _draw_legs(rng: np.random.Generator, pools: dict[str, list[Piece]], above: Piece, frames: int) -> tuple[Piece, ...]:
-    """Some clips of a kind, one of which is to walk for `frames` or more under the arms or the trunk of another."""
-    fitting = {kind: [piece for piece in pieces if piece.end - piece.first >= frames and alike(piece.style, above.style)]
-               for kind, pieces in pools.items()}
-    fitting = {kind: pieces for kind, pieces in fitting.items() if pieces}
+def _draw_pairing(rng: np.random.Generator, pools: dict[str, list[Piece]],
+                  arms: dict[str, list[Arms]]) -> Pairing | None:
+    kind, = draw(rng, list(arms), [len(found) ** (1 - BALANCE) for found in arms.values()], 1)
+    chosen, = draw(rng, arms[kind], [1] * len(arms[kind]), 1)
+    up, acting = chosen.up[1] - chosen.up[0], chosen.piece.end - chosen.piece.first
+    held = rng.random() < HELD and (up >= SHORTEST_LEGS if chosen.waves else chosen.high)
+    least = SHORTEST_LEGS if held else acting
+    most = up if held and chosen.waves else LONGEST    # of legs that may not be cut
+    if rng.random() < OWN_LEGS:
+        legs = (replace(chosen.piece, kind=STILL_KIND, phrases=()),)
+    else:
+        legs = _draw_legs(rng, pools, chosen.piece, least, most)
+    times = rng.integers((5, SHORTEST_LEGS), (LEADS, LONGEST // 2)).tolist()
+    return Pairing(chosen, legs, held, *times, rng.random()) if legs else None
+
+
+def _draw_bowing(rng: np.random.Generator, pools: dict[str, list[Piece]], bows: list[Piece]) -> Bowing | None:
+    bow, = draw(rng, bows, [1] * len(bows), 1)
+    upright = {kind: pieces for kind, pieces in pools.items() if BOW_LEGS.match(kind)}
+    legs = _draw_legs(rng, upright, bow, bow.end - bow.first, LONGEST)
+    return Bowing(bow, legs, int(rng.integers(5, LEADS)), rng.random()) if legs else None
+
+
+def _draw_legs(rng: np.random.Generator, pools: dict[str, list[Piece]], above: Piece, least: int,
+               most: int) -> tuple[Piece, ...]:
+    """Some clips of a kind that have the frames to walk under another one's arms or trunk; () if there are none."""
+    def fits(piece: Piece) -> bool:
+        frames = piece.end - piece.first
+        return least <= frames and (piece.kept is None or frames <= most) and alike(piece.style, above.style)
+
+    fitting = {kind: found for kind, pieces in pools.items() if (found := list(filter(fits, pieces)))}
     if not fitting:
         return ()
     kind, = draw(rng, list(fitting), [len(pieces) ** (1 - BALANCE) for pieces in fitting.values()], 1)
@@ -216,10 +260,11 @@ def _draw_legs(rng: np.random.Generator, pools: dict[str, list[Piece]], above: P
     return tuple(draw(rng, fitting[kind], likely, CANDIDATES))
 
 
-def by_kind(pieces: list[Piece]) -> dict[str, list[Piece]]:
+def by_kind(items: list) -> dict[str, list]:
+    """Pieces, or arms, by their kinds, which are in order."""
     pools = defaultdict(list)
-    for piece in pieces:
-        pools[piece.kind].append(piece)
+    for item in items:
+        pools[item.kind].append(item)
     return dict(sorted(pools.items()))
 
 
@@ -234,49 +279,53 @@ def draw(rng: np.random.Generator, items: list, weight: list[float], count: int)
     return [items[place] for place in rng.choice(len(items), min(count, len(items)), False, share / share.sum())]
 
 
-def make(folder: Path, task: Draft) -> list[Entry] | str:
+def make(folder: Path, draft: Draft) -> list[Entry] | str:
     """Write a clip and its mirror image, or say why there is none."""
-    random_ = draws(task.name)
-    match task.plan:
-        case Piece() as stand:
-            pose = posed(stand.frames)
-            group, lines = STILL_KIND, sentences(task.name, list(forms("still")), STYLES.get(stand.style))
-        case Chain() as chain:
-            made = in_sequence(chain)
-            if isinstance(made, str):
-                return made
-            pose, parts = posed(made[0]), made[1]
-            group, lines = f"then {parts[-1].kind}", describe_sequence(random_, parts)
-        case Pairing() as pairing:
-            made = at_once(pairing)
-            if isinstance(made, str):
-                return made
-            pose, legs = made
-            group, lines = f"both {pairing.arms.piece.kind}", describe_together(random_, pairing, legs)
-        case Bowing() as plan:
-            made = bow_walking(plan)
-            if isinstance(made, str):
-                return made
-            pose, legs = made
-            told = [plain(legs.phrases, OF_ARMS), plain(plan.bow.phrases, OF_LEGS_ONLY)]
-            group = f"both {plan.bow.kind}"
-            lines = compose_sentences(random_, ("both",), told, shared_style([plan.bow, legs]))
+    try:
+        motion, group, lines = compose(draft)
+    except Unfit as problem:
+        return str(problem)
     entries = []
-    for name, (rotations, joints) in ((task.name, pose), (f"M{task.name}", mirror_pose(*pose))):
-        np.save(folder / "motion_data" / f"{name}.npy", pose_to_motion272(rotations, joints).astype(np.float32))
-        own = swap_left_right if name != task.name else str
-        entries.append(Entry(name, task.split, own(group), tuple(format_caption(own(line)) for line in lines)))
+    for name, pose in ((draft.name, motion), (f"M{draft.name}", mirror_pose(*motion))):
+        np.save(folder / "motion_data" / f"{name}.npy", pose_to_motion272(*pose).astype(np.float32))
+        own = swap_left_right if name != draft.name else str
+        entries.append(Entry(name, draft.split, own(group), tuple(format_caption(own(line)) for line in lines)))
     return entries
 
 
-def posed(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def compose(draft: Draft) -> tuple[tuple[np.ndarray, np.ndarray], str, list[str]]:
+    """The pose, the label and the sentences of a clip.
+
+    raises   Unfit if nothing plausible can be made
+    """
+    random_ = draws(draft.name)
+    match draft.plan:
+        case Chain() as chain:
+            motion, parts = in_sequence(chain)
+            return pose_of(motion), f"then {parts[-1].kind}", describe_sequence(random_, parts)
+        case Pairing() as pairing:
+            pose, legs = at_once(pairing)
+            return pose, f"both {pairing.arms.kind}", describe_pairing(random_, pairing, legs)
+        case Bowing(bow=bow) as bowing:
+            pose, legs = bow_walking(bowing)
+            told = [plain(legs.phrases, OF_ARMS), plain(bow.phrases, OF_LEGS)]
+            return pose, f"both {bow.kind}", compose_sentences(random_, ("both",), told, shared_style([bow, legs]))
+        case Piece() as stand:
+            lines = sentences(draft.name, list(forms("still")), STYLES.get(stand.style))
+            return pose_of(stand.frames), STILL_KIND, lines
+        case plan:
+            raise AssertionError(f"a plan that is {plan}")
+
+
+def pose_of(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (T, 22, 3, 3) and joints (T, 22, 3) of a motion (T, 272)."""
     rotations, pelvis = motion272_to_pose(motion.astype(np.float64))
     return rotations, forward_kinematics(rotations, pelvis)
 
 
 def describe_sequence(random_: random.Random, parts: list[Piece]) -> list[str]:
-    """Sentences about parts that follow one another."""
+    """Sentences about parts that follow one another; what is between them goes without saying."""
+    parts = [part for part in parts if part.phrases or part.kind == STILL_KIND]
     told = []
     for number, part in enumerate(parts):
         if part.kind != STILL_KIND:
@@ -291,13 +340,13 @@ def describe_sequence(random_: random.Random, parts: list[Piece]) -> list[str]:
     return compose_sentences(random_, names, told, shared_style(parts))
 
 
-def describe_together(random_: random.Random, pairing: Pairing, legs: Piece) -> list[str]:
+def describe_pairing(random_: random.Random, pairing: Pairing, legs: Piece) -> list[str]:
     """Sentences about arms and legs that do different things."""
     arms = pairing.arms
     side = "both" if len(arms.sides) == 2 else "left"
     own = swap_left_right if arms.sides == ("right",) else str
     legs_told = forms("on_the_spot") if legs.kind == STILL_KIND else plain(legs.phrases, OF_ARMS)
-    names, arms_told, states = ("both",), plain(arms.piece.phrases, OF_LEGS), ()
+    names, arms_told, states = ("both",), plain(arms.piece.phrases, OF_BODY), ()
     if pairing.held and not arms.waves:
         names, arms_told = ("both_held", "both_held", "both"), tuple(map(own, forms(f"holds_{side}")))
         states = tuple(map(own, forms(f"states_{side}")))

@@ -1,8 +1,8 @@
 """Sentences about several motions, one after another or at once, of the verb phrases of each.
 
-phrases/compose.json holds the forms. In a form {who} is the subject, {a}, {b} and {c} are the motions' phrases as its verbs,
-{a_ing} and {a_base} their other forms, {he_a} such a phrase with its own pronoun, {state} how hands are held; all other braces
-mark verbs of the subject, as {stop}.
+phrases/compose.json holds the forms. In a form {who} is the subject, {a}, {b} and {c} are the motions' phrases as its
+verbs, {a_ing} and {a_base} their other forms, {he_a} such a phrase with its own pronoun, {state} how hands are held;
+all other braces mark verbs of the subject, as {stop}.
 """
 
 import json

@@ -22,16 +22,20 @@ LEGS = ((1, 4, 7), (2, 5, 8))        # hip, knee, ankle
 PERFORMER = re.compile(r"cmu_\d+|[^_]+")
 
 
+class Unfit(Exception):
+    """Why nothing plausible can be made of some motions."""
+
+
 def unlikeness(last: np.ndarray, first: np.ndarray, next_: np.ndarray) -> np.ndarray:
     """How far the joints of a motion's last frame are from those of others, in place, speed and heading aside, metres.
 
-    last          (272,)
+    last          (..., 1, 272) or (272,)
     first, next_  (N, 272) frames, and those that follow; the speed is theirs, a clip's first frame having none
-    returns       (N,)
+    returns       (..., N)
     """
-    gap = (last - first)[:, POSITIONS].reshape(-1, 22, 3)
-    change = (last - next_)[:, VELOCITIES].reshape(-1, 22, 3)
-    change[..., [0, 2]] += (last - next_)[:, None, ROOT_VELOCITY]
+    gap, change = last[..., POSITIONS] - first[:, POSITIONS], last[..., VELOCITIES] - next_[:, VELOCITIES]
+    gap, change = (values.reshape(*values.shape[:-1], 22, 3) for values in (gap, change))
+    change[..., [0, 2]] += (last[..., ROOT_VELOCITY] - next_[:, ROOT_VELOCITY])[..., None, :]
     return np.linalg.norm(gap, axis=-1).mean(axis=-1) + AHEAD * np.linalg.norm(change, axis=-1).mean(axis=-1)
 
 
@@ -94,7 +98,7 @@ def join(first: np.ndarray, second: np.ndarray) -> tuple[tuple[np.ndarray, np.nd
 
 
 def reach(rotations: np.ndarray, pelvis: np.ndarray, leg: tuple[int, int, int], target: np.ndarray) -> np.ndarray:
-    """Bend and turn a leg so that its ankle is where it shall be, as far as the leg is long; the foot keeps its direction.
+    """Bend and turn a leg so that its ankle is where it shall be, as far as the leg is long; its foot does not turn.
 
     rotations  (T, 22, 3, 3) local; pelvis and target (T, 3); leg its hip, knee and ankle
     returns    rotations with those of the three joints changed

@@ -1,6 +1,6 @@
 """Which frames of a clip may become a part of a composed one: all that its phrase says must happen in them.
 
-A steady walk may be cut anywhere, a turn only around its turning, and a bow not at all; standing still is a motion, too.
+A steady walk may be cut anywhere, a turn only around its turning, a bow not at all; standing still is a motion, too.
 Letters: T frames at 30 fps; joints (T, 22, 3). Metres, y up; metres per second.
 """
 
@@ -11,33 +11,45 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from dataset.prepare.joining import join, performer_of, unlikeness
+from dataset.prepare.joining import BLEND, join, performer_of, unlikeness
 from motion import measures
 from motion.representation_272 import FPS, VELOCITIES, motion272_to_positions, pose_to_motion272
 
 SHORTEST = 36        # frames of a part
 MARGIN = 10          # frames that a part may have before and behind its action
 LONGEST_ACTION = 220 # frames of an action that is never cut
-LASTING = 75         # frames of an action that goes on and on, as dancing does, of which a stretch is as true as the whole
+LASTING = 75         # frames of an action that goes on and on, of which such a stretch is as true as the whole
 WALKING = 0.35       # m/s; a clip whose median speed is higher travels
-STEADY = 0.5         # of the median speed is the least of a steady gait
+STEADY = 0.6, 1.5    # of the median speed are the least and the most of a steady gait
 TURNING = 35         # degrees; less is still straight ahead
+DRIFTING = 60        # degrees by which a steady gait may change its direction as the body sees it
 WAVING = 50, 80      # frames of a hand that waves, of which the middle is cut out
 ALIKE = 0.08         # metres by which the poses and coming poses may differ there
+SHORTEST_UP = 8      # frames of a raised hand
+HIGH = 0.05          # metres above the head joint that a wrist is held high
 MOVING = 0.3         # m/s of the fastest joint; less before and behind an action is waiting
 STILL = 0.2          # m/s of the fastest joint that a standing person sways with
+PACES = "stand", "walk", "run"
+RUNNING = 1.7        # m/s; a faster body runs
+CHANGES = {(1, 0): (0.5, 0.15), (2, 1): (1.9, 1.5)}    # from a pace to a slower one: the speeds of both
+CHANGING = 50        # frames in which a body comes from one to the other, at most
+RUN_UP = 40          # frames before and behind that with which it is joined
 SMOOTH = 9           # frames over which speeds are averaged
 STANDING = 0.88      # metres of the pelvis over the floor, at least
+LIFTED = 0.12        # metres of toes that are not on the floor
 # Kinds of which any steady stretch will do, and kinds that go on and on. The others happen once in a clip.
 GAITS = re.compile(r"(walk|run|dash|sneak)(?!.*(around|duck|jump|stop|sidestep|start))")
 GOES_ON = re.compile(r"acrobatics|animal|basketball|clap|climb|crawl|dance|direct-traffic|drink|exercise|fight|"
                      r"laugh|martial|mop|motorcycle|pantomime|play|punch|signal|sneak|sword|walk|wash|balance")
+# Kinds in which even those who walk do something else.
+BUSY = re.compile(r"ball|tennis|^tt|box|fight|martial|punch|danc|sword|slash|animal|chicken|laugh|cancan|balanc|physic|"
+                  r"push|hit")
 STILL_KIND = "still"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames `first` to `end` of a clip, of which a part must hold `kept`, or any `shortest` frames if that is None."""
+    """Frames `first` to `end` of a clip; a part must hold those of `kept`, or any `shortest` ones if that is None."""
     folder: Path
     id: str
     kind: str
@@ -46,7 +58,7 @@ class Piece:
     first: int
     end: int
     kept: tuple[int, int] | None
-    travels: bool
+    speed: float         # m/s at which the body goes
     shortest: int = SHORTEST
     without: tuple[int, int] = (0, 0)    # frames of the clip that are left out before all else is counted
 
@@ -65,6 +77,15 @@ class Piece:
         return self.motion[self.first:self.end]
 
     @property
+    def travels(self) -> bool:
+        return self.speed > WALKING
+
+    @property
+    def pace(self) -> int:
+        """Which of PACES it has."""
+        return int(self.travels) + (self.speed > RUNNING)
+
+    @property
     def performer(self) -> str:
         return performer_of(self.id)
 
@@ -76,11 +97,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class Arms:
-    """What a clip's arms do on the spot: in `kept` all of it, in `up` with every acting hand above its shoulder."""
+    """What a clip's arms do on the spot."""
     piece: Piece
     sides: tuple[str, ...]
-    up: tuple[int, int]
+    up: tuple[int, int]     # frames of the clip in which every acting hand is high above its shoulder
+    high: bool              # and above the head
     waves: bool
+
+    @property
+    def kind(self) -> str:
+        return self.piece.kind
 
 
 @dataclass(frozen=True)
@@ -88,17 +114,20 @@ class Survey:
     """What a clip is good for."""
     pieces: tuple[Piece, ...]     # its action, and the same shortened
     stands: tuple[Piece, ...]     # stretches in which the body stands still
+    changes: tuple[Piece, ...]    # where it goes over from one pace to another
     arms: tuple[Arms, ...]        # what the arms do, if they are all that moves
 
 
 def survey(task: tuple[Path, str, str, dict]) -> Survey:
-    """What a clip is good for, given its folder, id, kind, and row of phrases.json."""
+    """What a clip is good for, given its folder, id, kind and row of phrases.json; no action if that has no phrases."""
     folder, name, kind, known = task
     motion = np.load(folder / "motion_data" / f"{name}.npy", allow_pickle=False)
     joints = motion272_to_positions(motion.astype(np.float64))
-    whole = Piece(folder, name, kind, known["style"], tuple(known["phrases"]), 0, len(joints), None, False)
+    whole = Piece(folder, name, kind, known["style"], tuple(known["phrases"]), 0, len(joints), None, 0.0)
     stands = tuple(replace(whole, kind=STILL_KIND, phrases=(), first=first, end=end)
                    for first, end in still_stretches(motion, joints))
+    if not whole.phrases:
+        return Survey((), stands, changes(whole, joints), ())
     action = _action(whole, motion, joints)
     arms = [_arms(action, joints)]
     if arms[0] and arms[0].waves:
@@ -109,15 +138,62 @@ def survey(task: tuple[Path, str, str, dict]) -> Survey:
             arms.append(_arms(_action(shortened, motion, joints), joints))
     arms = [found for found in arms if found]
     pieces = dict.fromkeys([action, *(found.piece for found in arms[1:] if found.waves)])
-    return Survey(tuple(piece for piece in pieces if piece.least <= LONGEST_ACTION and piece.end - piece.first >= SHORTEST),
-                  stands, tuple(arms))
+    return Survey(tuple(piece for piece in pieces if 2 * BLEND <= piece.least <= LONGEST_ACTION),
+                  stands, changes(whole, joints), tuple(arms))
 
 
 def still_stretches(motion: np.ndarray, joints: np.ndarray) -> list[tuple[int, int]]:
-    """First frames and ends of all stretches in which a body stands upright, arms down, and does no more than sway."""
-    upright = (joints[:, 0, 1] > STANDING) & (abs(measures.leaning(joints)) < 20)
-    hands_down = ~(measures.above(joints, "left_wrist", "left_elbow") | measures.above(joints, "right_wrist", "right_elbow"))
-    return stretches(upright & hands_down & (pace(motion) < STILL), SHORTEST)
+    """First frames and ends of all stretches in which a body stands on both feet, arms down, and only sways."""
+    feet_down = np.all([measures.joint(joints, f"{side}_foot")[:, 1] < LIFTED for side in measures.OTHER], axis=0)
+    return stretches(feet_down & at_ease(joints, "elbow", STANDING, 20) & (pace(motion) < STILL), SHORTEST)
+
+
+def at_ease(joints: np.ndarray, below: str, height: float, lean: float) -> np.ndarray:
+    """Whether (T,) hands are below another joint of their arms, the pelvis above a height, and the trunk leans less."""
+    hands_up = [measures.above(joints, f"{side}_wrist", f"{side}_{below}") for side in measures.OTHER]
+    return (joints[:, 0, 1] > height) & (abs(measures.leaning(joints)) < lean) & ~np.any(hands_up, axis=0)
+
+
+def slowings(joints: np.ndarray, fast: float, slow: float, onward: int = 1) -> list[tuple[int, int]]:
+    """First and last frames of all times in which a body at ease that goes ahead slows down from one speed to another.
+
+    onward   -1 if time runs backwards, so that it speeds up
+    """
+    speed, _, drift = gait(joints)
+    ahead = abs((drift + 180 * (onward < 0) + 180) % 360 - 180) < DRIFTING / 2
+    goes, easy = (speed > fast) & ahead, at_ease(joints, "shoulder", 0.75 * STANDING, 40)
+    found = []
+    for last in np.flatnonzero(goes[:-1] & ~goes[1:]).tolist():
+        slowed = last + int(np.argmax(speed[last:last + CHANGING] < slow))
+        if slowed > last and not goes[last + 1:slowed].any() and easy[max(0, last - FPS // 2):slowed + 1].all():
+            found.append((last, slowed))
+    return found
+
+
+def changes(whole: Piece, joints: np.ndarray) -> tuple[Piece, ...]:
+    """The pieces of a clip in which the body goes over from one pace to another, as their kind says."""
+    found, frames = [], len(joints)
+    if BUSY.search(whole.kind):
+        return ()
+    speeds, heading, _ = gait(joints)
+    for onward in (1, -1):
+        speed = speeds[::onward]
+        for (faster, slower), (fast, slow) in CHANGES.items():
+            for first, last in slowings(joints[::onward], fast, slow, onward):
+                cuts = (max(0, first - RUN_UP), first, last + 1, min(frames, last + 1 + (RUN_UP if slower else MARGIN)))
+                begin, *kept, end = cuts if onward > 0 else [frames - cut for cut in reversed(cuts)]
+                if np.ptp(heading[begin:end]) < TURNING:
+                    kind, fastest = change_kind(*(faster, slower)[::onward]), float(speed[max(0, first - RUN_UP // 2)])
+                    found.append(replace(whole, kind=kind, phrases=(), first=begin, end=end, kept=tuple(kept),
+                                         speed=fastest))
+    return tuple(found)
+
+
+def change_kind(before: int, after: int) -> str:
+    """What pieces are called in which a body goes over from one pace to another; a run, too, ends as a walk."""
+    if not before or not after:
+        before, after = min(before, 1), min(after, 1)
+    return f"{PACES[before]} to {PACES[after]}"
 
 
 def stretches(happens: np.ndarray, shortest: int) -> list[tuple[int, int]]:
@@ -135,12 +211,17 @@ def pace(motion: np.ndarray) -> np.ndarray:
     return uniform_filter1d(speed, SMOOTH, axis=0, mode="nearest").max(axis=-1)
 
 
-def gait(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The root's level speed (T,) in metres per second and the heading (T,) in degrees, both smoothed over half a second."""
-    path = uniform_filter1d(joints[:, 0][:, [0, 2]], FPS // 2, axis=0, mode="nearest")
+def gait(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How a root goes, smoothed over half a second: its level speed (T,) in metres per second, where the body faces and
+    how far to the left of that it goes, both (T,) in degrees without leaps."""
     x, z = measures.facing(joints).T
-    heading = uniform_filter1d(np.degrees(np.unwrap(np.arctan2(x, z))), FPS // 2, mode="nearest")
-    return np.linalg.norm(np.gradient(path, axis=0), axis=-1) * FPS, heading
+    course = np.concatenate([joints[:, 0][:, [0, 2]], np.degrees(np.unwrap(np.arctan2(x, z)))[:, None]], axis=1)
+    half = FPS // 4
+    course = np.pad(course, ((half, half), (0, 0)), mode="reflect", reflect_type="odd")    # goes on beyond its ends
+    course = uniform_filter1d(course, 2 * half + 1, axis=0)[half:-half]
+    x, z = np.gradient(course[:, :2], axis=0).T
+    drift = np.degrees(np.unwrap(np.arctan2(x, z))) - course[:, 2]
+    return np.hypot(x, z) * FPS, course[:, 2], drift
 
 
 def _shortened(whole: Piece, up: tuple[int, int], motion: np.ndarray) -> Piece | None:
@@ -148,10 +229,10 @@ def _shortened(whole: Piece, up: tuple[int, int], motion: np.ndarray) -> Piece |
     middle = range(up[0] + FPS // 2, up[1] - FPS // 2, 2)
     found = []
     for last in middle:
-        left = np.array([frame for frame in middle if WAVING[0] <= up[1] - up[0] - (frame - last) <= WAVING[1]], dtype=int)
+        left = [frame for frame in middle if WAVING[0] <= up[1] - up[0] - (frame - last) <= WAVING[1]]
         if len(left):
-            unlike = unlikeness(motion[last - 1], motion[left - 1], motion[left])
-            found.append((float(unlike.min()), last, int(left[unlike.argmin()])))
+            unlike = unlikeness(motion[last - 1], motion[np.array(left) - 1], motion[left])
+            found.append((float(unlike.min()), last, left[unlike.argmin()]))
     if not found or min(found)[0] > ALIKE:
         return None
     _, *without = min(found)
@@ -160,26 +241,26 @@ def _shortened(whole: Piece, up: tuple[int, int], motion: np.ndarray) -> Piece |
 
 def _action(whole: Piece, motion: np.ndarray, joints: np.ndarray) -> Piece:
     """The piece in which the clip's action happens."""
-    speed, heading = gait(joints)
-    inner = slice(FPS // 4, -FPS // 4)    # smoothing halts a motion at its ends
+    speed, heading, drift = gait(joints)
     median = float(np.median(speed))
-    travels = median > WALKING
-    frames = len(joints)
-    if travels and GAITS.match(whole.kind) and speed[inner].min() > STEADY * median:
+    whole, frames = replace(whole, speed=median), len(joints)
+    least, most = (share * median for share in STEADY)
+    steady = least < speed.min() and speed.max() < most and np.ptp(drift) < DRIFTING
+    if whole.travels and steady and GAITS.match(whole.kind):
         turned = heading - heading[0]
         if np.ptp(turned) < TURNING:
-            return replace(whole, travels=True)
-        done = turned / turned[-1] if abs(turned[-1]) >= TURNING else None
-        if done is None:
-            return replace(whole, kept=(0, frames), travels=True)
+            return whole
+        if abs(turned[-1]) < TURNING:
+            return replace(whole, kept=(0, frames))
+        done = turned / turned[-1]
         kept = int(np.argmax(done > 0.05)), frames - int(np.argmax(done[::-1] < 0.95))
         kept = max(0, kept[0] - MARGIN // 2), min(frames, kept[1] + MARGIN // 2)
-        return replace(whole, kept=kept, first=max(0, kept[0] - FPS), end=min(frames, kept[1] + FPS), travels=True)
+        return replace(whole, kept=kept, first=max(0, kept[0] - FPS), end=min(frames, kept[1] + FPS))
     active = np.flatnonzero(pace(motion) > MOVING)
     kept = (int(active[0]), int(active[-1]) + 1) if len(active) and np.ptp(active) >= SHORTEST // 2 else (0, frames)
     if kept[1] - kept[0] > 2 * LASTING and GOES_ON.match(whole.kind):
-        return replace(whole, first=kept[0], end=kept[1], shortest=LASTING, travels=travels)
-    return replace(whole, kept=kept, first=max(0, kept[0] - MARGIN), end=min(frames, kept[1] + MARGIN), travels=travels)
+        return replace(whole, first=kept[0], end=kept[1], shortest=LASTING)
+    return replace(whole, kept=kept, first=max(0, kept[0] - MARGIN), end=min(frames, kept[1] + MARGIN))
 
 
 def _arms(piece: Piece, joints: np.ndarray) -> Arms | None:
@@ -192,11 +273,17 @@ def _arms(piece: Piece, joints: np.ndarray) -> Arms | None:
     sides = tuple(side for side in measures.OTHER if re.search(rf"\b({side}|both|two)\b", told))
     if not sides:
         return None
-    up = np.all([measures.above(joints, f"{side}_wrist", f"{side}_shoulder") for side in sides], axis=0)
-    up[:piece.first] = up[piece.end:] = False
-    found = stretches(up, 8)
-    if not found or (len(sides) == 1 and not measures.stays_down(part, measures.OTHER[sides[0]])):
+    if len(sides) == 1 and not measures.stays_down(part, measures.OTHER[sides[0]]):
+        return None
+    waves = all(measures.swings(part, side) >= 3 for side in sides)
+    hands, heads, shoulders = (np.stack([measures.joint(joints, name.format(side))[:, 1] for side in sides])
+                               for name in ("{}_wrist", "head", "{}_shoulder"))
+    lift = (hands - heads).min(axis=0)    # (T,)
+    high = lift[piece.first:piece.end].max() > HIGH
+    lift = lift if high else (hands - shoulders).min(axis=0)
+    lift[:piece.first] = lift[piece.end:] = 0
+    found = stretches(lift > lift.max() * (0.2 if waves else 0.6), SHORTEST_UP) if lift.max() > 0 else []
+    if not found:
         return None
     longest = max(found, key=lambda stretch: stretch[1] - stretch[0])
-    waves = all(measures.swings(part, side) >= 3 for side in sides)
-    return Arms(piece, sides, longest, waves)
+    return Arms(piece, sides, longest, high, waves)

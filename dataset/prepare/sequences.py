@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dataset.prepare.folder import LONGEST
-from dataset.prepare.joining import BENT, SUNK, join, unlikeness
+from dataset.prepare.joining import BENT, BLEND, SUNK, Unfit, join, unlikeness
 from dataset.prepare.pieces import Piece
-from motion.representation_272 import pose_to_motion272
+from motion.representation_272 import FPS, ROOT_VELOCITY, pose_to_motion272
 
-UNLIKE = 0.30     # metres by which the poses and coming poses of a join may differ
+UNLIKE = 0.40     # metres by which the poses and coming poses of a join may differ
+ABRUPT = 0.7      # m/s by which the body's velocity may change
 STEP = 3          # frames between the places that are tried
 SLACK = 12        # frames that a part in the middle may be longer or shorter
+UNJOINED = f"not joined: all poses differ by more than {UNLIKE} m, or speeds by {ABRUPT} m/s"
 TRIES = 4         # joins that are made before a chain is given up
 
 
@@ -23,6 +25,7 @@ class Chain:
     """A sequence to be made: what each part may be, and its frames if it may be cut anywhere."""
     options: tuple[tuple[Piece, ...], ...]
     lengths: tuple[int, ...]
+    detour: "Chain | None" = None      # the same with halts and starts between, to be made if this one cannot
 
 
 @dataclass(frozen=True)
@@ -33,18 +36,23 @@ class Seam:
     after: Piece
 
 
-def in_sequence(chain: Chain) -> tuple[np.ndarray, list[Piece]] | str:
-    """The motion (T, 272) of a chain and its parts as they were cut, or why there is none."""
-    problem = f"not joined: all poses differ by more than {UNLIKE} m"
+def in_sequence(chain: Chain) -> tuple[np.ndarray, list[Piece]]:
+    """The motion (T, 272) of a chain and its parts as they were cut.
+
+    raises   Unfit if no parts go on from one another
+    """
+    problem = Unfit(UNJOINED)
     for seam in _seams(chain, 0, chain.options[0], False)[:TRIES]:
-        made = _made(chain, seam)
-        if not isinstance(made, str):
-            return made
-        problem = made
-    return problem
+        try:
+            return _follow(chain, seam)
+        except Unfit as found:
+            problem = found
+    if chain.detour:
+        return in_sequence(chain.detour)
+    raise problem
 
 
-def _made(chain: Chain, seam: Seam) -> tuple[np.ndarray, list[Piece]] | str:
+def _follow(chain: Chain, seam: Seam) -> tuple[np.ndarray, list[Piece]]:
     """A chain whose first seam is given; each later one is the best."""
     parts, motion = [seam.before], seam.before.frames
     for number in range(1, len(chain.options)):
@@ -52,17 +60,19 @@ def _made(chain: Chain, seam: Seam) -> tuple[np.ndarray, list[Piece]] | str:
         if number + 1 < len(chain.options):
             seams = _seams(chain, number, (part,), True)
             if not seams:
-                return f"not joined: all poses differ by more than {UNLIKE} m"
+                raise Unfit(UNJOINED)
             seam = seams[0]
             part = seam.before
         elif part.kept is None:
             part = replace(part, end=min(part.end, part.first + max(chain.lengths[number], part.shortest)))
         pose, bent = join(motion, part.frames)
         if bent > BENT or abs(pose[1][..., 1].min()) > SUNK:
-            return f"not joined: the blend turns a joint by {BENT} degrees or sinks {100 * SUNK:g} cm"
+            raise Unfit(f"not joined: the blend turns a joint by {BENT} degrees or sinks {100 * SUNK:g} cm")
         motion = pose_to_motion272(*pose)
         parts.append(part)
-    return (motion, parts) if len(motion) <= LONGEST else f"longer than {LONGEST} frames"
+    if len(motion) > LONGEST:
+        raise Unfit(f"longer than {LONGEST} frames")
+    return motion, parts
 
 
 def _seams(chain: Chain, number: int, befores: tuple[Piece, ...], begun: bool) -> list[Seam]:
@@ -90,10 +100,18 @@ def _best(before: Piece, after: Piece, length: int, later: int, begun: bool) -> 
                      min(before.end, before.first + length + SLACK) + 1, STEP)
     else:
         ends = range(before.first + length, before.end + 1, STEP)
-    starts = np.arange(after.first, max(after.kept[0] if after.kept else after.end - later, after.first + 1))
+    if begun:
+        ends = [end for end in ends if end - before.first > BLEND]
+    starts = np.arange(after.first, max(after.kept[0] if after.kept else after.end - later, after.first + 1), 2)
     motion, next_ = before.motion, after.motion
-    unlike = np.stack([unlikeness(motion[end - 1], next_[starts], next_[starts + 1]) for end in ends])
+    if not ends:
+        return Seam(np.inf, before, after)
+    last = motion[np.array(ends) - 1, None]
+    unlike = unlikeness(last, next_[starts], next_[starts + 1])
+    change = last[..., ROOT_VELOCITY] - next_[starts + 1, ROOT_VELOCITY]
+    unlike[np.linalg.norm(change, axis=-1) > ABRUPT / FPS] = np.inf
     place, start = np.unravel_index(unlike.argmin(), unlike.shape)
     end = ends[place]
     first = before.first if before.kept or begun else end - length
-    return Seam(float(unlike.min()), replace(before, first=first, end=end), replace(after, first=int(starts[start]) + 1))
+    after = replace(after, first=int(starts[start]) + 1)
+    return Seam(float(unlike.min()), replace(before, first=first, end=end), after)
