@@ -103,9 +103,9 @@ def waves_goodbye(joints: np.ndarray) -> bool:
     return any(swings(joints, side, wide=0.02) >= 2 for side in OTHER) and on_the_spot(joints)
 
 
-def swings_hand(joints: np.ndarray, side: str, up: float = 0.7) -> bool:
-    """Waves that hand, held above its elbow for such a share of the time or more, wherever the body goes."""
-    return swings(joints, side) >= 2 and above(joints, f"{side}_wrist", f"{side}_elbow").mean() > up
+def swings_hand(joints: np.ndarray, side: str, times: int = 2, up: float = 0.7) -> bool:
+    """Waves that hand so often, held above its elbow for such a share of the time or more, wherever the body goes."""
+    return swings(joints, side) >= times and above(joints, f"{side}_wrist", f"{side}_elbow").mean() > up
 
 
 def holds_up(joints: np.ndarray, side: str) -> bool:
@@ -133,9 +133,9 @@ def throws(joints: np.ndarray, side: str | None = None) -> bool:
 
 
 def claps(joints: np.ndarray) -> bool:
-    """The wrists meet within 25 cm twice, 8 cm further apart in between, in front of the trunk."""
+    """The wrists meet within 15 cm three times, 6 cm further apart in between, not below the pelvis."""
     high = above(joints, "left_wrist", "pelvis") & above(joints, "right_wrist", "pelvis")
-    return dips(np.linalg.norm(between(joints, "wrist"), axis=-1)[high], below=0.25, by=0.08) >= 2
+    return dips(np.linalg.norm(between(joints, "wrist"), axis=-1)[high], below=0.15, by=0.06) >= 3
 
 
 def drinks(joints: np.ndarray) -> bool:
@@ -306,7 +306,7 @@ def dances(joints: np.ndarray) -> bool:
     pelvis, seconds = joint(joints, "pelvis"), len(joints) / FPS
     hands = {side: hand(joints, side) for side in OTHER}
     feet = np.mean([speeds(joint(joints, f"{side}_ankle") - pelvis) for side in OTHER], axis=0)
-    moves = np.median(np.mean([speeds(one) for one in hands.values()], axis=0)) > 0.35 and np.median(feet) > 0.2
+    moves = np.median(np.mean([speeds(one) for one in hands.values()], axis=0)) > 0.3 and np.median(feet) > 0.2
     held = np.median(np.maximum(hands["left"], hands["right"])[:, 1]) > 0
     stays = np.linalg.norm((pelvis[-1] - pelvis[0])[[0, 2]]) / seconds < 0.45 and speeds(pelvis * [1, 0, 1]).mean() < 0.8
     return moves and held and stays

@@ -161,15 +161,15 @@ def stands_still(joints: np.ndarray) -> bool:
 
 
 def speeds_up(joints: np.ndarray) -> bool:
-    """The last third is faster than the first by over 0.6 m/s, and more than a start: from a walk or to a run."""
+    """The last third is faster than the first by over 0.45 m/s, and more than a start: from a walk or to a run."""
     first, last = thirds(joints)
-    return last - first > 0.6 and (first > 0.3 or last > 1.6)
+    return last - first > 0.45 and (first > 0.3 or last > 1.6)
 
 
 def slows_down(joints: np.ndarray) -> bool:
-    """The last third is slower than the first by over 0.6 m/s."""
+    """The last third is slower than the first by over 0.45 m/s."""
     first, last = thirds(joints)
-    return first - last > 0.6
+    return first - last > 0.45
 
 
 def stops(joints: np.ndarray) -> bool:
