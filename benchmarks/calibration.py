@@ -1,7 +1,8 @@
 """How real clips pass the tests of `benchmarks/sentences.json`: their own kind's, and other kinds'.
 
 `clips` of a kind says which clips do it:
-    {"groups": names in groups.json, space between, "id": a pattern in the clip's name}    one of them or both
+    {"groups": names in groups.json, space between, "id": a pattern in the clip's name, "frames": it has at least}
+                                     one of them or more
     {"join": kinds}                  parts of clips of these kinds, one after another
     {"legs": kind, "upper": kind}    path, hips and legs of a clip of the one, all above of the other
     null                             the data has none
@@ -68,7 +69,8 @@ class Clips:
         if "legs" in kind.clips:
             return self.made((kind.clips["legs"], kind.clips["upper"]), laid_over)
         names = self.names(kind)
-        return [self.load(name) for name in names[::-(-len(names) // MOST_CLIPS)]]
+        motions = [self.load(name) for name in names[::-(-len(names) // MOST_CLIPS)]]
+        return [motion for motion in motions if len(motion) >= kind.clips.get("frames", 0)]
 
     def names(self, kind: Kind) -> list[str]:
         groups = kind.clips.get("groups", "").split()

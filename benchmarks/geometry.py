@@ -8,9 +8,12 @@ were set on real clips: `python -m benchmarks.says_does --calibrate` shows how t
 import numpy as np
 
 from motion.measures import (
-    OTHER, above, along, facing, joint, leaning, longest, lowest, on_the_spot, stays_down, swings, travelled
+    OTHER, above, along, facing, joint, leaning, longest, lowest, on_the_spot, stays_down, swings, to_the_left, travelled
 )
 from motion.representation_272 import FPS
+
+
+SWING = 4       # frames over which the speed of an arm is measured
 
 
 # Measures that only the judge needs.
@@ -57,9 +60,23 @@ def dips(values: np.ndarray, below: float, by: float) -> int:
     return count
 
 
-def swing_ahead(joints: np.ndarray, side: str) -> float:
-    """The most metres per second by which a wrist goes ahead of the pelvis."""
-    return np.diff(along(hand(joints, side), facing(joints))).max() * FPS
+def off_the_floor(joints: np.ndarray, metres: float) -> float:
+    """Seconds of the longest time that both feet are that much higher than the lower one is at its lowest."""
+    feet = np.minimum(joint(joints, "left_foot"), joint(joints, "right_foot"))[:, 1]
+    return longest(feet - feet.min() > metres)
+
+
+def throwing_speed(joints: np.ndarray, side: str) -> float:
+    """The most metres per second by which a wrist is swung ahead of its shoulder, over it or from far behind."""
+    arm = hand(joints, side, f"{side}_shoulder")
+    ahead = along(arm, facing(joints))
+    found = 0.0
+    for frame in range(len(joints) - SWING):
+        after = slice(frame, frame + 3 * SWING)
+        over, behind = arm[after, 1].max() > 0.05, ahead[max(frame - 2 * SWING, 0):frame + 1].min() < -0.37
+        if (over or behind) and ahead[after].max() > 0.25:
+            found = max(found, (ahead[frame + SWING] - ahead[frame]) * FPS / SWING)
+    return found
 
 
 # Arms.
@@ -86,9 +103,9 @@ def waves_goodbye(joints: np.ndarray) -> bool:
     return any(swings(joints, side, wide=0.02) >= 2 for side in OTHER) and on_the_spot(joints)
 
 
-def swings_hand(joints: np.ndarray, side: str, up: float = 0.7) -> bool:
-    """Waves that hand, held above its elbow for such a share of the time or more, wherever the body goes."""
-    return swings(joints, side) >= 2 and above(joints, f"{side}_wrist", f"{side}_elbow").mean() > up
+def swings_hand(joints: np.ndarray, side: str, times: int = 2, up: float = 0.7) -> bool:
+    """Waves that hand so often, held above its elbow for such a share of the time or more, wherever the body goes."""
+    return swings(joints, side) >= times and above(joints, f"{side}_wrist", f"{side}_elbow").mean() > up
 
 
 def holds_up(joints: np.ndarray, side: str) -> bool:
@@ -109,15 +126,16 @@ def punches(joints: np.ndarray) -> bool:
 
 
 def throws(joints: np.ndarray, side: str | None = None) -> bool:
-    """A wrist is swung ahead at over 3 m/s against the body, faster than the other."""
-    return any(swing_ahead(joints, one) > max(3, swing_ahead(joints, OTHER[one]))
-               for one in ((side,) if side else OTHER))
+    """An arm is swung ahead at over 2 m/s, faster than the other one where a side is asked for."""
+    if side is None:
+        return max(throwing_speed(joints, one) for one in OTHER) > 2
+    return throwing_speed(joints, side) > max(2, throwing_speed(joints, OTHER[side]))
 
 
 def claps(joints: np.ndarray) -> bool:
-    """The wrists meet within 25 cm twice, 8 cm further apart in between, in front of the trunk."""
+    """The wrists meet within 15 cm three times, 6 cm further apart in between, not below the pelvis."""
     high = above(joints, "left_wrist", "pelvis") & above(joints, "right_wrist", "pelvis")
-    return dips(np.linalg.norm(between(joints, "wrist"), axis=-1)[high], below=0.25, by=0.08) >= 2
+    return dips(np.linalg.norm(between(joints, "wrist"), axis=-1)[high], below=0.15, by=0.06) >= 3
 
 
 def drinks(joints: np.ndarray) -> bool:
@@ -127,9 +145,14 @@ def drinks(joints: np.ndarray) -> bool:
 
 
 def stretches(joints: np.ndarray) -> bool:
-    """Both arms are nearly straight, and raised above the shoulders, for a third of a second."""
+    """For a third of a second both arms are nearly straight above the shoulders, or one hand is over the head and the
+    trunk bends sideways by over 15 degrees."""
     arms = [hand(joints, side, f"{side}_shoulder") for side in OTHER]
-    return longest(np.all([(np.linalg.norm(arm, axis=-1) > 0.42) & (arm[:, 1] > 0) for arm in arms], axis=0)) > 0.3
+    both = np.all([(np.linalg.norm(arm, axis=-1) > 0.42) & (arm[:, 1] > 0) for arm in arms], axis=0)
+    trunk = joint(joints, "neck") - joint(joints, "pelvis")
+    sideways = np.degrees(np.arctan2(abs(along(trunk, to_the_left(facing(joints)))), trunk[:, 1]))
+    one = np.maximum(over_head(joints, "left"), over_head(joints, "right")) > 0
+    return max(longest(both), longest(one & (sideways > 15))) > 0.3
 
 
 def spreads_arms(joints: np.ndarray) -> bool:
@@ -165,9 +188,8 @@ def jumps(joints: np.ndarray) -> bool:
 
 
 def jumps_forward(joints: np.ndarray, metres: float = 0.4) -> bool:
-    """The whole body leaves the floor by 5 cm for less than a second and goes ahead; the root's height varies by 20 cm."""
-    return (0 < longest(lowest(joints) > 0.05) < 1 and np.ptp(joint(joints, "pelvis")[:, 1]) > 0.2
-            and travelled(joints)[0] > metres)
+    """Both feet leave the floor by 8 cm for less than a second; the body stands and goes ahead."""
+    return 0 < off_the_floor(joints, 0.08) < 1 and standing(joints).mean() > 0.5 and travelled(joints)[0] > metres
 
 
 def hops(joints: np.ndarray) -> bool:
@@ -194,6 +216,22 @@ def kicks(joints: np.ndarray, side: str | None = None) -> bool:
         in_front = along(foot - joint(joints, "pelvis"), facing(joints)) > -0.1
         stands = joint(joints, f"{OTHER[one]}_foot")[:, 1] < 0.15
         if ((foot[:, 1] > 0.6) & in_front & stands).any():
+            return True
+    return False
+
+
+def kicks_out(joints: np.ndarray, side: str | None = None) -> bool:
+    """A foot is swung ahead at over 6 m/s, or is 40 cm high on a nearly straight leg, not behind the body, which stands on
+    the other one."""
+    floor = joints[..., 1].min()
+    for one in ((side,) if side else OTHER):
+        foot, forward = joint(joints, f"{one}_foot"), facing(joints)
+        leg = joint(joints, f"{one}_ankle") - joint(joints, f"{one}_hip")
+        out = (along(leg, forward) > -0.1) & (np.linalg.norm(leg[:, [0, 2]], axis=-1) > 0.35)
+        straight = np.linalg.norm(leg, axis=-1) > 0.65
+        stands = joint(joints, f"{OTHER[one]}_foot")[:, 1] - floor < 0.2
+        fast = np.diff(along(foot - joint(joints, "pelvis"), forward)).max() * FPS > 6
+        if fast or (out & straight & stands & (foot[:, 1] - floor > 0.4)).any():
             return True
     return False
 
@@ -226,20 +264,21 @@ def stands_up(joints: np.ndarray) -> bool:
 
 
 def squats(joints: np.ndarray) -> bool:
-    """The pelvis goes down by 25 cm or more, over feet that stay on the floor and not on a knee."""
+    """The pelvis goes down by 25 cm or more over the feet, which stay on the floor, and under a trunk that is up."""
     low = root_height(joints)
     feet = (joint(joints, "left_ankle") + joint(joints, "right_ankle")) / 2
-    behind = along(feet - joint(joints, "pelvis"), facing(joints))[low.argmin()]
-    return np.ptp(low) > 0.25 and low.min() < 0.65 and behind < 0.25 and lowest(joints).max() < 0.1
+    behind, lean = along(feet - joint(joints, "pelvis"), facing(joints)), leaning(joints)
+    deep = (low < min(low.max() - 0.25, 0.65)) & (behind < 0.25) & (lean < 70)
+    return deep.any() and lowest(joints).max() < 0.1
 
 
 def picks_up(joints: np.ndarray) -> bool:
-    """A wrist goes down to below half a metre, having been 30 cm higher, and comes up again; the body has stood."""
+    """A wrist goes down to below half a metre, having been 30 cm higher, and comes up again; the feet stay down."""
     for side in OTHER:
         low = joint(joints, f"{side}_wrist")[:, 1] - joints[..., 1].min()
         down = low.argmin()
         if low[down] < min(0.5, low[:down + 1].max() - 0.3, low[down:].max() - 0.3):
-            return standing(joints).any()
+            return standing(joints).any() and off_the_floor(joints, 0.1) == 0
     return False
 
 
@@ -263,12 +302,14 @@ def kneels(joints: np.ndarray) -> bool:
 
 
 def dances(joints: np.ndarray) -> bool:
-    """Hands and feet keep moving against the pelvis, and the body does not go straight away."""
-    pelvis = joint(joints, "pelvis")
-    hands = np.mean([speeds(hand(joints, side)) for side in OTHER], axis=0)
+    """Hands, one of them above the pelvis, and feet keep moving; the pelvis goes slower than in walking, and nowhere."""
+    pelvis, seconds = joint(joints, "pelvis"), len(joints) / FPS
+    hands = {side: hand(joints, side) for side in OTHER}
     feet = np.mean([speeds(joint(joints, f"{side}_ankle") - pelvis) for side in OTHER], axis=0)
-    away = np.linalg.norm((pelvis[-1] - pelvis[0])[[0, 2]]) * FPS / len(joints)
-    return np.median(hands) > 0.5 and np.median(feet) > 0.2 and away < 0.5
+    moves = np.median(np.mean([speeds(one) for one in hands.values()], axis=0)) > 0.3 and np.median(feet) > 0.2
+    held = np.median(np.maximum(hands["left"], hands["right"])[:, 1]) > 0
+    stays = np.linalg.norm((pelvis[-1] - pelvis[0])[[0, 2]]) / seconds < 0.45 and speeds(pelvis * [1, 0, 1]).mean() < 0.8
+    return moves and held and stays
 
 
 def climbs(joints: np.ndarray) -> bool:

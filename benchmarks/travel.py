@@ -152,24 +152,24 @@ def goes_straight(joints: np.ndarray) -> bool:
 
 
 def stands_still(joints: np.ndarray) -> bool:
-    """Stands with hands down; neither root, feet nor hands get far from where they were, nor does the body turn."""
+    """Stands on two feet with hands below the shoulders, and gets no further than shifting the weight; no turn."""
     places = joints - joints[:1]
-    far = dict(pelvis=0.2, left_ankle=0.2, right_ankle=0.2, left_wrist=0.35, right_wrist=0.35, head=0.25)
-    return (standing(joints).all() and abs(headings(joints)).max() < 30
+    far = dict(pelvis=0.25, left_ankle=0.15, right_ankle=0.15, left_wrist=0.6, right_wrist=0.6, head=0.3)
+    return (standing(joints).all() and abs(headings(joints)).max() < 35
             and stays_down(joints, "left") and stays_down(joints, "right")
             and all(np.linalg.norm(joint(places, name), axis=-1).max() < most for name, most in far.items()))
 
 
 def speeds_up(joints: np.ndarray) -> bool:
-    """The last third is faster than the first by over 0.6 m/s, and the first is no standing."""
+    """The last third is faster than the first by over 0.45 m/s, and more than a start: from a walk or to a run."""
     first, last = thirds(joints)
-    return last - first > 0.6 and first > 0.3
+    return last - first > 0.45 and (first > 0.3 or last > 1.6)
 
 
 def slows_down(joints: np.ndarray) -> bool:
-    """The last third is slower than the first by over 0.6 m/s."""
+    """The last third is slower than the first by over 0.45 m/s."""
     first, last = thirds(joints)
-    return first - last > 0.6
+    return first - last > 0.45
 
 
 def stops(joints: np.ndarray) -> bool:
