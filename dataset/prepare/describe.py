@@ -66,8 +66,9 @@ def verb_phrases(joints: np.ndarray, key: str) -> list[str]:
 def story(joints: np.ndarray) -> list[list[Event]]:
     """What happens in a clip, one thing after another: each is an event, and what the hands do meanwhile."""
     found = events(joints)
-    clear = [event for event in found if salience(event) > 0.3 and event_names(event)]
+    clear = [event for event in found if salience(event) > 0.3]
     found = merged(clear if any(event.kind != "stand" for event in clear) else found)
+    found = [event for event in found if event_names(event)]
     found = [event for event in found if event.kind != "stand" or not event.during(
         (other for other in found if other is not event), 0.3)]
     clauses = [[event] for event in found if event.kind not in LIMBS]
