@@ -63,6 +63,16 @@ def verb_phrases(joints: np.ndarray, key: str) -> list[str]:
     return list(dict.fromkeys(whole_phrase(clauses, random_) for _ in range(8)))
 
 
+def kind_of(joints: np.ndarray) -> str:
+    """What a clip mainly shows, as a label: run-forward, walk-circle-left, raise-both, jump; unclear if nothing is sure."""
+    main = main_clauses(story(joints), 1)
+    if not main:
+        return "unclear"
+    event = main[0][0]
+    shape = "" if event.shape == "straight" else event.shape
+    return "-".join(filter(None, (event.kind, shape or event.way, event.side)))
+
+
 def story(joints: np.ndarray) -> list[list[Event]]:
     """What happens in a clip, one thing after another: each is an event, and what the hands do meanwhile."""
     found = events(joints)

@@ -28,7 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.captions import Caption, format_caption, read_captions, swap_left_right, words
-from dataset.prepare.describe import describe, verb_phrases
+from dataset.prepare.describe import describe, kind_of, verb_phrases
 from dataset.prepare.faults import good_stretches
 from dataset.prepare.grammar import draws
 from motion.formats import read_capture
@@ -58,7 +58,7 @@ class Trial:
     path: Path
     skeleton_map: str
     split: str
-    group: str
+    group: str                             # its label; "": each clip's is what it mainly shows
     captions: Callable[[str], list[str | Caption]]    # clip id -> sentences about any clip of the trial
     shortest: int = 60                     # frames of a window, if the trial is too long for one clip
     segments: tuple[Segment, ...] = ()
@@ -155,6 +155,7 @@ def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
             lines += [format_caption(text) for text in describe(placed, name, trial.style)]
             group, *phrases = (swap_left_right(text) if name != clip_id else text
                                for text in (trial.group, *trial.phrases))
+            group = group or kind_of(placed)
             phrases += verb_phrases(placed, name)
             entries.append(Entry(name, trial.split, group, tuple(lines), trial.style, tuple(phrases)))
     return entries, skipped
