@@ -62,7 +62,7 @@ def raises(joints: np.ndarray, side: str) -> list[Event]:
 
 
 def swings(joints: np.ndarray, side: str, first: int, end: int, wide: float = 0.06) -> int:
-    """How often a hand changes its direction sideways after moving over `wide` metres; 0 for other to and fro."""
+    """How often a hand changes its direction sideways after moving over `wide` metres; 0 for what is no waving."""
     hand = joint(joints, f"{side}_wrist") - joint(joints, "spine3")
     place, ahead = outward(hand, joints, side)[first:end], along(hand, facing(joints))[first:end]
     if place.std() < 1.2 * ahead.std() or np.median(place) < 0.15:
@@ -74,7 +74,7 @@ def swings(joints: np.ndarray, side: str, first: int, end: int, wide: float = 0.
         elif abs(value - furthest) > wide:
             changes += direction != 0
             direction, furthest = np.sign(value - furthest), value
-    return changes
+    return changes if changes > 0.9 * (end - first) / FPS else 0
 
 
 def stretches(joints: np.ndarray, side: str) -> list[Event]:
@@ -106,7 +106,7 @@ def touches(joints: np.ndarray) -> list[Event]:
     on_hips, crossed = [], []
     for side, other in OTHER.items():
         hip, elbow = joint(joints, f"{side}_hip") + [0, 0.1, 0], joint(joints, f"{side}_elbow")
-        bent = outward(elbow - wrists[side], joints, side) > 0.06
+        bent = outward(elbow - wrists[side], joints, side) > 0.12
         on_hips.append(np.where(bent, np.linalg.norm(wrists[side] - hip, axis=-1), 1))
         crossed.append(np.linalg.norm(wrists[side] - joint(joints, f"{other}_elbow"), axis=-1))
     near("hips", "both", np.maximum(*on_hips), 0.17, 20)
@@ -120,8 +120,8 @@ def claps(joints: np.ndarray) -> list[Event]:
     """Hands that meet shortly again and again."""
     gap = np.linalg.norm(joint(joints, "left_wrist") - joint(joints, "right_wrist"), axis=-1)
     rows = []
-    for first, end in spells(-gap, -0.16, -0.24):
-        apart = rows and gap[rows[-1][-1][1]:first + 1].max() > 0.28 and first - rows[-1][-1][1] < FPS
+    for first, end in spells(-gap, -0.15, -0.22):
+        apart = rows and gap[rows[-1][-1][1]:first + 1].max() > 0.26 and first - rows[-1][-1][1] < FPS
         if end - first > 20:
             continue
         if apart:
@@ -129,7 +129,7 @@ def claps(joints: np.ndarray) -> list[Event]:
         else:
             rows.append([(first, end)])
     return [Event("clap", row[0][0], row[-1][1], "both", count=len(row), **cut_off(row[0][0], row[-1][1], len(joints)))
-            for row in rows if len(row) >= 2]
+            for row in rows if len(row) > 2 or len(row) == 2 and row[1][0] - row[0][1] < 12]
 
 
 def punches(joints: np.ndarray) -> list[Event]:
@@ -166,7 +166,7 @@ def throws(joints: np.ndarray) -> list[Event]:
             start = max(first - 4, 0)
             thrown = ahead[start:first + 1].min() < 0 and ahead[first:end + 3].max() > 0.3
             if thrown and idle[first:end].max() < 0.55 * speed[first:end].max() and height[first:end + 3].max() > -0.2:
-                kind = "throw" if height[start:first + 1].max() > -0.05 else "swing"
+                kind = "throw" if height[start:first + 1].max() > 0.08 else "swing"
                 found.append(Event(kind, max(first - 12, 0), min(end + 8, len(joints)), side, count=1))
     return found
 

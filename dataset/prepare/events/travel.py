@@ -103,9 +103,19 @@ def _travel(joints: np.ndarray, first: int, end: int, pelvis: np.ndarray, speed:
     way = WAYS[round(angle / 45) % 8] if abs(spread).mean() < 30 and (off < 17 or abs(angle) < 22) else ""
     limits = cut_off(first - 6, end + 6, len(joints))
     whole = not any(limits.values()) and speed[first] < 0.4 > speed[end - 1]
-    return Event(kind, first, end, way=way, how=next(word for bound, word in PACES[kind] if pace < bound),
+    how = _trend(speed[first + 25 * (not limits["begun"]):end - 25 * (not limits["lasting"])])
+    return Event(kind, first, end, way=way, how=how or next(word for bound, word in PACES[kind] if pace < bound),
                  shape="straight" if way and off < 16 else "", metres=metres, **limits,
                  count=len(taken) if alternate and whole else 0)
+
+
+def _trend(speed: np.ndarray) -> str:
+    """Faster or slower, if the last third of a time goes at another speed than the first."""
+    if len(speed) < 45:
+        return ""
+    third = len(speed) // 3
+    start, stop = speed[:third].mean(), speed[-third:].mean()
+    return "faster" if stop > 1.6 * start else "slower" if start > 1.6 * stop else ""
 
 
 def _shaped(part: Event, turned: list[Event], pelvis: np.ndarray) -> Event:
@@ -128,6 +138,8 @@ def _shaped(part: Event, turned: list[Event], pelvis: np.ndarray) -> Event:
         bends = len(sides) > 2 and all(a != b for a, b in zip(sides, sides[1:]))
         return replace(part, shape="weave" if bends and largest < 120 else "turns" if around > 180 else "", count=0)
     part = replace(part, side=sides[0], degrees=degrees)
+    if abs(_bent(path) - degrees) > 25 + 0.35 * abs(degrees):    # the body turns, but not its path
+        return replace(part, shape="turning", count=0)
     if abs(degrees) >= 300 and share > 0.7:
         return replace(part, shape=_round(path, degrees), count=0)
     if 150 <= abs(degrees) <= 215 and share > 0.7 and part.metres > 1.5:
@@ -137,6 +149,13 @@ def _shaped(part: Event, turned: list[Event], pelvis: np.ndarray) -> Event:
     if len(inside) == 1 and inside[0].frames < 80:
         return replace(part, shape=_corner(part, inside[0], pelvis))
     return replace(part, shape="turns" if around > 180 else "turning", count=0)
+
+
+def _bent(path: np.ndarray) -> float:
+    """Degrees by which a path (T, 2), x and z, bends to the left."""
+    step = np.gradient(path, axis=0)
+    course = np.degrees(np.unwrap(np.arctan2(step[:, 0], step[:, 1])))
+    return float(course[-1] - course[0])
 
 
 def _corner(part: Event, turn: Event, pelvis: np.ndarray) -> str:
