@@ -82,9 +82,13 @@ def story(joints: np.ndarray) -> list[list[Event]]:
 
 
 def main_clauses(clauses: list[list[Event]], count: int) -> list[list[Event]]:
-    """The main ones, in order of time."""
-    kept = sorted(clauses, key=lambda clause: -salience(clause[0]))[:count]
-    return sorted(kept, key=lambda clause: clause[0].first)
+    """The main ones, in order of time; of two that begin and go on together only one, for none is before the other."""
+    kept = []
+    for clause in sorted(clauses, key=lambda clause: -salience(clause[0])):
+        event = clause[0]
+        if not any(abs(event.first - other.first) < 8 and event.share(other) > 0.6 for other, *_ in kept):
+            kept.append(clause)
+    return sorted(kept[:count], key=lambda clause: clause[0].first)
 
 
 def merged(found: list[Event]) -> list[Event]:
