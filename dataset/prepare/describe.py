@@ -15,7 +15,7 @@ from dataset.prepare.events import Event, events
 from dataset.prepare.grammar import STYLES, draws, inflect, phrase_table, sentence
 
 WAYS = ("walk", "run", "move")
-LIMBS = ("raise", "wave", "stretch", "clap", "punch", "touch-head", "hips", "cross", "clasp", "stoop")
+LIMBS = ("raise", "wave", "stretch", "clap", "punch", "touch-head", "hips", "cross", "behind", "clasp", "stoop")
 REPEATED = ("jump", "hop", "squat", "crouch", "raise", "kick", "pick", "punch", "wave", "bow", "clap", "throw", "knee",
             "swing", "duck", "cartwheel", "flip", "roll")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -23,7 +23,7 @@ TURNS = ((30, 65, "bit"), (70, 110, "quarter"), (150, 215, "half"), (320, 400, "
 SALIENCE = {"turn": 0.7, "bend": 0.75, "lean": 0.5, "raise": 0.8, "stretch": 0.5, "stand": 0.35, "crouch": 0.6, "crouch-down": 0.5,
             "crouch-up": 0.4, "squat-up": 0.6, "walk-in-place": 0.9, "run-in-place": 0.9, "climb": 1.1, "pick": 1.15,
             "kick": 1.05, "jump": 1.05, "hop": 1.1, "punch": 1.05, "throw": 1.1, "swing": 0.9, "knee": 0.6, "touch-head": 0.7,
-            "hips": 0.7, "cross": 0.7, "clasp": 0.45, "cartwheel": 1.3, "flip": 1.3, "roll": 1.3, "jacks": 1.3}
+            "hips": 0.7, "cross": 0.7, "behind": 0.6, "clasp": 0.45, "cartwheel": 1.3, "flip": 1.3, "roll": 1.3, "jacks": 1.3}
 CLAUSES = 4        # of the longest sentence
 
 

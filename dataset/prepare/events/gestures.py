@@ -89,7 +89,7 @@ def stretches(joints: np.ndarray, side: str) -> list[Event]:
 
 
 def touches(joints: np.ndarray) -> list[Event]:
-    """Hands that rest for a while on the head, on the hips, on each other, or arms that are crossed."""
+    """Hands that rest for a while on the head, the hips, each other or the back, or arms that are crossed."""
     wrists = {side: joint(joints, f"{side}_wrist") for side in OTHER}
     found = []
 
@@ -103,13 +103,18 @@ def touches(joints: np.ndarray) -> list[Event]:
     near("touch-head", "both", both, 0.2, 12)
     for side, other in OTHER.items():
         near("touch-head", side, np.where(gaps[other] > 0.35, gaps[side], 1), 0.19, 12)
-    on_hips, crossed = [], []
+    on_hips, crossed, behind = [], [], []
     for side, other in OTHER.items():
         hip, elbow = joint(joints, f"{side}_hip") + [0, 0.1, 0], joint(joints, f"{side}_elbow")
-        bent = outward(elbow - wrists[side], joints, side) > 0.12
-        on_hips.append(np.where(bent, np.linalg.norm(wrists[side] - hip, axis=-1), 1))
+        ahead = along(wrists[side] - joint(joints, "spine1"), facing(joints))
+        aside = outward(wrists[side] - joint(joints, f"{side}_hip"), joints, side)
+        akimbo = (outward(elbow - wrists[side], joints, side) > 0.1) & (ahead > -0.06) & (aside > 0.04)
+        on_hips.append(np.where(akimbo, np.linalg.norm(wrists[side] - hip, axis=-1), 1))
         crossed.append(np.linalg.norm(wrists[side] - joint(joints, f"{other}_elbow"), axis=-1))
+        low = abs(wrists[side][:, 1] - joint(joints, "pelvis")[:, 1]) < 0.25
+        behind.append(np.where(low & (ahead < -0.1), abs(outward(wrists[side] - joint(joints, "pelvis"), joints, side)), 1))
     near("hips", "both", np.maximum(*on_hips), 0.17, 20)
+    near("behind", "both", np.maximum(*behind), 0.14, 20)
     near("cross", "both", np.maximum(*crossed), 0.17, 20)
     gap = np.linalg.norm(wrists["left"] - wrists["right"], axis=-1)
     near("clasp", "both", np.where(np.maximum(*crossed) > 0.2, gap, 1), 0.13, 40)
@@ -182,7 +187,7 @@ def kicks(joints: np.ndarray) -> list[Event]:
         out = np.hypot(ahead, aside) * (height > 0.33) * (knee_angle(joints, side) > 125)
         for first, end in spells(out, 0.5, 0.38):
             stands = joint(joints, f"{other}_ankle")[first:end, 1].max() < 0.25
-            if stands and end - first < 25 and pace[max(first - 8, 0):end].max() > 2.3:
+            if first > 2 and stands and end - first < 25 and pace[max(first - 8, 0):end].max() > 2.3:
                 peak = first + int(out[first:end].argmax())
                 way = "forward" if ahead[peak] > 1.7 * aside[peak] else "side" if aside[peak] > 1.7 * ahead[peak] else ""
                 how = "high" if height[peak] > 0.85 else "low" if height[peak] < 0.5 else ""
@@ -203,7 +208,7 @@ def knees(joints: np.ndarray) -> list[Event]:
 
 
 def jacks(joints: np.ndarray) -> list[Event]:
-    """Jumping jacks: feet that go apart as the hands go over the head, together as they come down, twice at least."""
+    """Jumping jacks: feet that go apart as the hands go over the head, together as they come down, thrice at least."""
     gap = np.linalg.norm(joint(joints, "left_ankle") - joint(joints, "right_ankle"), axis=-1)
     low_hand = np.minimum(*(joint(joints, f"{side}_wrist")[:, 1] for side in OTHER)) - joint(joints, "head")[:, 1]
     open_ = [(first, end) for first, end in spells(np.minimum(gap - 0.45, low_hand), 0.0, -0.1, 2) if end - first < 30]
@@ -215,4 +220,4 @@ def jacks(joints: np.ndarray) -> list[Event]:
         else:
             rows.append([(first, end)])
     return [Event("jacks", max(row[0][0] - 8, 0), min(row[-1][1] + 8, len(joints)), count=len(row))
-            for row in rows if len(row) >= 2]
+            for row in rows if len(row) >= 3]
