@@ -65,8 +65,11 @@ def swings(joints: np.ndarray, side: str, first: int, end: int, wide: float = 0.
     """How often a hand changes its direction sideways after moving over `wide` metres; 0 for what is no waving."""
     hand = joint(joints, f"{side}_wrist") - joint(joints, "spine3")
     place, ahead = outward(hand, joints, side)[first:end], along(hand, facing(joints))[first:end]
-    if place.std() < 1.2 * ahead.std() or np.median(place) < 0.15:
-        return 0    # a punch goes forward and back, a guard is before the face
+    other = joint(joints, f"{side}_wrist") - joint(joints, f"{OTHER[side]}_wrist")
+    if place.std() < 1.2 * ahead.std() or np.median(np.linalg.norm(other[first:end], axis=-1)) < 0.42:
+        return 0    # a punch goes forward and back, a guard's fists are close together
+    if np.median(place) < 0.15:
+        return 0
     changes, direction, furthest = 0, 0, place[0]
     for value in place:
         if (value - furthest) * direction > 0:
