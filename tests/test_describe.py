@@ -347,7 +347,7 @@ def test_every_event_has_words():
     every += [Event(posture + step, 0, 40, "left" if posture == "kneel" else "", count=count)
               for posture in postures for step in ("-down", "", "-up") for count in (0, 1, 2)]
     every += [Event(kind, 0, 40, count=count) for count in (1, 2) for kind in (
-        "bow", "bend", "clap", "hips", "cross", "clasp", "jacks", "duck", "stoop", "cartwheel", "handspring", "flip", "roll",
+        "bow", "bend", "lean", "clap", "hips", "cross", "behind", "clasp", "jacks", "duck", "stoop", "cartwheel", "handspring", "flip", "roll",
         "handstand", "walk-in-place", "run-in-place", "stand", "hop")]
     for event in every:
         names = event_names(event)

@@ -16,15 +16,15 @@ from dataset.prepare.free import free_sentences_of
 from dataset.prepare.grammar import STYLES, draws, inflect, phrase_table, sentence
 
 WAYS = ("walk", "run", "move")
-LIMBS = ("raise", "wave", "stretch", "clap", "punch", "touch-head", "hips", "cross", "clasp", "stoop")
+LIMBS = ("raise", "wave", "stretch", "clap", "punch", "touch-head", "hips", "cross", "behind", "clasp", "stoop")
 REPEATED = ("jump", "hop", "squat", "crouch", "raise", "kick", "pick", "punch", "wave", "bow", "clap", "throw", "knee",
             "swing", "duck", "cartwheel", "flip", "roll")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 TURNS = ((30, 65, "bit"), (70, 110, "quarter"), (150, 215, "half"), (320, 400, "full"), (500, 9999, "many"))
-SALIENCE = {"turn": 0.7, "bend": 0.6, "raise": 0.8, "stretch": 0.5, "stand": 0.35, "crouch": 0.6, "crouch-down": 0.5,
+SALIENCE = {"turn": 0.7, "bend": 0.75, "lean": 0.5, "raise": 0.8, "stretch": 0.5, "stand": 0.35, "crouch": 0.6, "crouch-down": 0.5,
             "crouch-up": 0.4, "squat-up": 0.6, "walk-in-place": 0.9, "run-in-place": 0.9, "climb": 1.1, "pick": 1.15,
             "kick": 1.05, "jump": 1.05, "hop": 1.1, "punch": 1.05, "throw": 1.1, "swing": 0.9, "knee": 0.6, "touch-head": 0.7,
-            "hips": 0.7, "cross": 0.7, "clasp": 0.45, "cartwheel": 1.3, "flip": 1.3, "roll": 1.3, "jacks": 1.3}
+            "hips": 0.7, "cross": 0.7, "behind": 0.6, "clasp": 0.45, "cartwheel": 1.3, "flip": 1.3, "roll": 1.3, "jacks": 1.3}
 CLAUSES = 4        # of the longest sentence
 
 
@@ -96,9 +96,13 @@ def story(joints: np.ndarray) -> list[list[Event]]:
 
 
 def main_clauses(clauses: list[list[Event]], count: int) -> list[list[Event]]:
-    """The main ones, in order of time."""
-    kept = sorted(clauses, key=lambda clause: -salience(clause[0]))[:count]
-    return sorted(kept, key=lambda clause: clause[0].first)
+    """The main ones, in order of time; of two that begin and go on together only one, for none is before the other."""
+    kept = []
+    for clause in sorted(clauses, key=lambda clause: -salience(clause[0])):
+        event = clause[0]
+        if not any(abs(event.first - other.first) < 8 and event.share(other) > 0.6 for other, *_ in kept):
+            kept.append(clause)
+    return sorted(kept[:count], key=lambda clause: clause[0].first)
 
 
 def merged(found: list[Event]) -> list[Event]:
@@ -185,7 +189,7 @@ def event_names(event: Event) -> list[str]:
             exact = known(f"{event.shape} {side} {size}")
             return exact if size == "bit" and exact else 2 * exact + known(f"{event.shape} {side}", event.shape)
         case "walk" | "run" | "move":
-            if how in ("faster", "slower"):
+            if how in ("faster", "slower") and way == "forward":
                 return known(f"go {how}")
             counted = 0 < event.count < 10 and event.metres > 0.3 * event.count
             if counted and event.count == 1:

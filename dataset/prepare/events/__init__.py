@@ -41,7 +41,10 @@ def events(joints: np.ndarray) -> list[Event]:
     blows = punches(joints)
     blows += [throw for throw in _apart(throws(joints), blows) if throw.kind == "throw" or not throw.during(ways, 0.3)]
     blows += _apart(claps(joints), flights)
-    held = _apart(touches(joints) + hands(joints), blows + [event for event in flights if event.kind == "jacks"], 0.4)
+    held = touches(joints)
+    held += [event for event in hands(joints) if not event.during(
+        (touch for touch in held if touch.side in (event.side, "both")), 0.4)]
+    held = _apart(held, blows + [event for event in flights if event.kind == "jacks"], 0.4)
     found += blows + [event for event in held if not any(
         blow.kind == "clap" and blow.share(event) > 0.5 and event.kind != "wave" for blow in blows)]
     found += rests(joints)

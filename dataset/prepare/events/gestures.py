@@ -62,11 +62,14 @@ def raises(joints: np.ndarray, side: str) -> list[Event]:
 
 
 def swings(joints: np.ndarray, side: str, first: int, end: int, wide: float = 0.06) -> int:
-    """How often a hand changes its direction sideways after moving over `wide` metres; 0 for other to and fro."""
+    """How often a hand changes its direction sideways after moving over `wide` metres; 0 for what is no waving."""
     hand = joint(joints, f"{side}_wrist") - joint(joints, "spine3")
     place, ahead = outward(hand, joints, side)[first:end], along(hand, facing(joints))[first:end]
-    if place.std() < 1.2 * ahead.std() or np.median(place) < 0.15:
-        return 0    # a punch goes forward and back, a guard is before the face
+    other = joint(joints, f"{side}_wrist") - joint(joints, f"{OTHER[side]}_wrist")
+    if place.std() < 1.2 * ahead.std() or np.median(np.linalg.norm(other[first:end], axis=-1)) < 0.42:
+        return 0    # a punch goes forward and back, a guard's fists are close together
+    if np.median(place) < 0.15:
+        return 0
     changes, direction, furthest = 0, 0, place[0]
     for value in place:
         if (value - furthest) * direction > 0:
@@ -74,7 +77,7 @@ def swings(joints: np.ndarray, side: str, first: int, end: int, wide: float = 0.
         elif abs(value - furthest) > wide:
             changes += direction != 0
             direction, furthest = np.sign(value - furthest), value
-    return changes
+    return changes if changes > 0.9 * (end - first) / FPS else 0
 
 
 def stretches(joints: np.ndarray, side: str) -> list[Event]:
@@ -89,7 +92,7 @@ def stretches(joints: np.ndarray, side: str) -> list[Event]:
 
 
 def touches(joints: np.ndarray) -> list[Event]:
-    """Hands that rest for a while on the head, on the hips, on each other, or arms that are crossed."""
+    """Hands that rest for a while on the head, the hips, each other or the back, or arms that are crossed."""
     wrists = {side: joint(joints, f"{side}_wrist") for side in OTHER}
     found = []
 
@@ -103,13 +106,18 @@ def touches(joints: np.ndarray) -> list[Event]:
     near("touch-head", "both", both, 0.2, 12)
     for side, other in OTHER.items():
         near("touch-head", side, np.where(gaps[other] > 0.35, gaps[side], 1), 0.19, 12)
-    on_hips, crossed = [], []
+    on_hips, crossed, behind = [], [], []
     for side, other in OTHER.items():
         hip, elbow = joint(joints, f"{side}_hip") + [0, 0.1, 0], joint(joints, f"{side}_elbow")
-        bent = outward(elbow - wrists[side], joints, side) > 0.06
-        on_hips.append(np.where(bent, np.linalg.norm(wrists[side] - hip, axis=-1), 1))
+        ahead = along(wrists[side] - joint(joints, "spine1"), facing(joints))
+        aside = outward(wrists[side] - joint(joints, f"{side}_hip"), joints, side)
+        akimbo = (outward(elbow - wrists[side], joints, side) > 0.1) & (ahead > -0.06) & (aside > 0.04)
+        on_hips.append(np.where(akimbo, np.linalg.norm(wrists[side] - hip, axis=-1), 1))
         crossed.append(np.linalg.norm(wrists[side] - joint(joints, f"{other}_elbow"), axis=-1))
+        low = abs(wrists[side][:, 1] - joint(joints, "pelvis")[:, 1]) < 0.25
+        behind.append(np.where(low & (ahead < -0.1), abs(outward(wrists[side] - joint(joints, "pelvis"), joints, side)), 1))
     near("hips", "both", np.maximum(*on_hips), 0.17, 20)
+    near("behind", "both", np.maximum(*behind), 0.14, 20)
     near("cross", "both", np.maximum(*crossed), 0.17, 20)
     gap = np.linalg.norm(wrists["left"] - wrists["right"], axis=-1)
     near("clasp", "both", np.where(np.maximum(*crossed) > 0.2, gap, 1), 0.13, 40)
@@ -120,8 +128,8 @@ def claps(joints: np.ndarray) -> list[Event]:
     """Hands that meet shortly again and again."""
     gap = np.linalg.norm(joint(joints, "left_wrist") - joint(joints, "right_wrist"), axis=-1)
     rows = []
-    for first, end in spells(-gap, -0.16, -0.24):
-        apart = rows and gap[rows[-1][-1][1]:first + 1].max() > 0.28 and first - rows[-1][-1][1] < FPS
+    for first, end in spells(-gap, -0.15, -0.22):
+        apart = rows and gap[rows[-1][-1][1]:first + 1].max() > 0.26 and first - rows[-1][-1][1] < FPS
         if end - first > 20:
             continue
         if apart:
@@ -129,7 +137,7 @@ def claps(joints: np.ndarray) -> list[Event]:
         else:
             rows.append([(first, end)])
     return [Event("clap", row[0][0], row[-1][1], "both", count=len(row), **cut_off(row[0][0], row[-1][1], len(joints)))
-            for row in rows if len(row) >= 2]
+            for row in rows if len(row) > 2 or len(row) == 2 and row[1][0] - row[0][1] < 12]
 
 
 def punches(joints: np.ndarray) -> list[Event]:
@@ -166,7 +174,7 @@ def throws(joints: np.ndarray) -> list[Event]:
             start = max(first - 4, 0)
             thrown = ahead[start:first + 1].min() < 0 and ahead[first:end + 3].max() > 0.3
             if thrown and idle[first:end].max() < 0.55 * speed[first:end].max() and height[first:end + 3].max() > -0.2:
-                kind = "throw" if height[start:first + 1].max() > -0.05 else "swing"
+                kind = "throw" if height[start:first + 1].max() > 0.08 else "swing"
                 found.append(Event(kind, max(first - 12, 0), min(end + 8, len(joints)), side, count=1))
     return found
 
@@ -182,7 +190,7 @@ def kicks(joints: np.ndarray) -> list[Event]:
         out = np.hypot(ahead, aside) * (height > 0.33) * (knee_angle(joints, side) > 125)
         for first, end in spells(out, 0.5, 0.38):
             stands = joint(joints, f"{other}_ankle")[first:end, 1].max() < 0.25
-            if stands and end - first < 25 and pace[max(first - 8, 0):end].max() > 2.3:
+            if first > 2 and stands and end - first < 25 and pace[max(first - 8, 0):end].max() > 2.3:
                 peak = first + int(out[first:end].argmax())
                 way = "forward" if ahead[peak] > 1.7 * aside[peak] else "side" if aside[peak] > 1.7 * ahead[peak] else ""
                 how = "high" if height[peak] > 0.85 else "low" if height[peak] < 0.5 else ""
@@ -203,7 +211,7 @@ def knees(joints: np.ndarray) -> list[Event]:
 
 
 def jacks(joints: np.ndarray) -> list[Event]:
-    """Jumping jacks: feet that go apart as the hands go over the head, together as they come down, twice at least."""
+    """Jumping jacks: feet that go apart as the hands go over the head, together as they come down, thrice at least."""
     gap = np.linalg.norm(joint(joints, "left_ankle") - joint(joints, "right_ankle"), axis=-1)
     low_hand = np.minimum(*(joint(joints, f"{side}_wrist")[:, 1] for side in OTHER)) - joint(joints, "head")[:, 1]
     open_ = [(first, end) for first, end in spells(np.minimum(gap - 0.45, low_hand), 0.0, -0.1, 2) if end - first < 30]
@@ -215,4 +223,4 @@ def jacks(joints: np.ndarray) -> list[Event]:
         else:
             rows.append([(first, end)])
     return [Event("jacks", max(row[0][0] - 8, 0), min(row[-1][1] + 8, len(joints)), count=len(row))
-            for row in rows if len(row) >= 2]
+            for row in rows if len(row) >= 3]

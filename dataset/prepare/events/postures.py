@@ -50,13 +50,13 @@ def posture(joints: np.ndarray) -> tuple[str, str]:
     if middle["pelvis"] < 0.25 and middle["head"] > 0.5:
         return "sit-floor", ""
     behind = float(np.median(along(feet(joints) - balance_point(joints), facing(joints))))
-    knee = max(np.median(knee_angle(joints, side)) for side in OTHER)
+    knees = sorted(float(np.median(knee_angle(joints, side))) for side in OTHER)
     if moved > 0.5:
-        return "duck-walk" if middle["pelvis"] < 0.62 and knee < 130 else "", ""
-    if behind > 0.09 and knee < 140 and 0.3 < middle["pelvis"] < 0.72 and len(joints) > 6:
-        return "sit", ""
+        return "duck-walk" if middle["pelvis"] < 0.62 and knees[1] < 130 else "", ""
+    if behind > 0.15 and knees[1] < min(115, knees[0] + 40) and 0.3 < middle["pelvis"] < 0.66 and abs(lean) < 30:
+        return "sit" if len(joints) > 8 else "", ""
     slid = max(np.ptp(joint(joints, f"{side}_ankle"), axis=0).max() for side in OTHER)
-    if behind < 0.04 and knee < 120 and slid < 0.15 and len(joints) < 3 * FPS:    # who stays so long may sit
+    if behind < 0.04 and knees[1] < 120 and slid < 0.15 and len(joints) < 3 * FPS:    # who stays so long may sit
         return "squat" if middle["pelvis"] < 0.62 else "crouch", ""
     return "", ""
 
@@ -100,13 +100,15 @@ def bends(joints: np.ndarray) -> list[Event]:
                                sides[0] if len(sides) == 1 else "both", count=1))
     for first, end in spells(lean - np.percentile(lean, 20), 18, 7, 10):
         bend = Event("bend", first, end, count=1, **cut_off(first, end, len(joints)))
-        straight = min(np.median(knee_angle(joints, side)[first:end]) for side in OTHER) > 148
+        knee = min(np.median(knee_angle(joints, side)[first:end]) for side in OTHER)
         moved = np.linalg.norm(np.ptp(joint(joints, "pelvis")[first:end, ::2], axis=0)) > 0.5
-        if bend.during(found, 0.3) or moved or not straight:
+        if bend.during(found, 0.3) or moved or knee < 125:
             continue
         deep, reach = lean[first:end].max(), wrists[:, first:end]
-        if not (bend.begun or bend.lasting) and reach.min() > 0.4 and reach.max() < 1.25 and end - first < 5 * FPS:
-            found.append(Event("bow", first, end, how="deep" if deep > 60 else "slight" if deep < 35 else "", count=1))
+        whole = not (bend.begun or bend.lasting) and end - first < 5 * FPS
+        if knee > 148 and whole and reach.min() > 0.55 and reach.max() < 1.25:
+            kind = "bow" if reach.max() < 1 or deep >= 35 else "lean"
+            found.append(replace(bend, kind=kind, how="deep" if deep > 60 else "slight" if deep < 35 else ""))
         elif deep > 50:
             found.append(bend)
     return found
@@ -115,9 +117,10 @@ def bends(joints: np.ndarray) -> list[Event]:
 def ducks(joints: np.ndarray, ways: list[Event]) -> list[Event]:
     """Dips of the head below the chest's height on the way, as under a bar; or a whole way bent over."""
     head, found = joint(joints, "head")[:, 1], []
+    pace = np.linalg.norm(rate(smooth(joint(joints, "pelvis")[:, ::2], 4)), axis=-1)
     for first, end in spells(-head, -1.1, -1.3, 6):
         dip = Event("duck", first, end, count=1, **cut_off(first, end, len(joints)))
-        if dip.during(ways, 0.5):
+        if dip.during(ways, 0.5) and pace[first:end].mean() > 0.5:
             if end - first < 50 and not dip.begun and not dip.lasting:
                 found.append(dip)
             elif end - first > FPS and np.median(leaning(joints)[first:end]) > 40:

@@ -29,15 +29,19 @@ def steps(joints: np.ndarray, side: str) -> list[tuple[int, int]]:
 
 
 def turns(joints: np.ndarray) -> list[Event]:
-    """When the hips turn, by 30 degrees at least, and by how much."""
+    """When the hips turn, by 30 degrees at least, and by how much; what pauses for a step is one turn."""
     angles = smooth(heading(joints), YAW)
     found = []
     for sign in (1, -1):
-        for first, end in spells(sign * rate(angles), 25, 12, 6):
-            degrees = float(angles[end - 1] - angles[first])
-            if abs(degrees) >= 30:
-                found.append(Event("turn", first, end, side_of(degrees), degrees=degrees,
-                                   **cut_off(first, end, len(joints))))
+        rows = []
+        for first, end in spells(sign * rate(angles), 20, 10, 4):
+            if rows and first - rows[-1][1] < 20 and sign * (angles[first] - angles[rows[-1][1] - 1]) > -5:
+                rows[-1] = (rows[-1][0], end)
+            else:
+                rows.append((first, end))
+        found += [Event("turn", first, end, side_of(sign), degrees=float(angles[end - 1] - angles[first]),
+                        **cut_off(first, end, len(joints)))
+                  for first, end in rows if abs(angles[end - 1] - angles[first]) >= 30]
     return sorted(found, key=lambda turn: turn.first)
 
 
@@ -66,9 +70,19 @@ def travels(joints: np.ndarray, turned: list[Event]) -> list[Event]:
     for start, stop in spells(speed, 0.3, 0.15, 10):
         for first, end in _parts(2 * quarter + running, start, stop, 14):
             part = _travel(joints, first, end, pelvis, speed, course, swings)
-            if part is not None:
-                found.append(_shaped(part, turned, pelvis))
-    return found
+            if part is not None and found and _goes_on(found[-1], part):
+                main = max(found[-1], part, key=lambda travel: travel.frames * (travel.kind != "move"))
+                found[-1] = replace(main, first=found[-1].first, end=end, metres=found[-1].metres + part.metres, count=0,
+                                    begun=found[-1].begun, lasting=part.lasting)
+            elif part is not None:
+                found.append(part)
+    return [_shaped(part, turned, pelvis) for part in found]
+
+
+def _goes_on(part: Event, after: Event) -> bool:
+    """Whether a part is the one before, going on: the same gait, or a first or last step of it."""
+    unsure = [travel.frames < 45 for travel in (part, after) if travel.kind == "move"]
+    return after.first - part.end < 3 and part.way == after.way != "" and (part.kind == after.kind or any(unsure))
 
 
 def _parts(labels: np.ndarray, first: int, end: int, shortest: int) -> list[tuple[int, int]]:
@@ -90,22 +104,32 @@ def _travel(joints: np.ndarray, first: int, end: int, pelvis: np.ndarray, speed:
     """One part that goes one way; None if it is no going on foot."""
     metres = float(np.linalg.norm(np.diff(pelvis[first:end], axis=0), axis=-1).sum())
     taken = [swing for swing in swings if first <= (swing[0] + swing[1]) / 2 < end]
-    if metres < 0.4 or not taken or np.median(joints[first:end, 0, 1]) < 0.62:
+    if metres < 0.3 or not taken or np.median(joints[first:end, 0, 1]) < 0.62:
         return None
     angle = np.degrees(np.arctan2(*course[first:end].sum(0)[::-1]))
     spread = (np.degrees(np.arctan2(course[first:end, 1], course[first:end, 0])) - angle + 180) % 360 - 180
     pace = float(np.median(np.sort(speed[first:end])[(end - first) // 2:]))
     flight, cadence = flown(joints)[first:end].mean(), len(taken) / (end - first) * FPS
-    walked = flight < 0.02 and pace < 1.9 and cadence < 2.6
+    walked = flight < 0.02 and pace < 1.9 and cadence < (2.25 if pace > 1.15 else 2.6)    # steps a second
     kind = "run" if flight > 0.08 and pace > 1.4 else "walk" if walked else "move"
     alternate = all(before[2] != after[2] for before, after in zip(taken, taken[1:]))
     off = abs((angle + 22.5) % 45 - 22.5)    # from the middle of the nearest of WAYS
     way = WAYS[round(angle / 45) % 8] if abs(spread).mean() < 30 and (off < 17 or abs(angle) < 22) else ""
     limits = cut_off(first - 6, end + 6, len(joints))
     whole = not any(limits.values()) and speed[first] < 0.4 > speed[end - 1]
-    return Event(kind, first, end, way=way, how=next(word for bound, word in PACES[kind] if pace < bound),
+    how = _trend(speed[first + 25 * (not limits["begun"]):end - 25 * (not limits["lasting"])])
+    return Event(kind, first, end, way=way, how=how or next(word for bound, word in PACES[kind] if pace < bound),
                  shape="straight" if way and off < 16 else "", metres=metres, **limits,
                  count=len(taken) if alternate and whole else 0)
+
+
+def _trend(speed: np.ndarray) -> str:
+    """Faster or slower, if the last third of a time goes at another speed than the first."""
+    if len(speed) < 45:
+        return ""
+    third = len(speed) // 3
+    start, stop = speed[:third].mean(), speed[-third:].mean()
+    return "faster" if stop > 1.6 * start else "slower" if start > 1.6 * stop else ""
 
 
 def _shaped(part: Event, turned: list[Event], pelvis: np.ndarray) -> Event:
@@ -128,15 +152,26 @@ def _shaped(part: Event, turned: list[Event], pelvis: np.ndarray) -> Event:
         bends = len(sides) > 2 and all(a != b for a, b in zip(sides, sides[1:]))
         return replace(part, shape="weave" if bends and largest < 120 else "turns" if around > 180 else "", count=0)
     part = replace(part, side=sides[0], degrees=degrees)
+    if abs(_bent(path) - degrees) > 25 + 0.35 * abs(degrees):    # the body turns, but not its path
+        return replace(part, shape="turning", count=0)
     if abs(degrees) >= 300 and share > 0.7:
         return replace(part, shape=_round(path, degrees), count=0)
     if 150 <= abs(degrees) <= 215 and share > 0.7 and part.metres > 1.5:
         return replace(part, shape="semicircle")
     if abs(degrees) < 150 and share > 0.65:
         return replace(part, shape="curve")
-    if len(inside) == 1 and inside[0].frames < 80:
+    if len(inside) == 1 and inside[0].frames < 110:
         return replace(part, shape=_corner(part, inside[0], pelvis))
     return replace(part, shape="turns" if around > 180 else "turning", count=0)
+
+
+def _bent(path: np.ndarray) -> float:
+    """Degrees by which a path (T, 2), x and z, bends to the left."""
+    step = np.gradient(path, axis=0)
+    pace = np.linalg.norm(step, axis=-1)
+    step = step[pace > 0.5 * np.median(pace)]    # where it hardly moves it has no course
+    course = np.degrees(np.unwrap(np.arctan2(step[:, 0], step[:, 1])))
+    return float(course[-1] - course[0])
 
 
 def _corner(part: Event, turn: Event, pelvis: np.ndarray) -> str:
