@@ -16,7 +16,7 @@ from dataset.prepare.grammar import MEN, SUBJECTS, conjugate, inflect
 
 CAPTIONS = 5
 COMPOUND = re.compile(r"[,;]| and | then | while | before | after | until | as if |again$")    # not plain phrases
-LONGEST = 8                     # words of a phrase in a sentence of two
+WORDS = 8                       # words of a phrase in a sentence of two
 STYLED = 0.6                    # share of sentences that say the style, if all parts have one
 POSSESSIVE = {"he": "his", "she": "her", "they": "their"}
 OF_WOMEN = re.compile(r"\b(she|\w*woman|lady|girl)\b")
@@ -32,7 +32,7 @@ def forms(name: str) -> tuple[str, ...]:
 
 def plain(phrases: tuple[str, ...], without: str = r"(?!)") -> tuple[str, ...]:
     """The short phrases of one action each, of which no word matches `without`; all if there is none."""
-    short = tuple(phrase for phrase in phrases if len(phrase.split()) <= LONGEST and not COMPOUND.search(phrase))
+    short = tuple(phrase for phrase in phrases if len(phrase.split()) <= WORDS and not COMPOUND.search(phrase))
     return tuple(phrase for phrase in short if not re.search(without, phrase)) or short or phrases
 
 
@@ -73,7 +73,7 @@ def _sentence(random_: random.Random, form: str, phrases: list[str], style: str,
     owner = random_.choice(("the", POSSESSIVE[pronoun]))
     if "{who}" not in form:
         owner = random_.choice(("the", "your")) if re.match(r"\{\w_base\}", form) else "the"
-    text = _filled(form, subject, pronoun, owner, phrases, state)
+    text = filled(form, subject, pronoun, owner, phrases, state)
     return lead + text + tail + random_.choice(("", "", "."))
 
 
@@ -86,7 +86,7 @@ def _pronoun(random_: random.Random, subject: str, of_style: str) -> str:
     return "he" if re.search(r"\b(man|guy|boy)\b", subject) else random_.choice(("he", "they"))
 
 
-def _filled(form: str, subject: str, pronoun: str, owner: str, phrases: list[str], state: str) -> str:
+def filled(form: str, subject: str, pronoun: str, owner: str, phrases: list[str], state: str) -> str:
     plural, they = subject == "they", pronoun == "they"
     words = {"who": subject, "is": "are" if plural else "is", "has": "have" if plural else "has",
              "he_is": "they are" if they else f"{pronoun} is", "state": state.replace("@", owner)}

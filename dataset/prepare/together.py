@@ -12,7 +12,7 @@ from dataset.prepare.folder import LONGEST
 from dataset.prepare.joining import Unfit, facing_of
 from dataset.prepare.pieces import Arms, Piece
 from motion import measures
-from motion.representation_272 import FPS, motion272_to_pose
+from motion.representation_272 import motion272_to_pose
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle, y_rotation
 from motion.skeleton import JOINT_NAMES, PARENTS, forward_kinematics, local_to_global
 
