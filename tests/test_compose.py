@@ -62,8 +62,8 @@ def motions(seed):
     return {"walk": walking(150, speed=speed),
             "walk-turn-left": walking(150, np.clip(np.linspace(-120, 210, 150), 0, 90), speed),
             "raise-up-left-hand": pose(90, left_shoulder=bump(90, 0, 0, 150) - [0, 0, 75]),
-            "wave-right-hand": pose(90, right_shoulder=bump(90, 0, 0, -130) + bump(90, 1, 1, 1) * wave(90, 0, 0, 25, hertz=2)
-                                    + [0, 0, 75]),
+            "wave-right-hand": pose(90, right_shoulder=bump(90, 0, 0, -130) + [0, 0, 75]
+                                    + bump(90, 1, 1, 1) * wave(90, 0, 0, 25, hertz=2)),
             "bow": pose(80, spine1=bump(80, 50, 0, 0)),
             "idle": pose(70 + seed, neck=wave(70 + seed, 1, 2, 0)),
             "halt": walking(120, speed=halting),
@@ -226,15 +226,16 @@ def test_a_bow_on_legs_leaves_them_and_the_arms_as_they_were(stock):
     before, lean = (measures.leaning(values) for values in (forward_kinematics(own, pelvis), joints))
     assert lean.max() > before.max() + 25
     np.testing.assert_allclose([lean[0], lean[-1]], [before[0], before[-1]], atol=1e-6)
-    hands = {name: [measures.joint(values, f"left_{name}") for values in (forward_kinematics(own, pelvis), joints)]
-             for name in ("shoulder", "wrist")}
-    np.testing.assert_allclose(*(wrist - shoulder for wrist, shoulder in zip(hands["wrist"], hands["shoulder"])), atol=1e-9)
+    arms = [measures.joint(values, "left_wrist") - measures.joint(values, "left_shoulder")
+            for values in (forward_kinematics(own, pelvis), joints)]
+    np.testing.assert_allclose(*arms, atol=1e-9)
 
 
 def test_a_foot_that_stands_before_and_after_stays(stock):
     """Two people who stand a little differently: after the join the feet are where they were."""
     first = pose_to_motion272(*pose(60, left_hip=(0, 0, 8), right_hip=(0, 0, -8)))
-    second = pose_to_motion272(*pose(60, heading=20, spine1=wave(60, 5, 0, 0), left_hip=(-6, 0, 6), right_hip=(4, 0, -6)))
+    second = pose_to_motion272(*pose(60, heading=20, spine1=wave(60, 5, 0, 0), left_hip=(-6, 0, 6),
+                                     right_hip=(4, 0, -6)))
     (_, joints), _ = join(first, second)
     feet = joints[:, [JOINT_NAMES.index(f"{side}_ankle") for side in measures.OTHER]]
     standing = feet[..., 1] < feet[0, :, 1].max() + 0.005
@@ -263,7 +264,7 @@ def test_sides_in_sentences_are_those_of_the_motion(made):
         if not re.match("M?both", name):
             continue
         for side in hands:
-            if any(re.search(rf"{side} (hand|arm)|one hand up, the {side} one", text) for text in texts):
+            if any(re.search(rf"{side} (hand|arm)", text) for text in texts):
                 assert measures.above(joints, f"{side}_wrist", f"{side}_shoulder").any()
                 assert measures.stays_down(joints, measures.OTHER[side])
                 hands[side] += 1
@@ -276,10 +277,9 @@ def test_sides_in_sentences_are_those_of_the_motion(made):
 
 
 def test_the_order_in_a_sentence_is_that_of_the_motion(made):
-    found = 0
-    for name, (motion, texts) in made[1].items():
-        plain = [text for text in texts if re.search("bows?,? (and )?then (raise|wave)s?|bow(s|ing)? before (rais|wav)ing", text)]
-        if plain and len(motion) and "finally" not in plain[0]:
+    found, order = 0, re.compile("bows?,? (and )?then (raise|wave)s?|bow(s|ing)? before (rais|wav)ing")
+    for motion, texts in made[1].values():
+        if any(map(order.search, texts)):
             joints = motion272_to_positions(motion)
             hands = max(measures.joint(joints, f"{side}_wrist")[:, 1].argmax() for side in measures.OTHER)
             assert measures.leaning(joints).argmax() < hands
@@ -340,11 +340,12 @@ def test_same_bytes_alone_and_in_parallel(source, tmp_path):
 
 def test_every_form_becomes_a_sentence():
     """No brace is left, and one who is they has verbs that fit."""
-    assert len(connectives.forms("then")) >= 60 and len(connectives.forms("both") + connectives.forms("both_held")) >= 40
+    phrases = ["{walk}", "{wave} @ left hand", "{bow}"]
+    assert len(connectives.forms("then")) >= 60 and len(connectives.forms("both")) >= 40
     for name in ("then", "then_stopping", "then_three", "both", "both_held"):
         for form in connectives.forms(name):
             for who, pronoun in (("they", "they"), ("she", "she"), ("a man", "he")):
-                text = connectives.filled(form, who, pronoun, "the", ["{walk}", "{wave} @ left hand", "{bow}"], "@ hand up")
+                text = connectives.filled(form, who, pronoun, "the", phrases, "@ hand up")
                 assert not re.search("[{}@]", text) and ("wav" in text or "hand up" in text)
                 if who == "they":
                     assert not re.search(r"they (\w+ )?(walks|waves|bows|is|has)\b", text)

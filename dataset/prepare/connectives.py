@@ -15,7 +15,8 @@ from dataset.prepare.bandai_namco import STYLES
 from dataset.prepare.grammar import MEN, SUBJECTS, conjugate, inflect
 
 CAPTIONS = 5
-COMPOUND = re.compile(r"[,;]| and | then | while | before | after | until | as if |again$")    # not plain phrases
+COMPOUND = re.compile(r"[,;]| and | then | while | before | after | until | as if |again$|^\{(keep|continue)\}")
+AWKWARD = re.compile(r"for a (while|bit|moment|second)\b.* for a (while|bit|moment|second)\b|\bwhile\b.*\bwhile\b")
 WORDS = 8                       # words of a phrase in a sentence of two
 STYLED = 0.6                    # share of sentences that say the style, if all parts have one
 POSSESSIVE = {"he": "his", "she": "her", "they": "their"}
@@ -50,7 +51,8 @@ def compose_sentences(random_: random.Random, names: tuple[str, ...], parts: lis
         form = random_.choice(forms(random_.choice(names)))
         chosen = [random_.choice(phrases) for phrases in parts]
         text = _sentence(random_, form, chosen, style, random_.choice(states) if states else "")
-        found.setdefault(text.rstrip("."), text)
+        if not AWKWARD.search(text):
+            found.setdefault(text.rstrip("."), text)
         if len(found) == CAPTIONS:
             break
     return list(found.values())
@@ -67,7 +69,7 @@ def _sentence(random_: random.Random, form: str, phrases: list[str], style: str,
             subject = random_.choice(how.subjects)
         elif form.startswith("{who}") and where < 0.7:
             lead = random_.choice(how.leads) + " "
-        elif form.endswith("}"):
+        elif re.search(r"\{(he_)?\w(_\w+)?\}$", form):
             tail = " " + random_.choice(how.tails)
     pronoun = _pronoun(random_, subject, how.pronoun if how else "")
     owner = random_.choice(("the", POSSESSIVE[pronoun]))

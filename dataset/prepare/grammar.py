@@ -17,7 +17,8 @@ from dataset.captions import swap_left_right
 
 DOUBLED = {"run", "jog", "step", "put", "set", "trot", "get", "strut", "spin", "hop", "sit", "let", "bob",
            "swim", "slip", "nod", "grab", "cut", "skip", "clap", "stop", "drop", "pat", "plod", "bid", "chop",
-           "jab", "rap", "mop", "shuffle-step", "hit"}
+           "jab", "rap", "mop", "shuffle-step", "hit", "begin", "control", "drag",
+           "flag", "flip", "rub", "scrub", "sidestep", "spar"}
 IRREGULAR = {"be": ("is", "being"), "have": ("has", "having"), "do": ("does", "doing"),
              "go": ("goes", "going"), "see": ("sees", "seeing"), "tiptoe": ("tiptoes", "tiptoeing"),
              "flee": ("flees", "fleeing")}
