@@ -141,6 +141,8 @@ def test_a_piece_holds_all_that_its_phrase_says(stock):
         lean = measures.leaning(motion272_to_positions(bow.motion[slice(*bow.kept)]))
         assert lean.max() > 30 and max(lean[0], lean[-1]) < 5
     assert {stand.id.split("_")[1] for stand in stock.stands} >= {"idle"}
+    for kind, body in (("walk", pose(90)), ("bow", walking(90)), ("walk-turn-right", motions(0)["walk-turn-left"])):
+        assert not survey_of(stock, body, kind), f"this is no {kind}"
     assert set(stock.changes) == {"walk to stand", "stand to walk"}
 
 
@@ -199,7 +201,8 @@ def test_arms_act_on_legs_that_stay_as_they_were(stock, kind, legs, held):
 
 def test_what_arms_must_not_do_is_refused(stock):
     """Legs under which the other hand rises, too: those of one who raises it himself."""
-    raised = survey_of(stock, pose(120, along(np.full(120, 1.2)), right_shoulder=bump(120, 0, 0, -150) + [0, 0, 75]))
+    body = pose(120, along(np.full(120, 1.2)), right_shoulder=bump(120, 0, 0, -150) + [0, 0, 75])
+    raised, = survey_of(stock, body, "walk")
     with pytest.raises(Unfit, match="the other hand rises, too"):
         at_once(Pairing(arms_of(stock, "raise-up-left-hand"), (raised,), True, 10, 100, 0.5))
     short = replace(piece_of(stock, "walk"), end=50)
@@ -207,13 +210,11 @@ def test_what_arms_must_not_do_is_refused(stock):
         at_once(Pairing(arms_of(stock, "raise-up-left-hand"), (short,), False, 10, 100, 0.5))
 
 
-def survey_of(stock, body):
-    """A pose as a piece that walks."""
+def survey_of(stock, body, kind):
+    """The pieces of a pose that is said to be of a kind."""
     folder = stock.pieces[0].folder
     np.save(folder / "motion_data" / "one.npy", pose_to_motion272(*body).astype(np.float32))
-    known = dict(style="", phrases=["{walk}"])
-    piece, = survey((folder, "one", "walk", known)).pieces
-    return piece
+    return survey((folder, "one", kind, dict(style="", phrases=["{move}"]))).pieces
 
 
 def test_a_bow_on_legs_leaves_them_and_the_arms_as_they_were(stock):
@@ -359,6 +360,17 @@ def test_a_sentence_says_a_style_only_if_all_parts_have_it():
                   for style in ("", "elderly") for number in (0,))
     words = re.compile(r"\bold\b|elder|aged|frail|senior|grand|stoop|stiff|age\b|back\b|pensioner|feebl|hunched|bent")
     assert not any(map(words.search, plain)) and any(map(words.search, old))
+
+
+def test_a_train_split_without_phrases_is_told(tmp_path):
+    source = prepared(tmp_path / "mocap_272")
+    (source / "phrases.json").write_text("{}")
+    for name in ("idle", "halt", "start"):
+        for path in (source / "motion_data").glob(f"*_{name}.npy"):
+            np.save(path, pose_to_motion272(*motions(0)["bow"]).astype(np.float32))
+    with pytest.raises(ValueError, match="found 0 clips in train, expected at least 1"):
+        prepare_composed([source], tmp_path / "out", sequences=4, together=4, workers=0)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("arguments, told", [

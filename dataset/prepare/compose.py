@@ -159,7 +159,7 @@ def draft_sequences(stock: Stock, split: str, numbers: range) -> list[Draft]:
     if STILL_KIND in pools:
         weight[STILL_KIND] = STILLS / (1 - STILLS) * (sum(weight.values()) - weight[STILL_KIND])
     drafts = []
-    for number in numbers:
+    for number in numbers if len(pools) > 1 else ():
         rng = np.random.default_rng([SPLITS.index(split), 0, number])
         parts, chain = 3 if rng.random() < THREE else 2, None
         for _ in range(REDRAWS):
