@@ -159,7 +159,7 @@ def draft_sequences(stock: Stock, split: str, numbers: range) -> list[Draft]:
     if STILL_KIND in pools:
         weight[STILL_KIND] = STILLS / (1 - STILLS) * (sum(weight.values()) - weight[STILL_KIND])
     drafts = []
-    for number in numbers:
+    for number in numbers if len(pools) > 1 else ():
         rng = np.random.default_rng([SPLITS.index(split), 0, number])
         parts, chain = 3 if rng.random() < THREE else 2, None
         for _ in range(REDRAWS):
@@ -192,7 +192,8 @@ def _draw_chain(rng: np.random.Generator, stock: Stock, pools: dict[str, list[Pi
 def _detour(rng: np.random.Generator, stock: Stock, options: list[tuple[Piece, ...]],
             lengths: list[int]) -> Chain | None:
     """The same parts with real changes of pace between them; None if they have one pace or none is known."""
-    parts, times = [options[0]], [min(lengths[0], SHORT)]
+    short = SHORT if len(options) == 2 else SHORTEST_PART
+    parts, times = [options[0]], [min(lengths[0], short)]
     for (before, *_), after, length in zip(options, options[1:], lengths[1:]):
         between = stock.changes.get(change_kind(before.pace, after[0].pace), [])
         if between:
@@ -201,7 +202,7 @@ def _detour(rng: np.random.Generator, stock: Stock, options: list[tuple[Piece, .
             parts.append(tuple(draw(rng, between, likely, 2 * CANDIDATES)))
             times.append(SHORTEST_PART)
         parts.append(after)
-        times.append(min(length, SHORT))
+        times.append(min(length, short))
     return Chain(tuple(parts), tuple(times)) if len(parts) > len(options) else None
 
 

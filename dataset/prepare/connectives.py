@@ -15,8 +15,9 @@ from dataset.prepare.bandai_namco import STYLES
 from dataset.prepare.grammar import MEN, SUBJECTS, conjugate, inflect
 
 CAPTIONS = 5
-COMPOUND = re.compile(r"[,;]| and | then | while | before | after | until | as if |again$")    # not plain phrases
-LONGEST = 8                     # words of a phrase in a sentence of two
+COMPOUND = re.compile(r"[,;]| and | then | while | before | after | until | as if |again$|^\{(keep|continue)\}")
+AWKWARD = re.compile(r"for a (while|bit|moment|second)\b.* for a (while|bit|moment|second)\b|\bwhile\b.*\bwhile\b")
+WORDS = 8                       # words of a phrase in a sentence of two
 STYLED = 0.6                    # share of sentences that say the style, if all parts have one
 POSSESSIVE = {"he": "his", "she": "her", "they": "their"}
 OF_WOMEN = re.compile(r"\b(she|\w*woman|lady|girl)\b")
@@ -32,7 +33,7 @@ def forms(name: str) -> tuple[str, ...]:
 
 def plain(phrases: tuple[str, ...], without: str = r"(?!)") -> tuple[str, ...]:
     """The short phrases of one action each, of which no word matches `without`; all if there is none."""
-    short = tuple(phrase for phrase in phrases if len(phrase.split()) <= LONGEST and not COMPOUND.search(phrase))
+    short = tuple(phrase for phrase in phrases if len(phrase.split()) <= WORDS and not COMPOUND.search(phrase))
     return tuple(phrase for phrase in short if not re.search(without, phrase)) or short or phrases
 
 
@@ -50,7 +51,8 @@ def compose_sentences(random_: random.Random, names: tuple[str, ...], parts: lis
         form = random_.choice(forms(random_.choice(names)))
         chosen = [random_.choice(phrases) for phrases in parts]
         text = _sentence(random_, form, chosen, style, random_.choice(states) if states else "")
-        found.setdefault(text.rstrip("."), text)
+        if not AWKWARD.search(text):
+            found.setdefault(text.rstrip("."), text)
         if len(found) == CAPTIONS:
             break
     return list(found.values())
@@ -67,13 +69,13 @@ def _sentence(random_: random.Random, form: str, phrases: list[str], style: str,
             subject = random_.choice(how.subjects)
         elif form.startswith("{who}") and where < 0.7:
             lead = random_.choice(how.leads) + " "
-        elif form.endswith("}"):
+        elif re.search(r"\{(he_)?\w(_\w+)?\}$", form):
             tail = " " + random_.choice(how.tails)
     pronoun = _pronoun(random_, subject, how.pronoun if how else "")
     owner = random_.choice(("the", POSSESSIVE[pronoun]))
     if "{who}" not in form:
         owner = random_.choice(("the", "your")) if re.match(r"\{\w_base\}", form) else "the"
-    text = _filled(form, subject, pronoun, owner, phrases, state)
+    text = filled(form, subject, pronoun, owner, phrases, state)
     return lead + text + tail + random_.choice(("", "", "."))
 
 
@@ -86,7 +88,7 @@ def _pronoun(random_: random.Random, subject: str, of_style: str) -> str:
     return "he" if re.search(r"\b(man|guy|boy)\b", subject) else random_.choice(("he", "they"))
 
 
-def _filled(form: str, subject: str, pronoun: str, owner: str, phrases: list[str], state: str) -> str:
+def filled(form: str, subject: str, pronoun: str, owner: str, phrases: list[str], state: str) -> str:
     plural, they = subject == "they", pronoun == "they"
     words = {"who": subject, "is": "are" if plural else "is", "has": "have" if plural else "has",
              "he_is": "they are" if they else f"{pronoun} is", "state": state.replace("@", owner)}

@@ -19,7 +19,7 @@ LOW, SLOW = 0.06, 0.015 # metres over the floor, metres per frame: toes that are
 LIFT, HIGHEST = 0.35, 0.08           # of the metres that a foot steps aside, and metres: how high it does
 FEET = ([7, 10], [8, 11])            # ankle and toes
 LEGS = ((1, 4, 7), (2, 5, 8))        # hip, knee, ankle
-PERFORMER = re.compile(r"cmu_\d+|[^_]+")
+PERFORMER = re.compile(r"(cmu|snu)_[^_]+|[^_]+")
 
 
 class Unfit(Exception):
@@ -156,5 +156,5 @@ def _turned(rotations: np.ndarray, pelvis: np.ndarray, angle: float) -> tuple[np
 
 
 def performer_of(name: str) -> str:
-    """Who a clip shows: CMU numbers its subjects; others are known by their set alone."""
+    """Who a clip shows: CMU numbers its subjects, SNU has several projects; others are known by their set alone."""
     return PERFORMER.match(name)[0]

@@ -14,10 +14,11 @@ from scipy.ndimage import uniform_filter1d
 from dataset.prepare.joining import BLEND, join, performer_of, unlikeness
 from motion import measures
 from motion.representation_272 import FPS, VELOCITIES, motion272_to_positions, pose_to_motion272
+from motion.skeleton import JOINT_NAMES
 
 SHORTEST = 36        # frames of a part
 MARGIN = 10          # frames that a part may have before and behind its action
-LONGEST_ACTION = 220 # frames of an action that is never cut
+LONGEST_ACTION = 250 # frames of an action that is never cut
 LASTING = 75         # frames of an action that goes on and on, of which such a stretch is as true as the whole
 WALKING = 0.35       # m/s; a clip whose median speed is higher travels
 STEADY = 0.6, 1.5    # of the median speed are the least and the most of a steady gait
@@ -45,6 +46,19 @@ GOES_ON = re.compile(r"acrobatics|animal|basketball|clap|climb|crawl|dance|direc
 BUSY = re.compile(r"ball|tennis|^tt|box|fight|martial|punch|danc|sword|slash|animal|chicken|laugh|cancan|balanc|physic|"
                   r"push|hit")
 STILL_KIND = "still"
+# What a body must do that is said to do it: the window of a long take may miss it.
+DOES = {
+    r"walk|run|dash|sneak": lambda joints: np.ptp(joints[:, 0], axis=0).max() > 0.8,
+    r"sit|squat|crouch|pick": lambda joints: (joints[:, 0, 1] - joints[:, KNEES, 1].max(axis=1)).min() < 0.3,
+    r"jump|hop|leap": lambda joints: measures.lowest(joints).max() > 0.08,
+    r"kick": lambda joints: joints[:, FEET, 1].max() > 0.4,
+    r"bow": lambda joints: measures.leaning(joints).max() > 20,
+    r"raise|wave|bye": lambda joints: any(measures.above(joints, f"{side}_wrist", f"{side}_elbow").any()
+                                          for side in measures.OTHER),
+    r".*turn.*left": lambda joints: measures.turned(joints) > TURNING,
+    r".*turn.*right": lambda joints: measures.turned(joints) < -TURNING,
+}
+FEET, KNEES = ([JOINT_NAMES.index(f"{side}_{name}") for side in measures.OTHER] for name in ("foot", "knee"))
 
 
 @dataclass(frozen=True)
@@ -138,7 +152,8 @@ def survey(task: tuple[Path, str, str, dict]) -> Survey:
             arms.append(_arms(_action(shortened, motion, joints), joints))
     arms = [found for found in arms if found]
     pieces = dict.fromkeys([action, *(found.piece for found in arms[1:] if found.waves)])
-    return Survey(tuple(piece for piece in pieces if 2 * BLEND <= piece.least <= LONGEST_ACTION),
+    done = all(does(joints) for kinds, does in DOES.items() if re.match(kinds, kind))
+    return Survey(tuple(piece for piece in pieces if done and 2 * BLEND <= piece.least <= LONGEST_ACTION),
                   stands, changes(whole, joints), tuple(arms))
 
 

@@ -12,7 +12,7 @@ from dataset.prepare.folder import LONGEST
 from dataset.prepare.joining import Unfit, facing_of
 from dataset.prepare.pieces import Arms, Piece
 from motion import measures
-from motion.representation_272 import FPS, motion272_to_pose
+from motion.representation_272 import motion272_to_pose
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle, y_rotation
 from motion.skeleton import JOINT_NAMES, PARENTS, forward_kinematics, local_to_global
 
@@ -73,7 +73,7 @@ def _acting(pairing: Pairing, legs: Piece) -> tuple[Piece, np.ndarray, np.ndarra
     acting = arms.end - arms.first
     total = min(legs.end - legs.first, LONGEST)
     if legs.kept is None:
-        total = min(total, acting + 2 * pairing.lead)
+        total = min(total, max(acting + 2 * pairing.lead, legs.shortest))
         legs = cut(legs, total, pairing.where)
     lead = min(pairing.lead, total - acting)
     if lead < 0:
@@ -90,9 +90,9 @@ def _held(pairing: Pairing, legs: Piece) -> tuple[Piece, np.ndarray, np.ndarray]
     up = motion272_to_pose(pairing.arms.piece.motion[first:end].astype(np.float64))[0]
     total = legs.end - legs.first
     if legs.kept is None:
-        total = min(total, pairing.length, len(up) if pairing.arms.waves else total)
+        total = min(total, max(pairing.length, legs.shortest), len(up) if pairing.arms.waves else total)
         legs = cut(legs, total, pairing.where)
-    if not SHORTEST_LEGS <= total <= (len(up) if pairing.arms.waves else LONGEST):
+    if not max(SHORTEST_LEGS, legs.least) <= total <= (len(up) if pairing.arms.waves else LONGEST):
         raise Unfit("no legs are as long as hands are up")
     if pairing.arms.waves:
         late = (len(up) - total) // 2
