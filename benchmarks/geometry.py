@@ -273,11 +273,11 @@ def squats(joints: np.ndarray) -> bool:
 
 
 def picks_up(joints: np.ndarray) -> bool:
-    """A wrist goes down to below half a metre, having been 30 cm higher, and comes up again; the feet stay down."""
+    """A wrist goes down to below 40 cm, having been 30 cm higher, and comes up again; the feet stay down."""
     for side in OTHER:
         low = joint(joints, f"{side}_wrist")[:, 1] - joints[..., 1].min()
         down = low.argmin()
-        if low[down] < min(0.5, low[:down + 1].max() - 0.3, low[down:].max() - 0.3):
+        if low[down] < min(0.4, low[:down + 1].max() - 0.3, low[down:].max() - 0.3):
             return standing(joints).any() and off_the_floor(joints, 0.1) == 0
     return False
 
