@@ -159,7 +159,8 @@ def stands_still(joints: np.ndarray) -> bool:
     far = dict(pelvis=0.25, left_ankle=0.15, right_ankle=0.15, left_wrist=0.6, right_wrist=0.6, head=0.3)
     return (standing(joints).all() and abs(between(joints, "ankle")[:, 1]).max() < 0.1
             and abs(headings(joints)).max() < 35 and stays_down(joints, "left") and stays_down(joints, "right")
-            and hand_speed(joints) < 0.9 and all(np.linalg.norm(joint(places, name), axis=-1).max() < most for name, most in far.items()))
+            and hand_speed(joints) < 0.9
+            and all(np.linalg.norm(joint(places, name), axis=-1).max() < most for name, most in far.items()))
 
 
 def speeds_up(joints: np.ndarray) -> bool:

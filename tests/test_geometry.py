@@ -53,8 +53,8 @@ ACTIONS = {
     "walks round": (arc(320), {"a circle", "a circle to the left", "walks around", "turns around", "there and back",
                                "a quarter turn to the left"}),
     "walks a spiral": (arc(400, shrinks_to=0.3, radius=1.2),
-                       {"a circle", "a circle to the left", "a spiral", "walks around", "turns around", "there and back",
-                        "a quarter turn to the left", "slows down"}),
+                       {"a circle", "a circle to the left", "a spiral", "walks around", "turns around",
+                        "there and back", "a quarter turn to the left", "slows down"}),
     "walks in a bend": (arc(60), {"a curve to the left", "a quarter turn to the left", "diagonally to the left"}),
     "there and back": (pose(240, path=np.concatenate([along(2, 0, 2, frames=100), along(2, 2, 2, frames=40),
                                                       along(2, 2, 0.3, frames=100)]), heading=TURN),
@@ -80,14 +80,15 @@ ACTIONS = {
                    {"jumps forward", "jumps up and down"}),
     "balances": (pose(left_knee=(100, 0, 0)), {"stands on one leg"}),
     "kicks": (pose(left_hip=along(0, 0, -80, 0, frames=60)), {"kicks with the left leg", "gives a kick"}),
-    "marches": (pose(90, left_hip=-STEPS[0], right_hip=-STEPS[1], left_knee=STEPS[0], right_knee=STEPS[1]), {"marches"}),
+    "marches": (pose(90, left_hip=-STEPS[0], right_hip=-STEPS[1], left_knee=STEPS[0], right_knee=STEPS[1]),
+                {"marches"}),
     "throws": (pose(40, left_shoulder=(0, 0, 75), left_collar=along(0, -40, -40, -40, 70, 70, frames=40)),
                {"throws", "throws with the left hand"}),
     "claps": (pose(90, left_shoulder=-CLAP, right_shoulder=CLAP), {"claps"}),
     "lies": (pose(path=(0, -0.8, 0), pelvis=(-90, 0, 0)), {"lies down"}),
     "kneels": (pose(path=(0, -0.4, 0), **both(knee=(90, 0, 0))), {"kneels"}),
-    "crawls": (pose(90, path=along(2, 0, 0.8) - [0, 0.4, 0], pelvis=(80, 0, 0), **both(hip=(-80, 0, 0), knee=(90, 0, 0)),
-                    **AHEAD), {"crawls"}),
+    "crawls": (pose(90, path=along(2, 0, 0.8) - [0, 0.4, 0], pelvis=(80, 0, 0),
+                    **both(hip=(-80, 0, 0), knee=(90, 0, 0)), **AHEAD), {"crawls"}),
     "does jumping jacks": (pose(90, left_shoulder=JACK, right_shoulder=-JACK, left_hip=-JACK / 4 + [0, 0, 15],
                                 right_hip=JACK / 4 - [0, 0, 15]), {"does jumping jacks", "stretches", "dances"}),
 }
@@ -149,7 +150,8 @@ def test_styles_are_told_apart():
     kinds = {kind.label: kind.test for kind in load_kinds(("style",))}
     walk = dict(path=straight(z=3))
     long, short = (np.sin(np.linspace(0, 4 * np.pi, 60))[:, None] * [angle, 0, 0] for angle in (35, 12))
-    strides, shuffles = (pose(left_hip=swing + [0, 0, -4], right_hip=-swing + [0, 0, 4], **walk)[1] for swing in (long, short))
+    strides, shuffles = (pose(left_hip=swing + [0, 0, -4], right_hip=-swing + [0, 0, 4], **walk)[1]
+                         for swing in (long, short))
     assert kinds["an old person walks"](shuffles) and not kinds["an old person walks"](strides)
     assert kinds["an old person walks"](pose(left_hip=long, right_hip=-long, spine1=(30, 0, 0), **walk)[1])
     wide = pose(left_hip=(0, 0, 8), right_hip=(0, 0, -8), **walk)[1]
