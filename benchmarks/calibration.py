@@ -109,7 +109,7 @@ def joined(first: np.ndarray, *later: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def laid_over(legs: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One motion's path, hips and legs and another's upper body; if that ends first, as it was with its hand highest."""
+    """One motion's path, hips and legs, another's upper body; if that ends first, as it was when a hand was highest."""
     rotations, pelvis = motion272_to_pose(legs.astype(np.float64))
     above = motion272_to_pose(upper.astype(np.float64))[0]
     hands = motion272_to_positions(upper.astype(np.float64))[:, HANDS, 1].max(axis=1)

@@ -1,4 +1,4 @@
-"""Do the feet stay where they stand, and nothing below the floor? Generated walks, turns and runs against the data's own.
+"""Do the feet stay where they stand, and is nothing below the floor? Generated walks, turns and runs, and the data's.
 
     python -m benchmarks.feet --data-root data/mocap_272
 

@@ -8,7 +8,8 @@ were set on real clips: `python -m benchmarks.says_does --calibrate` shows how t
 import numpy as np
 
 from motion.measures import (
-    OTHER, above, along, facing, joint, leaning, longest, lowest, on_the_spot, stays_down, swings, to_the_left, travelled
+    OTHER, above, along, facing, joint, leaning, longest, lowest, on_the_spot, stays_down, swings, to_the_left,
+    travelled
 )
 from motion.representation_272 import FPS
 
@@ -221,8 +222,8 @@ def kicks(joints: np.ndarray, side: str | None = None) -> bool:
 
 
 def kicks_out(joints: np.ndarray, side: str | None = None) -> bool:
-    """A foot is swung ahead at over 6 m/s, or is 40 cm high on a nearly straight leg, not behind the body, which stands on
-    the other one."""
+    """A foot is swung ahead at over 6 m/s; or it is 40 cm high on a nearly straight leg, not behind the body, while the
+    other one stands."""
     floor = joints[..., 1].min()
     for one in ((side,) if side else OTHER):
         foot, forward = joint(joints, f"{one}_foot"), facing(joints)
@@ -273,11 +274,11 @@ def squats(joints: np.ndarray) -> bool:
 
 
 def picks_up(joints: np.ndarray) -> bool:
-    """A wrist goes down to below half a metre, having been 30 cm higher, and comes up again; the feet stay down."""
+    """A wrist goes down to below 40 cm, having been 30 cm higher, and comes up again; the feet stay down."""
     for side in OTHER:
         low = joint(joints, f"{side}_wrist")[:, 1] - joints[..., 1].min()
         down = low.argmin()
-        if low[down] < min(0.5, low[:down + 1].max() - 0.3, low[down:].max() - 0.3):
+        if low[down] < min(0.4, low[:down + 1].max() - 0.3, low[down:].max() - 0.3):
             return standing(joints).any() and off_the_floor(joints, 0.1) == 0
     return False
 
@@ -302,14 +303,14 @@ def kneels(joints: np.ndarray) -> bool:
 
 
 def dances(joints: np.ndarray) -> bool:
-    """Hands, one of them above the pelvis, and feet keep moving; the pelvis goes slower than in walking, and nowhere."""
+    """Feet and hands, of which one is above the pelvis, keep moving; the pelvis is slower than in walking and stays."""
     pelvis, seconds = joint(joints, "pelvis"), len(joints) / FPS
     hands = {side: hand(joints, side) for side in OTHER}
     feet = np.mean([speeds(joint(joints, f"{side}_ankle") - pelvis) for side in OTHER], axis=0)
     moves = np.median(np.mean([speeds(one) for one in hands.values()], axis=0)) > 0.3 and np.median(feet) > 0.2
     held = np.median(np.maximum(hands["left"], hands["right"])[:, 1]) > 0
-    stays = np.linalg.norm((pelvis[-1] - pelvis[0])[[0, 2]]) / seconds < 0.45 and speeds(pelvis * [1, 0, 1]).mean() < 0.8
-    return moves and held and stays
+    stays = np.linalg.norm((pelvis[-1] - pelvis[0])[[0, 2]]) / seconds < 0.45
+    return moves and held and stays and speeds(pelvis * [1, 0, 1]).mean() < 0.8
 
 
 def climbs(joints: np.ndarray) -> bool:

@@ -126,8 +126,8 @@ def closest_captions(asked: Sequence[Sentences], data_root: str, text_encoder: T
     known = reported_sentences()
     for caption in captions:
         if words(caption) in known:
-            raise ValueError(f"{root}: the training caption {caption!r} repeats a sentence of benchmarks/sentences.json, "
-                             "expected none: prepare the data set again")
+            raise ValueError(f"{root}: the training caption {caption!r} repeats a sentence of "
+                             "benchmarks/sentences.json, expected none: prepare the data set again")
     texts = [text for sentences in asked for text in sentences]
     embeddings = unit(text_encoder(captions, progress=True).numpy())
     cosines = unit(text_encoder(texts).numpy()) @ embeddings.T
@@ -151,15 +151,15 @@ def show(report: dict) -> None:
             print(category)
         passed = [f"{sum(texts.values()):3}/{seeds * len(texts)}" if texts else "" for texts in
                   (kind["plain"], kind["everyday"])]
-        near = [np.mean([closest[text]["cosine"] for text in texts]) if closest and texts else np.nan
-                for texts in (kind["plain"], kind["everyday"])]
-        print(f"  {kind['kind']:42}{passed[0]:>7}{passed[1]:>9}{kind['others']:7.0%}{kind['seconds']:8.1f}" +
-              "".join(f"  {name} {cosine:.2f}" for name, cosine in zip(("plain", "everyday"), near) if cosine == cosine))
+        near = "".join(f"  {name} {np.mean([closest[text]['cosine'] for text in kind[name]]):.2f}"
+                       for name in ("plain", "everyday") if closest and kind[name])
+        print(f"  {kind['kind']:42}{passed[0]:>7}{passed[1]:>9}{kind['others']:7.0%}{kind['seconds']:8.1f}{near}")
     for name, row in {**report["categories"], "all": report["all"]}.items():
         everyday = "" if row["everyday"] is None else f"everyday wordings {row['everyday']:4.0%}, "
         print(f"{name:16}{row['passed']:5.0%} of {row['trials']}, {everyday}texts shuffled {row['shuffled']:.0%}")
     if closest:
-        print(f"cosine to the closest training caption, mean {np.mean([near['cosine'] for near in closest.values()]):.2f}")
+        mean = np.mean([near["cosine"] for near in closest.values()])
+        print(f"cosine to the closest training caption: {mean:.2f} on average")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ def load_kinds(only: Sequence[str] = ()) -> tuple[Kind, ...]:
     for word in only:
         if not any(word in (kind.category, kind.label) for kind in kinds):
             categories = dict.fromkeys(kind.category for kind in kinds)
-            raise ValueError(f"found the kind {word!r}, expected one of {', '.join(categories)} or a kind of {FILE.name}")
+            raise ValueError(f"found the kind {word!r}, expected one of {', '.join(categories)} or a kind of "
+                             f"{FILE.name}")
     return tuple(kind for kind in kinds if not only or kind.category in only or kind.label in only)
 
 

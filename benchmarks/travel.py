@@ -147,16 +147,19 @@ def goes_diagonally(joints: np.ndarray, side: str) -> bool:
 
 
 def goes_straight(joints: np.ndarray) -> bool:
-    """Walks a metre or more ahead, hardly any way around, and faces at the end as before."""
-    return travelled(joints)[0] > 1 and distances(joints)[-1] > 0.95 * path_length(joints) and abs(turned(joints)) < 30
+    """Walks a metre or more ahead, hardly to a side and hardly any way around, and faces at the end as before."""
+    ahead, left = travelled(joints)
+    return (ahead > 1 and abs(left) < 0.35 * ahead and distances(joints)[-1] > 0.95 * path_length(joints)
+            and abs(turned(joints)) < 30)
 
 
 def stands_still(joints: np.ndarray) -> bool:
-    """Stands on two feet with hands below the shoulders, and gets no further than shifting the weight; no turn."""
+    """Stands on two feet with slow hands below the shoulders, and gets no further than shifting the weight; no turn."""
     places = joints - joints[:1]
     far = dict(pelvis=0.25, left_ankle=0.15, right_ankle=0.15, left_wrist=0.6, right_wrist=0.6, head=0.3)
-    return (standing(joints).all() and abs(headings(joints)).max() < 35
-            and stays_down(joints, "left") and stays_down(joints, "right")
+    return (standing(joints).all() and abs(between(joints, "ankle")[:, 1]).max() < 0.1
+            and abs(headings(joints)).max() < 35 and stays_down(joints, "left") and stays_down(joints, "right")
+            and hand_speed(joints) < 0.9
             and all(np.linalg.norm(joint(places, name), axis=-1).max() < most for name, most in far.items()))
 
 

@@ -111,7 +111,8 @@ def test_sentences_are_many_and_all_different():
               for half in (lambda kind: kind.reported, lambda kind: kind.validation)]
     every = [words(text) for texts in halves for text in texts]
     assert len(set(every)) == len(every) and len({kind.label for kind in KINDS}) == len(KINDS)
-    asked_in_streams = {words(text) for change in load_changes(validation=False) for text in (change.before, change.after)}
+    changes = load_changes(validation=False)
+    asked_in_streams = {words(text) for change in changes for text in (change.before, change.after)}
     assert reported_sentences() >= set(map(words, halves[0])) | asked_in_streams
     assert not reported_sentences() & set(map(words, halves[1]))
     asked = [kind for kind in KINDS if kind.category != "plain"]
