@@ -1,19 +1,21 @@
 """How near do retargeted motions stay to their captures? Every file of a set.
 
     python -m benchmarks.retargeting --set bandai-namco --source Bandai-Namco-Research-Motiondataset
-    python -m benchmarks.retargeting --set cmu --source cmu --descriptions cmu_descriptions.csv
+    python -m benchmarks.retargeting --set cmu --source cmu.tar.xz cmu_extra.tar.xz
+    python -m benchmarks.retargeting --set snu --source snu.tar.xz
 
 Letters: T frames, J joints (22).
 """
 
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from dataset.prepare import bandai_namco, cmu
+from dataset.prepare import bandai_namco, cmu, snu
 from dataset.prepare.folder import Trial, unpacked
 from motion.formats import read_capture
 from motion.representation_272 import motion272_to_positions, pose_to_motion272
@@ -30,9 +32,9 @@ FLOOR = 0.03    # metres within which the lowest joint has to stand
 class Retargeting:
     """Distances of joints, lengths of bones, height over the floor and error of the representation."""
 
-    set: str = opt("bandai-namco", "whose files these are", choices=("bandai-namco", "cmu"))
-    source: Path = opt(Path("Bandai-Namco-Research-Motiondataset"), "folder or archive of the captures")
-    descriptions: Path = opt(Path("cmu_descriptions.csv"), "CMU's descriptions, as for dataset.prepare")
+    set: str = opt("bandai-namco", "whose files these are", choices=("bandai-namco", "cmu", "snu"))
+    source: tuple[Path, ...] = opt((Path("Bandai-Namco-Research-Motiondataset"),),
+                                   "folders or archives of the captures; CMU's descriptions beside or in them")
     every: int = opt(1, "measure only each n-th file")
 
 
@@ -41,7 +43,8 @@ def measure(trial: Trial) -> tuple[float, float, float, float] | str:
     (metres); largest change of a bone's length (relative) and error of decode(encode) (metres). Or why it is refused.
     """
     try:
-        capture, skeleton_map = read_capture(trial.path), load_skeleton_map(trial.skeleton_map)
+        capture = read_capture(trial.path, trial.skeleton, trial.fps)
+        skeleton_map = load_skeleton_map(trial.skeleton_map)
         rotations, joints = retarget(capture, skeleton_map)
     except ValueError as error:
         return f"{trial.path.name}: {error}"
@@ -62,14 +65,18 @@ def measure(trial: Trial) -> tuple[float, float, float, float] | str:
 
 def main() -> None:
     config = parse({"retargeting": Retargeting()})
-    with unpacked(config.source) as folder:
-        if config.set == "cmu":
-            trials, skipped = cmu.trials(folder, config.descriptions, [])
-        else:
-            trials, skipped = bandai_namco.trials(folder)
+    with ExitStack() as stack:
+        folders = [stack.enter_context(unpacked(source)) for source in config.source]
+        match config.set:
+            case "cmu":
+                trials, skipped = cmu.trials(folders, cmu.texts_beside(config.source)[0], [])
+            case "snu":
+                trials, skipped = snu.trials(folders[0])
+            case "bandai-namco":
+                trials, skipped = bandai_namco.trials(folders[0])
         trials = trials[::config.every]
         if not trials:
-            raise ValueError(f"found no capture in {config.source}, expected files of {config.set}: give --source")
+            raise ValueError(f"found no capture in {config.source[0]}, expected files of {config.set}: give --source")
         with ProcessPoolExecutor() as pool:
             found = list(tqdm(pool.map(measure, trials, chunksize=8), total=len(trials)))
     refused = skipped + [text for text in found if isinstance(text, str)]

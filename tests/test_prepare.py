@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.sentences import load_kinds
 from dataset.captions import Caption, read_captions, swap_left_right
-from dataset.prepare import amass, bandai_namco, bvh_folder, cmu
+from dataset.prepare import amass, bandai_namco, bvh_folder, cmu, snu
 from dataset.prepare.__main__ import main
 from dataset.prepare.folder import (LONGEST, Segment, Trial, described_by, merge, prepare, split_by_strata,
                                     unpacked,
@@ -65,6 +65,10 @@ def ids(folder: Path, split: str) -> list[str]:
     return (folder / "split" / f"{split}.txt").read_text().split()
 
 
+def contents_ids(folder: Path) -> set[str]:
+    return {name for split in ("train", "val", "test") for name in ids(folder, split)}
+
+
 def test_same_bytes_alone_and_in_parallel(captures, tmp_path):
     trials = bvh_folder.trials(captures, "smpl")
     prepare(*trials, tmp_path / "a", workers=0)
@@ -112,23 +116,17 @@ def test_everything_of_a_trial_is_in_one_split(captures, tmp_path):
     np.testing.assert_allclose(mean, train.mean(0, dtype=np.float64), atol=1e-6)
 
 
-def test_a_leap_of_the_pelvis_is_refused(captures, tmp_path):
-    rotations, pelvis = pose(60)
-    pelvis[30:, 0] += 2
+def test_a_take_is_cut_where_it_leaps_and_the_rest_is_kept(captures, tmp_path):
+    rotations, pelvis = pose(200)
+    pelvis[60:, 0] += 2
     write_bvh(captures / "leap.bvh", rotations, pelvis)
-    prepare(*bvh_folder.trials(captures, "smpl"), tmp_path / "out", workers=0)
-    assert re.search(r"leap.bvh: found a leap of 2\.\d+ m after frame 29",
-                     (tmp_path / "out" / "skipped.txt").read_text())
-
-
-def test_windows_with_a_joint_that_flips_are_refused(captures, tmp_path):
-    rotations, pelvis = pose(60)
-    rotations[30:, 20] = rotations[30:, 20] @ np.diag([-1.0, -1.0, 1.0])
-    write_bvh(captures / "flip.bvh", rotations, pelvis)
-    prepare(*bvh_folder.trials(captures, "smpl"), tmp_path / "out", workers=0)
-    assert re.search(r"flip.bvh, flip: found a joint that turns 1[78]\d degrees in a frame",
-                     (tmp_path / "out" / "skipped.txt").read_text())
-    assert "flip" not in ids(tmp_path / "out", "train")
+    trials = bvh_folder.trials(captures, "smpl")
+    prepare(*trials, tmp_path / "out", workers=0)
+    assert re.search(r"leap.bvh: left out 8 of 200 frames: found a leap of 2\.\d+ m after frame 59, expected at most "
+                     "0.4 m", (tmp_path / "out" / "skipped.txt").read_text())
+    found = {name: len(np.load(tmp_path / "out" / "motion_data" / f"{name}.npy"))
+             for name in contents_ids(tmp_path / "out") if name.startswith("leap")}
+    assert found == {"leap_00000": 56, "leap_00064": 136}
 
 
 def test_only_an_earlier_data_set_is_replaced(captures, tmp_path):
@@ -326,14 +324,36 @@ def cmu_source(tmp_path):
 
 
 def test_no_trial_with_a_test_caption_is_trained_on(cmu_source, tmp_path):
-    described = cmu.read_humanml3d(None, tmp_path / "humanml3d_for_cmu.json")
-    trials, skipped = cmu.trials(cmu_source, tmp_path / "cmu_descriptions.csv", described)
+    descriptions, captions = cmu.texts_beside([cmu_source])
+    trials, skipped = cmu.trials([cmu_source], descriptions, cmu.read_humanml3d(captions))
     found = {trial.id: trial for trial in trials}
     assert {name: trial.split for name, trial in found.items()} == {
         "cmu_07_01": "test", "cmu_07_02": "train", "cmu_13_11": "train", "cmu_16_17": "train"}
     assert [(segment.start, segment.end) for segment in found["cmu_07_01"].segments] == [(0, 2)] * 2
     assert found["cmu_16_17"].group == "walk-turn-left" and found["cmu_13_11"].skeleton_map == "cmu_daz"
-    assert skipped == ["99_01.bvh: found no description of '99_01' in cmu_descriptions.csv"]
+    assert skipped == ["99_01.bvh: found no description of '99_01' in a cmu_descriptions.csv"]
+
+
+def test_cmu_is_read_from_several_sources(cmu_source, tmp_path):
+    """Each brings its descriptions and captions; partners of one scene are in one split; a rate may be given."""
+    more = tmp_path / "elsewhere" / "more"
+    more.mkdir(parents=True)
+    (more / "60_02.bvh").write_text("HIERARCHY\nROOT Hips\n{\n JOINT LeftHip\n")
+    for name in ("61_02", "07_01"):
+        (more / f"{name}.bvh").write_text("HIERARCHY\nROOT Hips\n")
+    (more / "cmu_descriptions.csv").write_text("trial,description,subject,fps\n60_02,salsa dance,(salsa),60\n"
+                                               "61_02,Unknown,(indian dance),\n")
+    row = dict(id="9", trial="60_02", start_frame_20fps=0, end_frame_20fps=40, split="test", captions=["she dances"])
+    (more.parent / "humanml3d_for_cmu_extra.json").write_text(json.dumps([row]))
+    sources = [cmu_source, more]
+    descriptions, captions = cmu.texts_beside(sources)
+    assert [path.name for path in captions] == ["humanml3d_for_cmu.json", "humanml3d_for_cmu_extra.json"]
+    trials, skipped = cmu.trials(sources, descriptions, cmu.read_humanml3d(captions))
+    found = {trial.id: trial for trial in trials}
+    assert found["cmu_60_02"].split == found["cmu_61_02"].split == "test"
+    assert (found["cmu_60_02"].fps, found["cmu_61_02"].fps) == (60, None)
+    assert found["cmu_60_02"].skeleton_map == "cmu_arms_down" and found["cmu_61_02"].group == "indian-dance"
+    assert "cmu_16_17" in found and any("found the trial also as 07_01.bvh" in line for line in skipped)
 
 
 def test_sides_of_a_description_reach_its_sentences():
@@ -345,6 +365,79 @@ def test_sides_of_a_description_reach_its_sentences():
                                             "juggle three torches")[1])    # unknown: in its own words
 
 
+@pytest.fixture
+def snu_source(tmp_path):
+    """Takes of Seoul's names: a player of a game, both persons of scenes, a take that is left out."""
+    source = tmp_path / "snu"
+    rows = [(f"tiling/multi_{person}_box_{number}.bvh", "box") for person in ("hys", "mmk") for number in (2, 3, 4)]
+    rows += [("tiling/1_walk_left_90degree.bvh", "walk left 90degree"), ("tiling/1_Take_001.amc", "take"),
+             ("tiling/1_lost.bvh", "lost"), ("basketball/basketData_s_003_3_1.bvh", "basketball")]
+    for file, _ in rows:
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        if "lost" not in file:
+            write_bvh(source / file, *pose(90))
+    (source / "index.csv").write_text("file,fps,frames,skeleton,words\n" + "".join(
+        f"{file},30,90,{'asf/wd2.asf' if file.endswith('amc') else ''},{words}\n" for file, words in rows))
+    (source / "labels.csv").write_text("file,start_frame,end_frame,type,subtype\n" + "".join(
+        f"basketball/basketData_s_003_3_1.bvh,{row}\n"
+        for row in ("5,20,dribble,", "60,75,dribble,", "25,50,dribble,", "20,40,b_left,", "52,70,pass_long,")))
+    return source
+
+
+def test_seouls_takes_are_listed_with_their_scenes_and_actions(snu_source):
+    trials, skipped = snu.trials(snu_source)
+    assert skipped == ["1_Take_001.amc: found a body that does not move",
+                       "1_lost.bvh: found no such file, though index.csv lists it"]
+    found = {trial.id: trial for trial in trials}
+    for number in (2, 3, 4):
+        assert len({found[f"snu_tiling_multi_{person}_box_{number}"].split for person in ("hys", "mmk")}) == 1
+    game = found["snu_basketball_basketData_s_003_3_1"]
+    assert [(segment.id.rsplit("_", 2)[1:], segment.start, segment.end) for segment in game.segments] == [
+        (["dribble", "00005"], 5 / 30, 75 / 30), (["pass", "00052"], 22 / 30, 100 / 30)]
+    turn = found["snu_tiling_1_walk_left_90degree"]
+    assert turn.group == "walk-turn-left" and turn.fps == 30 and turn.t_poses
+    assert any("left" in text for text in turn.captions(turn.id))
+    assert not any("left" in text for text in turn.captions(f"{turn.id}_00040"))    # a part may not hold the turn
+
+
+def test_what_is_true_of_a_whole_take_is_said_of_no_part(snu_source, tmp_path):
+    trial = next(trial for trial in snu.trials(snu_source)[0] if "walk_left" in trial.id)
+    trial = replace(trial, skeleton_map="smpl", split="train")
+    prepare([trial], [], tmp_path / "whole", workers=0)
+    rotations, pelvis = pose(200)
+    pelvis[100:, 0] += 2
+    write_bvh(trial.path, rotations, pelvis)
+    prepare([trial], [], tmp_path / "parts", workers=0)
+    whole, parts = (json.loads((tmp_path / name / "phrases.json").read_text()) for name in ("whole", "parts"))
+    assert whole[trial.id]["phrases"] == [*trial.phrases, *trial.whole]
+    assert whole[f"M{trial.id}"]["phrases"][-1] == swap_left_right(trial.whole[-1])
+    assert len(parts) == 4 and all(row["phrases"] == list(trial.phrases) for row in parts.values())
+
+
+SEOUL = snu.KNOWN["takes"]
+
+
+@pytest.mark.parametrize("rule", SEOUL, ids=[rule["takes"] for rule in SEOUL])
+def test_seouls_phrases_are_phrases_of_the_rules_side(rule):
+    re.compile(rule["takes"])
+    phrases = rule.get("phrases", []) + rule.get("whole", [])
+    assert phrases and len(set(phrases)) == len(phrases)
+    for phrase in phrases:
+        said = inflect(phrase, "third", "his")
+        assert "{" in phrase and not re.search(r"[{}@]", said), phrase
+        sides = set(re.findall("left|right", rule["group"]))
+        assert not sides or not set(re.findall(r"\b(left|right)\b", phrase)) - sides or "turn" in phrase
+    assert set(rule) <= {"takes", "group", "phrases", "whole", "shortest", "style", "free"}
+
+
+def test_a_rule_holds_for_the_other_side_too():
+    left, right = (snu.rule_of(f"tiling/1_run_{side}_90degree_1.amc") for side in ("left", "right"))
+    assert (left["group"], right["group"]) == ("run-turn-left", "run-turn-right")
+    assert right["whole"] == [swap_left_right(phrase) for phrase in left["whole"]]
+    assert snu.rule_of("tiling/3_duck.amc") is snu.UNNAMED
+    assert snu.captions(snu.UNNAMED, "take", "take") == ["a person moves"]
+
+
 def test_mistakes_of_the_command_line_end_in_one_line(cmu_source, tmp_path, monkeypatch, capsys):
     def error(*words):
         monkeypatch.setattr("sys.argv", ["prepare", *map(str, words)])
@@ -353,10 +446,11 @@ def test_mistakes_of_the_command_line_end_in_one_line(cmu_source, tmp_path, monk
         return stop.value.code, capsys.readouterr().err
 
     out = tmp_path / "out"
-    assert cmu.read_humanml3d(None, tmp_path / "none.json") == []
+    assert cmu.read_humanml3d([]) == []
     for words, told in ((("cmu", "--source", cmu_source, "--captions", "none.json"), "none.json"),
                         (("cmu", "--source", cmu_source, "--descriptions", "none.csv"), "none.csv"),
                         (("bandai-namco", "--source", tmp_path / "none"), "archive or a folder"),
+                        (("snu", "--source", cmu_source), "index.csv"),
                         (("amass", "--source", cmu_source), "0 captures"),
                         (("bvh-folder", "--source", cmu_source, "--skeleton-map", "none"), "none")):
         code, printed = error(*words, "--out", out)

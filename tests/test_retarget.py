@@ -14,15 +14,17 @@ from motion.retarget import load_skeleton_map, resample, retarget, swing
 from motion.rotation import axis_angle_to_matrix, y_rotation
 from motion.skeleton import JOINT_NAMES, OFFSETS, PARENTS, forward_kinematics, local_to_global
 
-MAPS = ("smpl", "bandai_namco", "cmu", "cmu_daz")
-WRISTS, HEAD, SPINE1, FEET = (20, 21), 15, 3, (10, 11)
+MAPS = ("smpl", "bandai_namco", "cmu", "cmu_arms_down", "cmu_daz", "snu_basketball", "snu_bboy", "snu_boxer",
+        "snu_martial", "snu_woody")
+WRISTS, HEAD, NECK, SPINE3, SPINE1, FEET = (20, 21), 15, 12, 9, 3, (10, 11)
 
 
 def dance(frames: int = 20) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth local rotations (T, 22, 3, 3), pelvis (T, 3); spine1 is halfway to spine2 and feet are stiff."""
+    """Smooth local rotations (T, 22, 3, 3), pelvis (T, 3); what some maps lack is halfway between its neighbours."""
     rng = np.random.default_rng(0)
     rotations = axis_angle_to_matrix(np.cumsum(rng.normal(0, 0.1, (frames, 22, 3)), axis=0))
     rotations[:, 6] = rotations[:, SPINE1]
+    rotations[:, NECK] = rotations[:, HEAD] = rotations[:, SPINE3]
     rotations[:, FEET] = np.eye(3)
     return rotations, [0, 1, 0] + np.cumsum(rng.normal(0, 0.03, (frames, 3)), axis=0)
 
@@ -127,7 +129,7 @@ def test_wrong_captures_and_maps_are_named(tmp_path):
         retarget(capture, {**load_skeleton_map("cmu"), "skip_frames": 30})
     with pytest.raises(ValueError, match="legs have no length"):
         retarget(replace(capture, positions=0 * capture.positions), load_skeleton_map("cmu"))
-    with pytest.raises(FileNotFoundError, match="or one of bandai_namco, cmu, cmu_daz, smpl"):
+    with pytest.raises(FileNotFoundError, match="or one of bandai_namco, cmu, cmu_arms_down, .*, smpl, snu_"):
         load_skeleton_map("nobody")
     joints = load_skeleton_map("cmu")["joints"]
     without_head = {name: entry for name, entry in joints.items() if name != "head"}
@@ -144,6 +146,9 @@ def test_wrong_captures_and_maps_are_named(tmp_path):
     ("bandai_namco.tar.xz", ["dataset-1_walk_normal_001.bvh"], "bandai_namco"),
     ("cmu.tar.xz", ["39_03.amc", "39.asf"], "cmu"),
     ("cmu.tar.xz", ["35_32.bvh"], "cmu"),
+    ("cmu_extra.tar.xz", ["69_02.bvh"], "cmu"),
+    ("snu.tar.xz", ["Samsung_wd2_middle_walking.bvh"], "snu_woody"),
+    ("snu.tar.xz", ["Physics2_wd2_WalkForwardVFast01.bvh"], "snu_woody"),
 ])
 def test_captured_walks_look_like_walks(tmp_path, archive, names, skeleton_map):
     """They go where the pelvis faces, knees bend forward, toes are ahead, arms hang, feet touch the floor."""

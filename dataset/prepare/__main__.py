@@ -1,9 +1,9 @@
 """Make a data set from motion capture.
 
     python -m dataset.prepare bandai-namco --source bandai_namco.tar.xz --out data/bandai_namco_272
-    python -m dataset.prepare cmu --source cmu.tar.xz --out data/cmu_272
+    python -m dataset.prepare cmu --source cmu.tar.xz cmu_extra.tar.xz --out data/cmu_272
     python -m dataset.prepare snu --source snu.tar.xz --out data/snu_272
-    python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 --out data/mocap_272
+    python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 data/snu_272 --out data/mocap_272
     python -m dataset.prepare amass --source AMASS --texts texts --out data/amass_272
     python -m dataset.prepare bvh-folder --source captures --skeleton-map skeleton.json --out data/mine_272
     python -m dataset.prepare compose --source data/bandai_namco_272 data/cmu_272 --out data/composed_272
@@ -45,8 +45,8 @@ def parse_arguments() -> argparse.Namespace:
                               help="processes (default: one for each core)")
         if name == "cmu":
             kind.add_argument("--descriptions", type=Path, nargs="+",
-                              help="csv files with the columns trial, description, subject "
-                              "(default: the cmu_descriptions.csv in and beside the sources)")
+                              help="csv files with the columns trial, description, subject, besides those "
+                              "in the sources (default: cmu_descriptions.csv beside the sources)")
             kind.add_argument("--captions", type=Path, nargs="+", help="HumanML3D's captions of these trials "
                               "(default: the humanml3d_for_cmu*.json beside the sources)")
         if name == "compose":
@@ -83,8 +83,8 @@ def main() -> None:
             case "bandai-namco":
                 found = bandai_namco.trials(source)
             case "cmu":
-                descriptions, captions = cmu.texts_beside(given, sources)
-                found = cmu.trials(sources, cmu.read_descriptions(arguments.descriptions or descriptions),
+                descriptions, captions = cmu.texts_beside(given)
+                found = cmu.trials(sources, arguments.descriptions or descriptions,
                                    cmu.read_humanml3d(arguments.captions or captions))
             case "snu":
                 found = snu.trials(source)

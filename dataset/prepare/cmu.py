@@ -7,6 +7,7 @@ Long trials show only a part of their description in each window, so their sente
 import csv
 import json
 import re
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,8 @@ NAME = re.compile(r"\d+_\d+")
 HUMANML3D_FPS = 20
 WALKS, BRISK_WALKS, RUNS, FAST_RUNS, TURNS_LEFT, PUNCHES = (
     phrase_table("bandai_namco")[name] for name in ("walk", "walk-brisk", "run", "run-fast", "walk-turn-left", "punch"))
+PARTNERS = {"19": "18", "21": "20", "23": "22", "34": "33", "61": "60"}    # subjects who act together
+LONGER = {"69": 150}    # frames of a window of trials in which things of some seconds take turns
 
 JUMPS = ["{jump}", "{jump} up", "{jump} into the air", "{leap} up", "{jump} once", "{do} a jump",
          "{jump} up and {land}", "{bend} @ knees and {jump}", "{jump} with both feet",
@@ -134,6 +137,32 @@ RUNS_SIDESTEPPING_LEFT = ["{run} and {sidestep} to the left", "{run} forward wit
                           "{jog} ahead, then {step} aside to the left"]
 TURNS_LEFT_DRIBBLING = DRIBBLES + ["{dribble} a basketball and {turn} left",
     "{walk} with a basketball and {make} left turns"]
+
+SALSA = ["{dance} salsa", "{dance}", "{step} and {turn} in a salsa", "{dance} a latin dance",
+         "{do} salsa steps", "{move} @ hips and feet to salsa music", "{dance} with a partner"]
+INDIAN_DANCE = ["{dance} an indian dance", "{dance}", "{perform} a classical indian dance",
+                "{dance} with expressive hands", "{dance} in bollywood style", "{do} an indian temple dance"]
+POP_STAR = ["{dance} like michael jackson", "{move} like a pop star on stage", "{strike} poses like michael jackson",
+            "{show} off dance moves"]
+BALL_KICKS = ["{kick} a ball with @ right foot", "{kick} a soccer ball", "{shoot} a football",
+              "{take} a run-up and {kick} a ball", "{play} soccer", "{take} a penalty kick"]
+PICKS_UP = ["{walk} up to something, {pick} it up and {put} it down", "{bend} down, {pick} something up and {set} it down",
+            "{pick} up an object and {move} it", "{fetch} something from the floor and {put} it elsewhere"]
+WALKS_AND_TURNS = ["{walk}", "{walk} around", "{walk}, {turn} and {walk} on", "{walk} and {turn} again and again",
+                   "{walk} to and fro"]
+TURNS_IN_PLACE_LEFT = ["{turn} in place to the left", "{turn} around on the spot to the left",
+                       "{turn} counterclockwise in place", "{rotate} on the spot to the left",
+                       "{stand} and {turn} all the way around to the left"]
+BACKWARDS = ["{walk} backwards", "{walk} backward", "{step} backwards again and again", "{back} up on foot",
+             "{go} backwards step by step"]
+BACKWARDS_TURNING_LEFT = ["{walk} backwards and {turn} left", "{walk} backward, then {turn} to the left",
+                          "{walk} backwards, turning to the left"]
+SIDESTEPS_LEFT = ["{walk} sideways to the left", "{sidestep} to the left", "{step} to the left again and again",
+                  "{take} side steps to the left", "{move} sideways to the left", "{shuffle} to the left"]
+SIDESTEPS_TURNING_LEFT = ["{walk} sideways to the left and {turn} left", "{sidestep} to the left, then {turn} left",
+                          "{walk} to the left with side steps while turning left"]
+SIDESTEPS_TURNING_RIGHT = ["{walk} sideways to the left and {turn} right", "{sidestep} to the left, then {turn} right",
+                           "{walk} to the left with side steps while turning right"]
 
 
 def animal(name: str) -> list[str]:
@@ -263,6 +292,36 @@ PHRASES = {   # description -> label, phrases
     "gedanbarai": ("martial-arts", KARATE_HANDS + ["{block} low in karate"]),
     "oiduki": ("martial-arts", KARATE_HANDS + ["{lunge} forward and {punch}"]),
     "syutouuke": ("martial-arts", KARATE_HANDS + ["{block} with a knife hand"]),
+    # cmu_extra: subjects 10, 11, 13, 60, 61, 69, 94 and 131
+    "soccer - kick ball": ("kick-ball", BALL_KICKS),
+    "start walk stop": ("dance", POP_STAR),
+    "start hop stop": ("dance", POP_STAR),
+    "unscrew bottlecap, drink soda, screw on bottlecap": ("drink", DRINKS),
+    "direct traffic, wave": ("direct-traffic", TRAFFIC),
+    "jumping jacks, side twists, squats, jog": ("exercise", JACKS),
+    "jumping jacks, side twists, bend over, jog": ("exercise", JACKS),
+    "salsa dance": ("salsa", SALSA),
+    "indian dance": ("indian-dance", INDIAN_DANCE),
+    "walk forward": ("walk", WALKS),
+    "walk and turn (repeated)": ("walk-around", WALKS_AND_TURNS),
+    "walk and turn both directions (repeated)": ("walk-around", WALKS_AND_TURNS),
+    "walk, turn in place (repeated)": ("walk-around", WALKS_AND_TURNS),
+    "turn in place": ("turn-left", TURNS_IN_PLACE_LEFT),
+    "turn in place (opposite direction)": ("turn-right", [swap_left_right(phrase) for phrase in TURNS_IN_PLACE_LEFT]),
+    "walk forward 90 degree left turn": ("walk-turn-left", TURNS_LEFT),
+    "walk forward 90 degree smooth left turn": ("walk-turn-left", TURNS_LEFT),
+    "walk backwards and turn": ("walk-back", BACKWARDS),
+    "walk backwards and turn (repeated)": ("walk-back", BACKWARDS),
+    "walk backward, turn in place": ("walk-back", BACKWARDS),
+    "walk sideways and turn (repeated)": ("walk-left", SIDESTEPS_LEFT),
+    "walk sideways and turn (opposite direction)": ("walk-right", [swap_left_right(phrase)
+                                                                   for phrase in SIDESTEPS_LEFT]),
+    "walk sideways and turn": ("walk-left", SIDESTEPS_LEFT),
+    "walk forward and pick up object, set down object": ("pick-up", PICKS_UP),
+    "walk forward and pick up object, carry back object": ("pick-up", PICKS_UP),
+    "walk up to object, pick up object, set down in another place": ("pick-up", PICKS_UP),
+    "walk up to object, lean over, pick up object, set down in another place": ("pick-up", PICKS_UP),
+    "walk up to object, squat, pick up object, set down in another place": ("pick-up", PICKS_UP),
 }
 FAMILIES = [   # what a description may hold, in this order, for those that have no row above
     (r"playground", "climb", CLIMBS),
@@ -278,11 +337,20 @@ TO_AND_FRO = ["{walk} to and fro", "{walk}, {turn} around and {walk} back", "{pa
               "{walk} forward, then {turn} around", "{pace} the floor", "{walk} there and back",
               "{walk} a few steps, {turn} around and {come} back"]
 OVERRIDES = dict.fromkeys(("26_01", "27_01", "29_01"), ("walk-around", TO_AND_FRO))
+# Descriptions of subject 69 do not say the side; 69_50 walks backwards only.
+for names, group, phrases in ((("69_53", "69_54", "69_55"), "walk-back-turn-left", BACKWARDS_TURNING_LEFT),
+                              (("69_59", "69_60", "69_61"), "walk-left-turn-left", SIDESTEPS_TURNING_LEFT),
+                              (("69_65", "69_66", "69_67"), "walk-left-turn-right", SIDESTEPS_TURNING_RIGHT)):
+    OVERRIDES |= dict.fromkeys(names, (group, phrases))
+for names, other in ((("69_50", "69_51", "69_52"), "69_53"), (("69_56", "69_57", "69_58"), "69_59"),
+                     (("69_62", "69_63", "69_64"), "69_65")):
+    group, phrases = OVERRIDES[other]
+    OVERRIDES |= dict.fromkeys(names, (swap_left_right(group), [swap_left_right(phrase) for phrase in phrases]))
 
 
 def phrases_of(trial: str, description: str) -> tuple[str, list[str]]:
     """The label and the verb phrases of a trial; a description unknown here gives its own words."""
-    text = " ".join(description.lower().split())
+    text = " ".join(description.lower().split()).rstrip(".")
     if trial in OVERRIDES:
         return OVERRIDES[trial]
     if text in PHRASES:
@@ -303,81 +371,89 @@ def captions(group: str, phrases: list[str], clip_id: str) -> list[str]:
     return sentences(clip_id, phrases) + free_sentences(clip_id, group)
 
 
-def texts_beside(given: list[Path], sources: list[Path]) -> tuple[list[Path], list[Path]]:
-    """The descriptions in the unpacked sources and beside the given ones, and HumanML3D's captions beside these."""
-    homes = sorted({path.parent for path in given})
-    descriptions = [path for source in sources for path in sorted(source.rglob("cmu_descriptions.csv"))]
-    descriptions += [path for home in homes for path in sorted(home.glob("cmu_descriptions.csv"))]
-    captions = [path for home in homes for path in sorted(home.glob("humanml3d_for_cmu*.json"))]
-    return descriptions or [homes[0] / "cmu_descriptions.csv"], captions
+def texts_beside(sources: list[Path]) -> tuple[list[Path], list[Path]]:
+    """CMU's descriptions and HumanML3D's captions that lie beside the sources under their usual names."""
+    homes = sorted({source.parent for source in sources})
+    return tuple([path for home in homes for path in sorted(home.glob(names))]
+                 for names in ("cmu_descriptions.csv", "humanml3d_for_cmu*.json"))
 
 
 def read_humanml3d(paths: list[Path]) -> list[dict]:
-    """Read HumanML3D's captions of CMU trials from JSON files."""
-    found = []
+    """Read HumanML3D's captions of CMU trials: a list of rows in each JSON file."""
+    rows = []
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"found no {path}, expected HumanML3D's captions as JSON; it works without "
                                     "--captions, too")
         try:
-            found += json.loads(path.read_text(encoding="utf-8"))
+            rows += json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is no JSON ({error}): fetch it again") from None
-    return found
+    return rows
 
 
-def read_descriptions(paths: list[Path]) -> dict[str, str]:
-    """{trial: description} of csv files with the columns trial, description, subject.
-
-    An unknown description is the subject's. raises FileNotFoundError
-    """
+def read_descriptions(paths: list[Path]) -> dict[str, dict[str, str]]:
+    """{trial: its row} of csv files with the columns trial, description, subject and, where a file's own is wrong, fps."""
     found = {}
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"found no {path}, expected CMU's descriptions as a csv with the "
                                     "columns trial, description, subject: give it with --descriptions")
         with open(path, encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                unknown = row["description"].lower() == "unknown"
-                found[row["trial"]] = row["subject"].strip("()") if unknown else row["description"]
+            found |= {row["trial"]: row for row in csv.DictReader(file)}
     return found
 
 
-def trials(sources: list[Path], descriptions: dict[str, str], described: list[dict]) -> tuple[list[Trial], list[str]]:
+def trials(sources: list[Path], descriptions: list[Path], described: list[dict]) -> tuple[list[Trial], list[str]]:
     """List the trials below the sources, each with its split, and what cannot be used.
 
-    descriptions   trial -> description
+    descriptions   csv files, besides the cmu_descriptions.csv that a source holds itself; see `read_descriptions`
     described      HumanML3D's captions: trial, start_frame_20fps, end_frame_20fps, split, captions, id
-    A trial with a caption of HumanML3D's test split is test as a whole, then likewise val, then train.
+    A scene with a caption of HumanML3D's test split is test as a whole, then likewise val, then train.
     """
-    segments, told = {}, {}    # trial -> its described parts, the splits of those
+    own = [path for source in sources for path in sorted(source.rglob("cmu_descriptions.csv"))]
+    rows = read_descriptions([*descriptions, *own] or [sources[0].with_name("cmu_descriptions.csv")])
+    segments, told = defaultdict(list), defaultdict(set)    # trial -> its described parts, scene -> splits of those
     for row in described:
         start, end = row["start_frame_20fps"] / HUMANML3D_FPS, row["end_frame_20fps"] / HUMANML3D_FPS
         texts = tuple(" ".join(text.split()) for text in row["captions"])
-        segments.setdefault(row["trial"], []).append(
-            Segment(f"cmu_{row['trial']}_humanml3d_{row['id']}", start, end, texts))
-        told.setdefault(row["trial"], set()).add(row["split"])
+        segments[row["trial"]].append(Segment(f"cmu_{row['trial']}_humanml3d_{row['id']}", start, end, texts))
+        told[scene(row["trial"])].add(row["split"])
     files, skipped = {}, []
-    paths = [path for source in sources for path in sorted(source.rglob("*"))
-             if path.suffix.lower() in (".bvh", ".amc")]
-    for path in paths:
-        if not NAME.fullmatch(path.stem) or path.stem not in descriptions:
-            skipped.append(f"{path.name}: found no description of {path.stem!r}")
+    for path in (path for source in sources for path in sorted(source.rglob("*"))):
+        if path.suffix.lower() not in (".bvh", ".amc"):
+            continue
+        if not NAME.fullmatch(path.stem) or path.stem not in rows:
+            skipped.append(f"{path.name}: found no description of {path.stem!r} in a cmu_descriptions.csv")
         elif path.stem in files:
             skipped.append(f"{path.name}: found the trial also as {files[path.stem].name}, which is used")
         else:
             files[path.stem] = path
-    known = {name: phrases_of(name, descriptions[name]) for name in files}
-    splits = split_by_strata({name: known[name][0] for name in files if name not in told}, val=0.06, test=0)
-    for name, found in told.items():
-        splits[name] = next(split for split in ("test", "val", "train") if split in found)
-    return [Trial(f"cmu_{name}", path, _skeleton_map(path), splits[name], group, partial(captions, group, phrases),
-                  segments=tuple(segments.get(name, ())), phrases=tuple(phrases))
+    known = {name: phrases_of(name, _said(rows[name])) for name in files}
+    splits = split_by_strata({scene(name): known[name][0] for name in files if scene(name) not in told}, val=0.06, test=0)
+    splits |= {name: next(split for split in ("test", "val", "train") if split in found) for name, found in told.items()}
+    return [Trial(f"cmu_{name}", path, _skeleton_map(path), splits[scene(name)], group,
+                  partial(captions, group, phrases), shortest=LONGER.get(name.split("_")[0], 60),
+                  segments=tuple(segments[name]), phrases=tuple(phrases), fps=float(rows[name].get("fps") or 0) or None)
             for (name, path), (group, phrases) in zip(files.items(), known.values())], skipped
 
 
+def scene(trial: str) -> str:
+    """What the trials of two persons who act together share: 61_03 is of 60_03's scene."""
+    subject, number = trial.split("_")
+    return f"{PARTNERS.get(subject, subject)}_{number}"
+
+
+def _said(row: dict[str, str]) -> str:
+    """A trial's description, or its subject's where it is unknown."""
+    return row["subject"].strip("()") if row["description"].lower() == "unknown" else row["description"]
+
+
 def _skeleton_map(path: Path) -> str:
-    """Trials circulate on four skeletons: ASF/AMC, two conversions of it to BVH, and one for DAZ figures."""
+    """Trials circulate on four skeletons: ASF/AMC, two conversions of it to BVH, and one for DAZ figures.
+
+    Their units differ, which makes no difference: a body is scaled by the length of its legs.
+    """
     with open(path, encoding="utf-8", errors="replace") as file:
         head = file.read(600)
     if re.search(r"ROOT\s+hip\b", head):

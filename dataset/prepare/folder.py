@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from dataset.captions import Caption, format_caption, read_captions, swap_left_right, words
 from dataset.prepare.describe import describe, kind_of, verb_phrases
-from dataset.prepare.faults import good_stretches
+from dataset.prepare.faults import good_stretches, lifted
 from dataset.prepare.grammar import draws
 from motion.formats import read_capture
 from motion.representation_272 import FPS, mirror_pose, pose_to_motion272, statistics
@@ -63,9 +63,11 @@ class Trial:
     shortest: int = 60                     # frames of a window, if the trial is too long for one clip
     segments: tuple[Segment, ...] = ()
     phrases: tuple[str, ...] = ()          # verb phrases true of every clip of the trial, for sentences of several parts
+    style: str = ""                        # how all is done
+    whole: tuple[str, ...] = ()            # verb phrases true of the trial only if it is one clip
     skeleton: Path | None = None           # the .asf of an .amc, if it is not the one beside it
     fps: float | None = None               # where the file does not say its rate rightly
-    style: str = ""                        # how all is done
+    t_poses: bool = False                  # whether T-poses, before and after what is meant, are cut off
 
 
 @dataclass(frozen=True)
@@ -144,43 +146,58 @@ def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
         rotations, joints = retarget(capture, load_skeleton_map(trial.skeleton_map))
     except (ValueError, OSError) as error:
         return [], [f"{trial.path.name}: {error}"]
-    stretches, faults = good_stretches(rotations, joints)
-    cuts, skipped = cut(trial, stretches, len(joints))
-    entries, skipped = [], [f"{trial.path.name}: {text}" for text in faults + skipped]
-    for clip_id, start, end, captions in cuts:
+    if len(joints) < SHORTEST:
+        return [], [f"{trial.path.name}: found {len(joints)} frames at {FPS} fps, expected at least {SHORTEST}"]
+    joints = lifted(joints)
+    stretches, faults = good_stretches(rotations, joints, trial.t_poses)
+    kept = [(start, end) for start, end in stretches if end - start >= SHORTEST]
+    entries, skipped = [], []
+    if faults:
+        lost = len(joints) - sum(end - start for start, end in kept)
+        skipped.append(f"{trial.path.name}: left out {lost} of {len(joints)} frames: {'; '.join(faults)}")
+    described, refused = described_cuts(trial, stretches, len(joints))
+    for clip_id, start, end, captions in [*cuts(trial, kept, faulty=bool(faults)), *described]:
         pose = rotations[start:end], joints[start:end]
         for name, (turned, placed) in ((clip_id, pose), (f"M{clip_id}", mirror_pose(*pose))):
             np.save(out / "motion_data" / f"{name}.npy", pose_to_motion272(turned, placed).astype(np.float32))
             lines = [_line(caption, mirrored=name != clip_id) for caption in captions or trial.captions(name)]
             lines += [format_caption(text) for text in describe(placed, name, trial.style)]
             group, *phrases = (swap_left_right(text) if name != clip_id else text
-                               for text in (trial.group, *trial.phrases))
+                               for text in (trial.group, *trial.phrases, *(trial.whole * (clip_id == trial.id))))
             group = group or kind_of(placed)
             phrases += verb_phrases(placed, name)
             entries.append(Entry(name, trial.split, group, tuple(lines), trial.style, tuple(phrases)))
-    return entries, skipped
+    return entries, skipped + refused
 
 
-def cut(trial: Trial, stretches: list[tuple[int, int]], frames: int) -> tuple[list[tuple], list[str]]:
-    """The clips (id, start, end, captions or None) of a trial's good stretches, and what is too short for one."""
-    cuts, skipped = [], []
+def cuts(trial: Trial, stretches: list[tuple[int, int]], faulty: bool) -> Iterator[tuple[str, int, int, None]]:
+    """Id, start and end of the clips of a trial's good stretches of frames; no captions of their own.
+
+    A trial without faults, of one stretch that is no longer than a clip, gives its id to that: it is whole.
+    """
     for start, end in stretches:
-        if end - start < SHORTEST:
-            skipped.append(f"found {end - start} frames at {FPS} fps from frame {start} on, expected at least {SHORTEST}")
+        if len(stretches) == 1 and not faulty and end - start <= LONGEST:
+            yield trial.id, start, end, None
             continue
-        whole = (start, end) == (0, frames) and frames <= LONGEST
-        for first, last in windows(end - start, trial.id if start == 0 else f"{trial.id}_{start}", trial.shortest):
-            cuts.append((trial.id if whole else f"{trial.id}_{start + first:05d}", start + first, start + last, None))
+        key = f"{trial.id}_{start}" if start else trial.id
+        for first, last in windows(end - start, key, trial.shortest):
+            yield f"{trial.id}_{start + first:05d}", start + first, start + last, None
+
+
+def described_cuts(trial: Trial, stretches: list[tuple[int, int]], frames: int) -> tuple[list[tuple], list[str]]:
+    """Id, start, end and captions of the parts that somebody described, and why others are none."""
+    found, skipped = [], []
     for segment in trial.segments:
         start, end = round(segment.start * FPS), min(round(segment.end * FPS), frames)
         if end - start < SHORTEST:
-            skipped.append(f"{segment.id}: found {max(end - start, 0)} frames at {FPS} fps, expected at least "
-                           f"{SHORTEST}")
+            skipped.append(f"{trial.path.name}, {segment.id}: found {max(end - start, 0)} frames at {FPS} "
+                           f"fps, expected at least {SHORTEST}")
         elif not any(first <= start and end <= last for first, last in stretches):
-            skipped.append(f"{segment.id}: found a fault in frames {start} to {end}, expected none in a described part")
+            skipped.append(f"{trial.path.name}, {segment.id}: found a fault in its frames, expected none in a "
+                           "described part")
         else:
-            cuts.append((segment.id, start, min(end, start + LONGEST), segment.captions))
-    return cuts, skipped
+            found.append((segment.id, start, min(end, start + LONGEST), segment.captions))
+    return found, skipped
 
 
 def _line(caption: str | Caption, mirrored: bool) -> str:
@@ -198,7 +215,7 @@ def prepare(trials: list[Trial], skipped: list[str], out: str | Path, workers: i
     """
     if not trials:
         raise ValueError("found 0 captures in the source, expected the files of this data set: is it another "
-                         "of bandai-namco, cmu, amass, bvh-folder?" + _listed(skipped))
+                         "of bandai-namco, cmu, snu, amass, bvh-folder?" + _listed(skipped))
     repeated = [name for name, count in Counter(trial.id for trial in trials).items() if count > 1]
     if repeated:
         raise ValueError(f"found {len(repeated)} names twice, the first is {repeated[0]}: expected each once")
