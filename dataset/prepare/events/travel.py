@@ -72,8 +72,8 @@ def travels(joints: np.ndarray, turned: list[Event]) -> list[Event]:
             part = _travel(joints, first, end, pelvis, speed, course, swings)
             if part is not None and found and _goes_on(found[-1], part):
                 main = max(found[-1], part, key=lambda travel: travel.frames * (travel.kind != "move"))
-                found[-1] = replace(main, first=found[-1].first, end=end, metres=found[-1].metres + part.metres, count=0,
-                                    begun=found[-1].begun, lasting=part.lasting)
+                found[-1] = replace(main, first=found[-1].first, end=end, count=0, begun=found[-1].begun,
+                                    metres=found[-1].metres + part.metres, lasting=part.lasting)
             elif part is not None:
                 found.append(part)
     return [_shaped(part, turned, pelvis) for part in found]
@@ -221,7 +221,8 @@ def climbed(joints: np.ndarray, ways: list[Event]) -> list[Event]:
                  for height in heights]
         if way.frames > FPS and (min(rises) > 0.15 or max(rises) < -0.15):
             steep = max(abs(rises[0]), abs(rises[1])) > 0.35 * way.metres
-            way = replace(way, kind="climb", way="up" if rises[0] > 0 else "down", how="steep" if steep else "", shape="")
+            way = replace(way, kind="climb", way="up" if rises[0] > 0 else "down", shape="",
+                          how="steep" if steep else "")
         found.append(way)
     return found
 
