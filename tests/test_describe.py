@@ -365,10 +365,13 @@ def test_every_event_has_words():
     every += [Event(kind, 0, 40, how=how, count=count) for how in ("", "high") for count in (1, 2) for kind in (
         "bow", "bend", "lean", "clap", "hips", "cross", "behind", "clasp", "jacks", "duck", "stoop", "cartwheel",
         "handspring", "flip", "roll", "handstand", "walk-in-place", "run-in-place", "stand", "hop")]
+    found = {}
     for event in every:
         names = event_names(event)
         assert names, event
-        for number, name in enumerate(names):
+        found |= dict.fromkeys(names, event)
+    for name, event in found.items():
+        for number in range(10):
             phrase = expand(name, draws(f"{name} {number}"), context(event))
             assert "<" not in phrase and "{" in phrase, phrase
 
@@ -398,7 +401,7 @@ def test_the_same_key_gives_the_same_sentences():
 @pytest.mark.parametrize("style", STYLES)
 def test_a_style_is_said(style):
     joints = next(variations("walks in a circle", 1))
-    told_ = " ".join(" ".join(describe(joints, f"{number}", style)) for number in range(40))
+    told_ = " ".join(" ".join(describe(joints, f"{number}", style)) for number in range(15))
     words = [*STYLES[style].subjects, *STYLES[style].tails]
     assert sum(word in told_ for word in words) > 3
 
