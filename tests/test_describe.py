@@ -346,7 +346,7 @@ def test_the_second_reading_finds_lies():
 def test_every_event_has_words():
     kinds = {"move": WAYS, "walk": WAYS, "run": WAYS, "jump": (*WAYS[::2], "up", ""), "climb": ("up", "down")}
     shapes = ("", "straight", "curve", "circle", "circles", "around", "spiral-in", "spiral-out", "semicircle",
-              "corner", "turning", "turns", "weave", "pacing", "about-turn", "there-and-back")
+              "corner", "turning", "turns", "weave", "s-curve", "pacing", "about-turn", "there-and-back")
     postures = ("sit", "sit-floor", "squat", "crouch", "kneel", "lie", "fours", "crawl", "duck-walk")
     every = [Event(kind, 0, 40, side, way, shape, how, 2, degrees, count) for kind, ways in kinds.items()
              for way in (*ways, "") for shape in shapes for side in OTHER for how in ("", "slow", "fast", "steep")
