@@ -46,8 +46,9 @@ def leg(reach: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     swing = np.arcsin((reach[:, 2] / far).clip(-1, 1)) + np.arctan2(back, down)
     aside = np.arctan2(reach[:, 0], -reach[:, 1])
     zero = np.zeros_like(far)
-    hip = axis_angle_to_matrix(np.stack([zero, zero, aside], -1)) @ axis_angle_to_matrix(np.stack([-swing, zero, zero], -1))
-    return hip, axis_angle_to_matrix(np.stack([bend, zero, zero], -1)), np.broadcast_to(np.eye(3), hip.shape)
+    flexed, knee = (axis_angle_to_matrix(np.stack([angle, zero, zero], -1)) for angle in (-swing, bend))
+    hip = axis_angle_to_matrix(np.stack([zero, zero, aside], -1)) @ flexed
+    return hip, knee, np.broadcast_to(np.eye(3), knee.shape)
 
 
 def ahead(heading: np.ndarray | float) -> np.ndarray:
@@ -74,21 +75,24 @@ def stride(route: np.ndarray, heading: np.ndarray, steps: int, step_frames: int 
     whole = np.concatenate([np.zeros(wait), smooth_ramp(frames), np.ones(wait)])
     gone = np.linalg.norm(np.diff(route, axis=0), axis=-1) + abs(np.diff(heading)) / 200    # turning takes time too
     gone = np.concatenate([[0], np.cumsum(gone)]) / gone.sum()
-    place = lambda share: np.stack([np.interp(share, gone, route[:, axis]) for axis in range(3)], -1)
-    face = lambda share: np.interp(share, gone, heading)
-    print_ = lambda share, side: (place(share) + SIGN[side] * 0.09 * ahead(face(share) + 90)) * [1, 0, 1] + [0, ANKLE, 0]
-    ankles = {}
-    for side in SIGN:
-        ankles[side] = np.broadcast_to(print_(np.array(0.0), side), (len(whole), 3)).copy()
+
+    def place(share: np.ndarray | float) -> np.ndarray:
+        return np.stack([np.interp(share, gone, route[:, axis]) for axis in range(3)], axis=-1) * [1, 0, 1]
+
+    def footprint(share: float, side: str) -> np.ndarray:
+        beside = SIGN[side] * 0.09 * ahead(np.interp(share, gone, heading) + 90)
+        return place(share) + beside + [0, ANKLE, 0]
+
+    ankles = {side: np.tile(footprint(0.0, side), (len(whole), 1)) for side in SIGN}
     for step in range(steps):    # left, right, left, ...; each lands where the pelvis will be half a step later
         where, side = ankles[list(SIGN)[step % 2]], list(SIGN)[step % 2]
         first, length = wait + step * step_frames, round(step_frames * (1 if duty > 0.5 else 2 - 2 * duty))
         later = whole[min(first + length + step_frames // 2, len(whole) - 1)] if step < steps - 2 else 1.0
         share, end = smooth_step(length)[:, None], min(first + length, len(where))
-        swing = where[first] + share * (print_(np.array(later), side) - where[first])
+        swing = where[first] + share * (footprint(later, side) - where[first])
         where[first:end] = (swing + lift * np.sin(np.pi * share) * [0, 1, 0])[:end - first]
-        where[end:] = print_(np.array(later), side)
-    return body(len(whole), place(whole) * [1, 0, 1] + [0, height, 0], face(whole), ankles, **turns)
+        where[end:] = footprint(later, side)
+    return body(len(whole), place(whole) + [0, height, 0], np.interp(whole, gone, heading), ankles, **turns)
 
 
 def smooth_ramp(frames: int) -> np.ndarray:
@@ -106,7 +110,8 @@ def arc(radius: float, degrees: float, count: int = 200) -> tuple[np.ndarray, np
     """A route that bends to the left by so many degrees (negative: to the right), facing along it."""
     heading = np.linspace(0, degrees, count)
     step = np.radians(abs(degrees)) / (count - 1) * radius
-    return np.concatenate([np.zeros((1, 3)), np.cumsum(step * ahead((heading[1:] + heading[:-1]) / 2), axis=0)]), heading
+    steps = step * ahead((heading[1:] + heading[:-1]) / 2)
+    return np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)]), heading
 
 
 def joined(*routes: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +119,8 @@ def joined(*routes: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarr
     place, heading = routes[0]
     for way, faced in routes[1:]:
         turn = y_rotation(np.radians(heading[-1]))
-        place, heading = np.concatenate([place, place[-1] + way @ turn.T]), np.concatenate([heading, heading[-1] + faced])
+        place = np.concatenate([place, place[-1] + way @ turn.T])
+        heading = np.concatenate([heading, heading[-1] + faced])
     return place, heading
 
 

@@ -37,18 +37,18 @@ def wave(raised: tuple = (0, 0, 60)) -> np.ndarray:
 def low(height: float, back: float, frames: int = 120, up: bool = False, lean: float = 0) -> dict:
     """A pelvis that goes down to a height, behind the feet, after a second, and perhaps up again; the trunk leans."""
     keys = [(0, (0, HEIGHT, 0)), (30, (0, HEIGHT, 0)), (50, (0, height, -back))]
-    keys += [(70, (0, height, -back)), (90, (0, HEIGHT, 0)), (frames, (0, HEIGHT, 0))] if up else [(frames, (0, height, -back))]
-    return dict(frames=frames, pelvis=there(*keys), spine1=there(*((frame, (lean * (1 - (place[1] - height) / (HEIGHT - height)),
-                                                                            0, 0)) for frame, place in keys)))
+    rise = [(70, (0, height, -back)), (90, (0, HEIGHT, 0)), (frames, (0, HEIGHT, 0))]
+    keys += rise if up else [(frames, (0, height, -back))]
+    bent = [(frame, (lean * (HEIGHT - place[1]) / (HEIGHT - height), 0, 0)) for frame, place in keys]
+    return dict(frames=frames, pelvis=there(*keys), spine1=there(*bent))
 
 
 def jumped(times: int = 1, forward: float = 0, lifted: tuple = (), gap: int = 14, air: int = 15) -> np.ndarray:
     """So many jumps of `air` frames, each so far forward; the ankles in `lifted` stay 25 cm higher."""
     flight = 4.9 * (air / 30) ** 2 * (lambda time: time - time ** 2)(np.linspace(0, 1, air))
-    rise = np.concatenate([np.zeros(30), *[part for _ in range(times) for part in (flight, np.zeros(gap))], np.zeros(16)])
-    far = np.concatenate([np.zeros(30), *[step + (forward * np.linspace(0, 1, air) if part else np.full(gap, forward))
-                                          for step in forward * np.arange(times) for part in (1, 0)]])
-    far = np.concatenate([far, np.full(len(rise) - len(far), far[-1])])
+    once = np.concatenate([flight, np.zeros(gap)]), np.concatenate([np.linspace(0, 1, air), np.ones(gap)])
+    rise = np.concatenate([np.zeros(30), *times * [once[0]], np.zeros(16)])
+    far = forward * np.concatenate([np.zeros(30), *(number + once[1] for number in range(times)), np.full(16, times)])
     place = np.stack([0 * rise, rise, far], axis=-1)
     ankles = {side: place + [sign * 0.09, 0.08 + 0.25 * (side in lifted), -0.1 * (side in lifted)]
               for side, sign in (("left", 1), ("right", -1))}
@@ -58,8 +58,8 @@ def jumped(times: int = 1, forward: float = 0, lifted: tuple = (), gap: int = 14
 def kicked(side: str, way: str) -> np.ndarray:
     sign = 1 if side == "left" else -1
     out = (sign * 0.05, 0.65, 0.74) if way == "forward" else (sign * 0.82, 0.65, 0.0)
-    path = there((0, (sign * 0.09, 0.08, 0.0)), (30, (sign * 0.09, 0.08, 0.0)), (36, (sign * 0.09, 0.35, 0.1)), (41, out),
-                 (50, (sign * 0.09, 0.3, 0.1)), (58, (sign * 0.09, 0.08, 0.0)), (90, (sign * 0.09, 0.08, 0.0)))
+    rest, bent = (sign * 0.09, 0.08, 0.0), (sign * 0.09, 0.33, 0.1)
+    path = there((0, rest), (30, rest), (36, bent), (41, out), (50, bent), (58, rest), (90, rest))
     return standing(90, ankles={side: path})
 
 
@@ -74,15 +74,14 @@ def punched(times: int) -> np.ndarray:
 
 def clapped(times: int) -> np.ndarray:
     wide, near = (0, -60, 0), (0, -106, 0)
-    keys = [(0, DOWN), (20, DOWN), (32, wide)] + [(32 + 12 * number + shift, pose) for number in range(times)
-                                                 for shift, pose in ((6, near), (12, wide))] + [(160, DOWN), (170, DOWN)]
-    left = there(*keys)
+    strokes = [(32 + 12 * number + shift, pose) for number in range(times) for shift, pose in ((6, near), (12, wide))]
+    left = there((0, DOWN), (20, DOWN), (32, wide), *strokes, (160, DOWN), (170, DOWN))
     return standing(170, left_shoulder=left, right_shoulder=left * [1, -1, -1])
 
 
 def bowed(degrees: float) -> np.ndarray:
-    bend = there((0, (0, 0, 0)), (30, (0, 0, 0)), (50, (degrees, 0, 0)), (60, (degrees, 0, 0)), (80, (0, 0, 0)), (110, (0, 0, 0)))
-    return standing(110, spine1=bend)
+    bend = there((0, 0.0), (30, 0.0), (50, degrees), (60, degrees), (80, 0.0), (110, 0.0))
+    return standing(110, spine1=bend[:, None] * [1, 0, 0])
 
 
 def picked(side: str) -> np.ndarray:
@@ -95,8 +94,8 @@ def balanced(side: str) -> np.ndarray:
     other, sign = OTHER[side], 1 if side == "left" else -1
     foot = [(-sign * 0.09, height, -0.15 * (height > 0.1)) for height in (0.08, 0.4)]
     lift = there((0, foot[0]), (30, foot[0]), (45, foot[1]), (110, foot[1]), (125, foot[0]), (140, foot[0]))
-    over = there((0, (0, HEIGHT, 0)), (30, (0, HEIGHT, 0)), (45, (sign * 0.07, HEIGHT, 0)), (140, (sign * 0.07, HEIGHT, 0)))
-    return standing(140, pelvis=over, ankles={other: lift})
+    aside = there((0, 0.0), (30, 0.0), (45, sign * 0.07), (140, sign * 0.07))
+    return standing(140, pelvis=aside[:, None] * [1, 0, 0] + [0, HEIGHT, 0], ankles={other: lift})
 
 
 def spiral() -> tuple[np.ndarray, np.ndarray]:
@@ -176,13 +175,13 @@ def mirrored(joints: np.ndarray) -> np.ndarray:
     return joints[:, MIRROR] * [-1, 1, 1]
 
 
-def variations(name: str, count: int = 3):
+def variations(name: str, count: int = 2):
     """The motion of that name, walked in other ways, placed elsewhere, with a millimetre of noise."""
     for seed in range(count):
         rng = np.random.default_rng([seed, *name.encode()])
         joints, angle = MOTIONS[name][0](rng), rng.uniform(0, 2 * np.pi)
         turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-        yield joints @ turn.T + [*rng.uniform(-3, 3, 2), 0][0:1] * np.array([1, 0, 1]) + rng.normal(0, 1e-3, joints.shape)
+        yield joints @ turn.T + rng.uniform(-3, 3, 3) * [1, 0, 1] + rng.normal(0, 1e-3, joints.shape)
 
 
 @pytest.mark.parametrize("name", MOTIONS)
@@ -205,14 +204,14 @@ def number_of(word: str) -> int:
     return COUNTS.get(word) or int(word)
 
 
-def wrist_over(joints: np.ndarray, side: str, name: str) -> float:
+def over(joints: np.ndarray, side: str, name: str) -> float:
     """Metres that the hand rises over another joint."""
     return float((joint(joints, f"{side}_wrist") - joint(joints, name))[:, 1].max())
 
 
 def hand_moves(joints: np.ndarray, side: str) -> bool:
     hand = joint(joints, f"{side}_wrist") - joint(joints, "pelvis")
-    return bool(np.ptp(hand, axis=0).max() > 0.15) or wrist_over(joints, side, "spine1") > 0
+    return bool(np.ptp(hand, axis=0).max() > 0.15) or over(joints, side, "spine1") > 0
 
 
 def foot_moves(joints: np.ndarray, side: str) -> bool:
@@ -228,12 +227,22 @@ def gone(joints: np.ndarray, sideways: bool = False) -> np.ndarray:
 
 def drop_and_rise(values: np.ndarray) -> tuple[float, float]:
     """The most that values (T,) fall, and rise, between two frames in order."""
-    return (float((np.maximum.accumulate(values) - values).max()), float((values - np.minimum.accumulate(values)).max()))
+    falls, rises = np.maximum.accumulate(values) - values, values - np.minimum.accumulate(values)
+    return float(falls.max()), float(rises.max())
 
 
 def turned_to(joints: np.ndarray, side: str) -> float:
     right, left = drop_and_rise(heading(joints))
     return left if side == "left" else right
+
+
+def most_turned(joints: np.ndarray) -> float:
+    return max(turned_to(joints, side) for side in OTHER)
+
+
+def gap(joints: np.ndarray, name: str) -> np.ndarray:
+    """Metres between a joint of the left and of the right."""
+    return np.linalg.norm(joint(joints, f"left_{name}") - joint(joints, f"right_{name}"), axis=-1)
 
 
 def footfalls(joints: np.ndarray) -> int:
@@ -265,36 +274,43 @@ def lowest(joints: np.ndarray, name: str = "pelvis") -> float:
 
 
 SIDES = "(left|right)"
+LIMB = rf"{SIDES} (?:hand|arm|fist|forearm|elbow|jab|punches)"
 CLAIMS = [
-    (rf"{SIDES} (?:hand|arm|fist|forearm|elbow|jab|punches)\b", lambda joints, side: hand_moves(joints, side)),
-    (r"\b(?:both|two) (?:hands|arms)\b|\bhands\b(?! and knees)|\barms\b", lambda joints: all(hand_moves(joints, side) for side in OTHER)),
+    (rf"{LIMB}\b", lambda joints, side: hand_moves(joints, side)),
+    (r"\b(?:both|two) (?:hands|arms)\b|\bhands\b(?! and knees)|\barms\b",
+     lambda joints: all(hand_moves(joints, side) for side in OTHER)),
     (rf"{SIDES} (?:leg|foot|knee)\b", lambda joints, side: foot_moves(joints, side)),
-    (rf"(?:wav|greet)\w* (?:\w+ )*?{SIDES} (?:hand|arm)", lambda joints, side: wrist_over(joints, side, f"{side}_elbow") > 0),
-    (rf"{SIDES} (?:hand|arm) (?:above|over|overhead|in the air|high)", lambda joints, side: wrist_over(joints, side, "head") > 0.05),
+    (rf"(?:wav|greet)\w* (?:\w+ )*?{SIDES} (?:hand|arm)", lambda joints, side: over(joints, side, f"{side}_elbow") > 0),
+    (rf"{SIDES} (?:hand|arm) (?:above|over|overhead|in the air|high)",
+     lambda joints, side: over(joints, side, "head") > 0.05),
     (r"\bjump|\bleap|\bhop(?!scotch)", flies),
     (r"\bsit|\bseat(?!.{0,9}back)", lambda joints: lowest(joints) < 0.72),
     (r"\bsquat", lambda joints: lowest(joints) < 0.66),
     (r"\bkneel|\bon (?:the |his |her |their |your )?knees\b", lambda joints: lowest(joints) < 0.75),
     (r"\blies?\b|\blying", lambda joints: lowest(joints, "head") < 0.5),
-    (r"(?:pick|grab|collect|fetch|scoop)\w* .*(?:floor|ground)", lambda joints: min(
-        lowest(joints, f"{side}_wrist") for side in OTHER) < 0.35 or lowest(joints) < 0.4),
-    (r"\bclap|applau", lambda joints: np.linalg.norm(joint(joints, "left_wrist") - joint(joints, "right_wrist"), axis=-1).min() < 0.2),
-    (r"\b(?:jog|run|sprint|dash|rac)(?:s|es|ing|ning)?\b(?! (?:in place|on the spot|without))", lambda joints: speed(joints).max() > 1.3),
+    (r"(?:pick|grab|collect|fetch|scoop)\w* .*(?:floor|ground)",
+     lambda joints: min(lowest(joints, f"{side}_wrist") for side in OTHER) < 0.35),
+    (r"\bclap|applau", lambda joints: gap(joints, "wrist").min() < 0.2),
+    (r"\b(?:jog|run|sprint|dash|rac)(?:s|es|ing|ning)?\b(?! (?:in place|on the spot|without))",
+     lambda joints: speed(joints).max() > 1.3),
     (r"\bwalk|\bstroll|\bamble", lambda joints: footfalls(joints) >= 2 or foot_moves(joints, "left")),
-    (r"\bbackwards?\b|\bin reverse\b|\bretreat|\bsteps? back\b|\bback(?:s|ing) (?:up|away|off)\b", lambda joints: drop_and_rise(gone(joints))[0] > 0.2),
+    (r"\bbackwards?\b|\bin reverse\b|\bretreat|\bsteps? back\b|\bback(?:s|ing) (?:up|away|off)\b",
+     lambda joints: drop_and_rise(gone(joints))[0] > 0.2),
     (r"\b(?:walk|run|jog|jump|leap|hop|go|goe|stroll|move|step)(?:s|ning|ping|ging|ing)? forwards?\b",
      lambda joints: drop_and_rise(gone(joints))[1] > 0.2),
     (rf"(?:step|sideways|strafe|shuffl)\w* (?:to |towards )?(?:the |his |her |their |your )?{SIDES}",
      lambda joints, side: drop_and_rise(gone(joints, sideways=True))[side == "left"] > 0.2),
-    (rf"\bturn(?:s|ing)? (?:\w+ ){{0,3}}?(?:to |towards )?(?:the |his |her |their |your )?{SIDES}\b(?! (?:hand|arm|leg))",
+    (rf"\bturn(?:s|ing)? (?:\w+ ){{0,3}}?(?:to |towards )?(?:the |his |her |their )?{SIDES}\b(?! (?:hand|arm|leg))",
      lambda joints, side: turned_to(joints, side) > 25),
-    (r"(?<!counter)(?<!counter-)(?<!counter )(?<!anti)(?<!anti-)\bclockwise", lambda joints: turned_to(joints, "right") > 25),
-    (r"counter[ -]?clockwise|anti-?clockwise", lambda joints: turned_to(joints, "left") > 25),
-    (r"\bcircle|\bspiral|\bloop|360", lambda joints: max(turned_to(joints, side) for side in OTHER) > 120),
-    (r"half circle|semi-?circle|180|turns? around|(?<!without )turning around|u-turn", lambda joints: max(turned_to(joints, side) for side in OTHER) > 135),
+    (r"(?<!counter)(?<!counter[ -])(?<!anti)(?<!anti[ -])\bclockwise", lambda joints: turned_to(joints, "right") > 25),
+    (r"counter[ -]?clockwise|anti[ -]?clockwise", lambda joints: turned_to(joints, "left") > 25),
+    (r"\bcircle|\bspiral|\bloop|360", lambda joints: most_turned(joints) > 120),
+    (r"half circle|semi-?circle|180|turns? around|(?<!without )turning around|u-turn",
+     lambda joints: most_turned(joints) > 135),
     (rf"{COUNT} steps", lambda joints, count: footfalls(joints) >= number_of(count)),
     (r"stands? still|standing still|comes? to a (?:stop|halt)|motionless", lambda joints: speed(joints).min() < 0.15),
-    (r"on one (?:leg|foot)|one-legged", lambda joints: abs(joint(joints, "left_ankle") - joint(joints, "right_ankle"))[:, 1].max() > 0.1),
+    (r"on one (?:leg|foot)|one-legged",
+     lambda joints: abs(joint(joints, "left_ankle") - joint(joints, "right_ankle"))[:, 1].max() > 0.1),
     (r"\bkick", lambda joints: max(drop_and_rise(joint(joints, f"{side}_ankle")[:, 1])[1] for side in OTHER) > 0.2),
 ]
 
@@ -309,7 +325,7 @@ def false_claims(text: str, joints: np.ndarray) -> list[str]:
 def test_sentences_read_back_are_so(name):
     for joints in variations(name, 1):
         for seen in (joints, mirrored(joints)):
-            for number in range(5):
+            for number in range(3):
                 texts = describe(seen, f"{name} {number}", "old" if number % 2 else None)
                 texts += verb_phrases(seen, f"{name} {number}")
                 assert texts
@@ -322,15 +338,15 @@ def test_the_second_reading_finds_lies():
     caught = [bool(sum((false_claims(text, joints[other]) for text in describe(joints[name], name)), []))
               for name in MOTIONS for other in ("stands still",) if name != other]
     assert np.mean(caught) > 0.9
-    for name in ("sidesteps left", "turns a quarter", "raises the left hand", "waves the left hand", "walks around a corner"):
+    for name in ("sidesteps left", "turns a quarter", "raises the left hand", "walks around a corner"):
         texts = [swap_left_right(text) for text in describe(joints[name], name) if "left" in text]
         assert texts and np.mean([bool(false_claims(text, joints[name])) for text in texts]) >= 0.2
 
 
 def test_every_event_has_words():
     kinds = {"move": WAYS, "walk": WAYS, "run": WAYS, "jump": (*WAYS[::2], "up", ""), "climb": ("up", "down")}
-    shapes = ("", "straight", "curve", "circle", "circles", "around", "spiral-in", "spiral-out", "semicircle", "corner",
-              "turning", "turns", "weave", "pacing", "about-turn", "there-and-back")
+    shapes = ("", "straight", "curve", "circle", "circles", "around", "spiral-in", "spiral-out", "semicircle",
+              "corner", "turning", "turns", "weave", "s-curve", "pacing", "about-turn", "there-and-back")
     postures = ("sit", "sit-floor", "squat", "crouch", "kneel", "lie", "fours", "crawl", "duck-walk")
     every = [Event(kind, 0, 40, side, way, shape, how, 2, degrees, count) for kind, ways in kinds.items()
              for way in (*ways, "") for shape in shapes for side in OTHER for how in ("", "slow", "fast", "steep")
@@ -346,13 +362,16 @@ def test_every_event_has_words():
               for begun in (False, True) for lasting in (False, True)]
     every += [Event(posture + step, 0, 40, "left" if posture == "kneel" else "", count=count)
               for posture in postures for step in ("-down", "", "-up") for count in (0, 1, 2)]
-    every += [Event(kind, 0, 40, count=count) for count in (1, 2) for kind in (
-        "bow", "bend", "lean", "clap", "hips", "cross", "behind", "clasp", "jacks", "duck", "stoop", "cartwheel", "handspring", "flip", "roll",
-        "handstand", "walk-in-place", "run-in-place", "stand", "hop")]
+    every += [Event(kind, 0, 40, how=how, count=count) for how in ("", "high") for count in (1, 2) for kind in (
+        "bow", "bend", "lean", "clap", "hips", "cross", "behind", "clasp", "jacks", "duck", "stoop", "cartwheel",
+        "handspring", "flip", "roll", "handstand", "walk-in-place", "run-in-place", "stand", "hop")]
+    found = {}
     for event in every:
         names = event_names(event)
         assert names, event
-        for number, name in enumerate(names):
+        found |= dict.fromkeys(names, event)
+    for name, event in found.items():
+        for number in range(10):
             phrase = expand(name, draws(f"{name} {number}"), context(event))
             assert "<" not in phrase and "{" in phrase, phrase
 
@@ -382,7 +401,7 @@ def test_the_same_key_gives_the_same_sentences():
 @pytest.mark.parametrize("style", STYLES)
 def test_a_style_is_said(style):
     joints = next(variations("walks in a circle", 1))
-    told_ = " ".join(" ".join(describe(joints, f"{number}", style)) for number in range(40))
+    told_ = " ".join(" ".join(describe(joints, f"{number}", style)) for number in range(15))
     words = [*STYLES[style].subjects, *STYLES[style].tails]
     assert sum(word in told_ for word in words) > 3
 

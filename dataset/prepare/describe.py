@@ -12,6 +12,7 @@ import numpy as np
 
 from dataset.captions import swap_left_right
 from dataset.prepare.events import Event, events
+from dataset.prepare.events.event import side_of
 from dataset.prepare.free import free_sentences_of
 from dataset.prepare.grammar import STYLES, draws, inflect, phrase_table, sentence
 
@@ -21,10 +22,11 @@ REPEATED = ("jump", "hop", "squat", "crouch", "raise", "kick", "pick", "punch", 
             "swing", "duck", "cartwheel", "flip", "roll")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 TURNS = ((30, 65, "bit"), (70, 110, "quarter"), (150, 215, "half"), (320, 400, "full"), (500, 9999, "many"))
-SALIENCE = {"turn": 0.7, "bend": 0.75, "lean": 0.5, "raise": 0.8, "stretch": 0.5, "stand": 0.35, "crouch": 0.6, "crouch-down": 0.5,
-            "crouch-up": 0.4, "squat-up": 0.6, "walk-in-place": 0.9, "run-in-place": 0.9, "climb": 1.1, "pick": 1.15,
-            "kick": 1.05, "jump": 1.05, "hop": 1.1, "punch": 1.05, "throw": 1.1, "swing": 0.9, "knee": 0.6, "touch-head": 0.7,
-            "hips": 0.7, "cross": 0.7, "behind": 0.6, "clasp": 0.45, "cartwheel": 1.3, "flip": 1.3, "roll": 1.3, "jacks": 1.3}
+SALIENCE = {"turn": 0.7, "bend": 0.75, "lean": 0.5, "raise": 0.8, "stretch": 0.5, "stand": 0.35, "crouch": 0.6,
+            "crouch-down": 0.5, "crouch-up": 0.4, "squat-up": 0.6, "walk-in-place": 0.9, "run-in-place": 0.9,
+            "climb": 1.1, "pick": 1.15, "kick": 1.05, "jump": 1.05, "hop": 1.1, "punch": 1.05, "throw": 1.1,
+            "swing": 0.9, "knee": 0.6, "touch-head": 0.7, "hips": 0.7, "cross": 0.7, "behind": 0.6, "clasp": 0.45,
+            "cartwheel": 1.3, "flip": 1.3, "roll": 1.3, "jacks": 1.3}    # of other kinds 1
 CLAUSES = 4        # of the longest sentence
 
 
@@ -82,17 +84,22 @@ def story(joints: np.ndarray) -> list[list[Event]]:
     found = [event for event in found if event.kind != "stand" or not event.during(
         (other for other in found if other is not event), 0.3)]
     clauses = [[event] for event in found if event.kind not in LIMBS]
+    runs = [event for event in found if event.kind == "run"]
+    lifts = [event for event in found if event.kind in ("raise", "wave")]
     for limb in sorted((event for event in found if event.kind in LIMBS), key=lambda event: -salience(event)):
-        if limb.how == "low" != limb.kind == "wave" and limb.during((other for other in found if other.kind == "run"), 0.3):
-            continue    # elbows are bent in a run
-        if limb.kind == "stretch" and limb.during((other for other in found if other.kind in ("raise", "wave")), 0.2):
-            continue    # on its way up or down
+        if is_low(limb) and limb.during(runs, 0.3) or limb.kind == "stretch" and limb.during(lifts, 0.2):
+            continue    # elbows are bent in a run; an arm is stretched on its way up
         over = max(clauses, key=lambda clause: limb.share(clause[0]), default=None)
         if over and limb.share(over[0]) > 0.6 and (over[0].kind not in LIMBS or over[0].side != limb.side != "both"):
             over.append(limb)
         else:
             clauses.append([limb])
     return main_clauses(clauses, CLAUSES)
+
+
+def is_low(event: Event) -> bool:
+    """Whether it is a hand held up no higher than the belly or the chest."""
+    return event.kind == "raise" and event.how == "low"
 
 
 def main_clauses(clauses: list[list[Event]], count: int) -> list[list[Event]]:
@@ -119,7 +126,8 @@ def merged(found: list[Event]) -> list[Event]:
             continue    # what one gets down to need not be said again
         elif event.kind == f"{before.kind}-up" and before.frames < 20 and before.begun:
             rows[-1] = event
-        elif event.kind == before.kind in REPEATED and (event.side, event.way) == (before.side, before.way):
+        elif (event.kind, event.side, event.way) == (before.kind, before.side, before.way) and \
+                event.kind in REPEATED and not before.begun:
             rows[-1] = replace(before, end=event.end, how=event.how if event.how == before.how else "",
                                count=before.count + event.count, lasting=event.lasting)
         else:
@@ -133,7 +141,7 @@ def salience(event: Event) -> float:
         return min(1.0, 0.4 + 0.5 * event.metres) if event.way or event.shape else 0.45
     if event.kind in LIMBS and event.frames < 15 and event.kind != "punch":
         return 0.25
-    if event.kind == "raise" and event.how == "low":
+    if is_low(event):
         return 0.25 if event.frames < 30 else 0.4
     return SALIENCE.get(event.kind, 1.0)
 
@@ -146,7 +154,8 @@ def whole_phrase(clauses: list[list[Event]], random_: Random) -> str:
     parts = [clause_phrase(clauses, number, random_) for number in range(len(clauses))]
     if len(parts) == 1:
         return parts[0]
-    return expand(("two", "three", "four")[len(parts) - 2], random_, {name: [part] for name, part in zip("abcd", parts)})
+    own = {name: [part] for name, part in zip("abcd", parts)}
+    return expand(NUMBERS[len(parts)], random_, own)
 
 
 def clause_phrase(clauses: list[list[Event]], number: int, random_: Random) -> str:
@@ -183,50 +192,64 @@ def event_names(event: Event) -> list[str]:
     """The names in phrases/events.json of all that is true of an event; what is more exact comes more often."""
     kind, side, way, how = event.kind, event.side, event.way, event.how
     again = "again" if event.count > 1 else ""
-    size = next((word for least, most, word in TURNS if least <= abs(event.degrees) <= most), "")
     match kind:
-        case "walk" | "run" | "move" if way == "forward" and event.shape not in ("", "straight"):
-            exact = known(f"{event.shape} {side} {size}")
-            return exact if size == "bit" and exact else 2 * exact + known(f"{event.shape} {side}", event.shape)
         case "walk" | "run" | "move":
-            if how in ("faster", "slower") and way == "forward":
-                return known(f"go {how}")
-            counted = 0 < event.count < 10 and event.metres > 0.3 * event.count
-            if counted and event.count == 1:
-                return known(f"step {way}") or known("go")
-            far = "far" if event.metres > 4 else "short" if event.metres < 1 else ""
-            shaped = known(f"{way} {event.shape} {side}") if event.shape not in ("", "straight") else []
-            return known(f"go {way}" if way else "go", f"go {way} {event.shape}", f"go {way} {far}") + \
-                2 * known(f"{kind} {way or 'unsure'}") + 3 * known(*[f"steps {way}"] * counted) + 4 * shaped
+            return way_names(event)
+        case "raise" | "wave" if how == "low":
+            return known(f"{kind} {side} low")
+        case "raise":
+            return raise_names(event)
         case "climb":
             return known(f"climb {way} {how}" if how == "steep" else f"climb {way}")
         case "turn":
-            return known(f"turn {side} {size}" if size else f"turn {side}")
-        case "raise" if how != "low":
-            if event.begun:
-                return known(*([f"hold {side}", f"hold {side} {how}"] if event.lasting else [f"lower {side}"]))
-            held = [f"hold {side}"] if event.frames > 60 else []
-            down = [] if event.lasting else [f"raise {side} down"]
-            return known(f"raise {side}", *down, *held, *2 * [f"raise {side} {how}"], *2 * [f"raise {side} {again}"])
-        case "raise" | "wave" if how == "low":
-            return known(f"{kind} {side} low")
+            return known(f"turn {side} {size(event)}")
         case "jump" if event.degrees:
-            return known(f"jump turning {side_of_turn(event)}")
+            return known(f"jump turning {side_of(event.degrees)}")
         case "jump":
-            return known(*[f"jump {way} {again}"] if again else ["jump" if not way else f"jump {way}", f"jump {how}"])
+            return known(*[f"jump {way} {again}"] if again else [f"jump {way}", f"jump {how}" if how else ""])
         case "squat" | "crouch":
-            return known(f"{kind} held" if event.count == 0 else f"{kind} {again}" if again else kind)
+            return known(f"{kind} {again}" if event.count else f"{kind} held")
         case "kneel" | "kneel-down":
             return known(kind if side == "both" else f"{kind} one {side}")
         case "walk-in-place" | "run-in-place":
-            return known(f"{kind} {how}" if how else kind)
+            return known(f"{kind} {how}")
     more = [(side, way), (side, how), (side, again), (way, how), (how,), (again,)]
     exact = known(*(" ".join((kind, *words)) for words in more if all(words)))
     return 2 * exact + known(kind, f"{kind} {side}", f"{kind} {way}")
 
 
-def side_of_turn(event: Event) -> str:
-    return "left" if event.degrees > 0 else "right"
+def way_names(event: Event) -> list[str]:
+    """Those of a walk, a run or a move."""
+    kind, side, way, shape = event.kind, event.side, event.way, event.shape.replace("straight", "")
+    if shape and way == "forward":
+        exact = known(f"{shape} {side} {size(event)}") if size(event) else []
+        return exact if size(event) == "bit" and exact else 2 * exact + known(f"{shape} {side}", shape)
+    if event.how in ("faster", "slower") and way == "forward":
+        return known(f"go {event.how}")
+    counted = 0 < event.count < 10 and event.metres > 0.3 * event.count
+    if counted and event.count == 1:
+        return known(f"step {way}") or known("go")
+    far = "far" if event.metres > 4 else "short" if event.metres < 1 else ""
+    names = [f"go {way}", f"go {way} {event.shape}" if event.shape else "", f"go {way} {far}" if far else ""]
+    names += 2 * [f"{kind} {way or 'unsure'}"] + 3 * counted * [f"steps {way}"]
+    return known(*names, *4 * [f"{way} {shape} {side}"] if shape else [])
+
+
+def raise_names(event: Event) -> list[str]:
+    """Those of a hand that is raised, held up or lowered, as far as the clip shows it."""
+    side, high = event.side, f"{event.side} {event.how}"
+    if event.begun:
+        return known(*([f"hold {side}", f"hold {high}"] if event.lasting else [f"lower {side}"]))
+    held = [f"hold {side}"] if event.frames > 60 else []
+    down = [] if event.lasting else [f"raise {side} down"]
+    exact = 2 * [f"raise {high}"] if event.how else []
+    again = 2 * [f"raise {side} again"] if event.count > 1 else []
+    return known(f"raise {side}", *down, *held, *exact, *again)
+
+
+def size(event: Event) -> str:
+    """A word for the degrees of a turn; empty between two."""
+    return next((word for least, most, word in TURNS if least <= abs(event.degrees) <= most), "")
 
 
 def context(event: Event) -> dict[str, list[str]]:
@@ -234,9 +257,10 @@ def context(event: Event) -> dict[str, list[str]]:
     table, gait = phrase_table("events"), "walk" if event.kind == "climb" else event.kind
     number = NUMBERS[event.count] if event.count < len(NUMBERS) else str(event.count)
     several = [f"{number} steps", f"{number} steps", f"{event.count} steps"]
-    return {"go": table.get(f"{gait} {event.how}") or table.get(gait, []), "number": [number, number, str(event.count)],
-            "steps": ["one step", "a step"] if event.count == 1 else several,
-            "times": {1: ["once"], 2: ["twice", "two times"]}.get(event.count, [f"{number} times", f"{event.count} times"])}
+    times = {1: ["once"], 2: ["twice", "two times"]}.get(event.count, [f"{number} times", f"{event.count} times"])
+    return {"go": table.get(f"{gait} {event.how}") or table.get(gait, []), "times": times,
+            "number": [number, number, str(event.count)],
+            "steps": ["one step", "a step"] if event.count == 1 else several}
 
 
 def expand(name: str, random_: Random, own: dict[str, list[str]]) -> str:

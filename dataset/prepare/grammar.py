@@ -17,10 +17,10 @@ from pathlib import Path
 from dataset.captions import swap_left_right
 
 PHRASES = Path(__file__).with_name("phrases")
-DOUBLED = {"run", "jog", "step", "put", "set", "trot", "get", "strut", "spin", "hop", "sit", "let", "bob",
-           "swim", "slip", "nod", "grab", "cut", "skip", "clap", "stop", "drop", "pat", "plod", "bid", "chop",
-           "jab", "rap", "mop", "shuffle-step", "hit", "begin", "dip", "flap", "flip", "plop", "sidestep", "squat", "slap",
-           "spar", "tip", "zigzag", "control", "drag", "flag", "rub", "scrub"}
+DOUBLED = {"run", "jog", "step", "put", "set", "trot", "get", "strut", "spin", "hop", "sit", "let", "bob", "swim",
+           "slip", "nod", "grab", "cut", "skip", "clap", "stop", "drop", "pat", "plod", "bid", "chop", "jab", "rap",
+           "mop", "shuffle-step", "hit", "begin", "dip", "flap", "flip", "plop", "sidestep", "squat", "slap", "spar",
+           "tip", "zigzag", "control", "drag", "flag", "rub", "scrub"}
 IRREGULAR = {"be": ("is", "being"), "have": ("has", "having"), "do": ("does", "doing"),
              "go": ("goes", "going"), "see": ("sees", "seeing"), "tiptoe": ("tiptoes", "tiptoeing"),
              "flee": ("flees", "fleeing")}

@@ -3,6 +3,8 @@
 Conservative: what is near a threshold is no event, and what explains another thing away comes before it.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from dataset.prepare.events.event import Event
@@ -34,7 +36,8 @@ def events(joints: np.ndarray) -> list[Event]:
     ways = [way for way in travels(joints, turned) if way.kind == "run" or not way.during(flights + low, 0.3)]
     spins = _apart(on_the_spot(joints, turned, ways), flights)
     ways = climbed(joints, ways)
-    found += bent + low + ducks(joints, ways) + returns(joints, ways, spins)
+    dips = [dip for dip in ducks(joints, ways) if not replace(dip, first=dip.first - 15, end=dip.end + 15).during(flights, 0)]
+    found += bent + low + dips + returns(joints, ways, spins)
     found += _apart(in_place(joints, ways + flights), low)
     found += _apart(kicks(joints), ways + flights, 0.5)
     found += _apart(balances(joints) + knees(joints), ways + found, 0.4)

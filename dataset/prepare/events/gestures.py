@@ -29,14 +29,14 @@ def hands(joints: np.ndarray) -> list[Event]:
     left, right = (raises(joints, side) + stretches(joints, side) for side in OTHER)
     both = []
     for event in list(left):
-        match = next((other for other in right if (other.kind, other.way) == (event.kind, event.way) and
-                      (other.how == "low") == (event.how == "low") and min(event.share(other), other.share(event)) > 0.65), None)
+        match = next((other for other in right if min(event.share(other), other.share(event)) > 0.65 and
+                      (other.kind, other.way, other.how == "low") == (event.kind, event.way, event.how == "low")), None)
         if match is not None:
             left.remove(event)
             right.remove(match)
-            both.append(replace(event, side="both", first=min(event.first, match.first), end=max(event.end, match.end),
-                                how=event.how if event.how == match.how else "", begun=event.begun or match.begun,
-                                lasting=event.lasting or match.lasting))
+            first, end = min(event.first, match.first), max(event.end, match.end)
+            both.append(replace(event, side="both", how=event.how if event.how == match.how else "",
+                                **cut_off(first, end, len(joints)), first=first, end=end))
     return both + left + right
 
 
@@ -57,7 +57,8 @@ def raises(joints: np.ndarray, side: str) -> list[Event]:
         event = Event("raise", first, end, side, how="low", count=1, **cut_off(first, end, len(joints)))
         if not replace(event, first=first - 12, end=end + 12).during(found, 0):
             still = np.ptp(joint(joints, f"{side}_elbow")[first:end], axis=0).max() < 0.15
-            found.append(replace(event, kind="wave" if still and swings(joints, side, first, end, 0.04) >= 4 else "raise"))
+            waved = still and swings(joints, side, first, end, 0.04) >= 4
+            found.append(replace(event, kind="wave" if waved else "raise"))
     return found
 
 
@@ -115,7 +116,8 @@ def touches(joints: np.ndarray) -> list[Event]:
         on_hips.append(np.where(akimbo, np.linalg.norm(wrists[side] - hip, axis=-1), 1))
         crossed.append(np.linalg.norm(wrists[side] - joint(joints, f"{other}_elbow"), axis=-1))
         low = abs(wrists[side][:, 1] - joint(joints, "pelvis")[:, 1]) < 0.25
-        behind.append(np.where(low & (ahead < -0.1), abs(outward(wrists[side] - joint(joints, "pelvis"), joints, side)), 1))
+        middle = abs(outward(wrists[side] - joint(joints, "pelvis"), joints, side))
+        behind.append(np.where(low & (ahead < -0.1), middle, 1))
     near("hips", "both", np.maximum(*on_hips), 0.17, 20)
     near("behind", "both", np.maximum(*behind), 0.14, 20)
     near("cross", "both", np.maximum(*crossed), 0.17, 20)
@@ -192,7 +194,8 @@ def kicks(joints: np.ndarray) -> list[Event]:
             stands = joint(joints, f"{other}_ankle")[first:end, 1].max() < 0.25
             if first > 2 and stands and end - first < 25 and pace[max(first - 8, 0):end].max() > 2.3:
                 peak = first + int(out[first:end].argmax())
-                way = "forward" if ahead[peak] > 1.7 * aside[peak] else "side" if aside[peak] > 1.7 * ahead[peak] else ""
+                way = "forward" if ahead[peak] > 1.7 * aside[peak] else ""
+                way = "side" if aside[peak] > 1.7 * ahead[peak] else way
                 how = "high" if height[peak] > 0.85 else "low" if height[peak] < 0.5 else ""
                 found.append(Event("kick", max(first - 8, 0), min(end + 6, len(joints)), side, way, how=how, count=1))
     return found

@@ -8,10 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dataset.prepare.events.event import ENDS, Event, cut_off
-from motion.measures import (
-    OTHER, above, along, facing, joint, knee_angle, leaning, longest, rate, smooth, spells, to_the_left,
-)
+from dataset.prepare.events.event import Event, cut_off
+from motion.measures import OTHER, above, along, facing, joint, knee_angle, leaning, rate, smooth, spells
 from motion.representation_272 import FPS
 
 

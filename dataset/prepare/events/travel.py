@@ -72,8 +72,8 @@ def travels(joints: np.ndarray, turned: list[Event]) -> list[Event]:
             part = _travel(joints, first, end, pelvis, speed, course, swings)
             if part is not None and found and _goes_on(found[-1], part):
                 main = max(found[-1], part, key=lambda travel: travel.frames * (travel.kind != "move"))
-                found[-1] = replace(main, first=found[-1].first, end=end, metres=found[-1].metres + part.metres, count=0,
-                                    begun=found[-1].begun, lasting=part.lasting)
+                found[-1] = replace(main, first=found[-1].first, end=end, count=0, begun=found[-1].begun,
+                                    metres=found[-1].metres + part.metres, lasting=part.lasting)
             elif part is not None:
                 found.append(part)
     return [_shaped(part, turned, pelvis) for part in found]
@@ -150,19 +150,20 @@ def _shaped(part: Event, turned: list[Event], pelvis: np.ndarray) -> Event:
     largest, around = max(abs(turn.degrees) for turn in inside), sum(abs(turn.degrees) for turn in inside)
     if len(set(sides)) > 1:
         bends = len(sides) > 2 and all(a != b for a, b in zip(sides, sides[1:]))
+        if len(sides) == 2 and min(abs(turn.degrees) for turn in inside) > 45 and largest < 150:
+            return replace(part, shape="s-curve", side=sides[0], count=0)
         return replace(part, shape="weave" if bends and largest < 120 else "turns" if around > 180 else "", count=0)
     part = replace(part, side=sides[0], degrees=degrees)
     if abs(_bent(path) - degrees) > 25 + 0.35 * abs(degrees):    # the body turns, but not its path
         return replace(part, shape="turning", count=0)
-    if abs(degrees) >= 300 and share > 0.7:
-        return replace(part, shape=_round(path, degrees), count=0)
-    if 150 <= abs(degrees) <= 215 and share > 0.7 and part.metres > 1.5:
-        return replace(part, shape="semicircle")
-    if abs(degrees) < 150 and share > 0.65:
-        return replace(part, shape="curve")
+    if share > 0.6 and part.metres > 0.8:
+        if abs(degrees) >= 300:
+            return replace(part, shape=_round(path, degrees), count=0)
+        names = ((215, "around"), (150, "semicircle"), (0, "curve"))
+        return replace(part, shape=next(name for least, name in names if abs(degrees) >= least))
     if len(inside) == 1 and inside[0].frames < 110:
         return replace(part, shape=_corner(part, inside[0], pelvis))
-    return replace(part, shape="turns" if around > 180 else "turning", count=0)
+    return replace(part, shape="turning", count=0)
 
 
 def _bent(path: np.ndarray) -> float:
@@ -187,10 +188,13 @@ def _corner(part: Event, turn: Event, pelvis: np.ndarray) -> str:
 
 def _round(path: np.ndarray, degrees: float) -> str:
     """A circle, a spiral inwards or outwards, or unsure, for a path that turns all the way round."""
-    rounds, size = abs(degrees) / 360, np.ptp(path, axis=0)
-    spans = [np.ptp(piece, axis=0).max() for piece in np.array_split(path, max(2, round(rounds)))]
-    if rounds >= 1.6 and max(spans[0], spans[-1]) > 1.45 * min(spans[0], spans[-1]):
-        return "spiral-in" if spans[0] > spans[-1] else "spiral-out"
+    rounds, size, step = abs(degrees) / 360, np.ptp(path, axis=0), np.gradient(path, axis=0)
+    bend = abs(np.gradient(np.unwrap(np.arctan2(step[:, 0], step[:, 1]))))
+    third = len(path) // 3
+    first, last = (np.linalg.norm(step[part], axis=-1).sum() / bend[part].sum() for part in (
+        slice(5, third), slice(-third, -5)))    # radii, metres
+    if rounds >= 1.2 and max(first, last) > 1.5 * min(first, last):
+        return "spiral-in" if first > last else "spiral-out"
     return "around" if size.min() < 0.6 * size.max() else "circles" if rounds >= 1.6 else "circle"
 
 
@@ -221,7 +225,8 @@ def climbed(joints: np.ndarray, ways: list[Event]) -> list[Event]:
                  for height in heights]
         if way.frames > FPS and (min(rises) > 0.15 or max(rises) < -0.15):
             steep = max(abs(rises[0]), abs(rises[1])) > 0.35 * way.metres
-            way = replace(way, kind="climb", way="up" if rises[0] > 0 else "down", how="steep" if steep else "", shape="")
+            way = replace(way, kind="climb", way="up" if rises[0] > 0 else "down", shape="",
+                          how="steep" if steep else "")
         found.append(way)
     return found
 
@@ -232,11 +237,13 @@ def jumps(joints: np.ndarray, turned: list[Event]) -> list[Event]:
     height = smooth(joint(joints, "pelvis")[:, 1], 1.5)
     pace = np.linalg.norm(rate(smooth(joint(joints, "pelvis")[:, [0, 2]], 4)), axis=-1)
     upright, rows = above(joints, "neck", "pelvis"), []
-    for first, end in spells(-rate(rate(height)), 6, 3, 5):    # near free fall
+    falls = spells(-rate(rate(height)), 6, 3, 4)    # near free fall
+    for first, end in (fall for fall in falls if fall[1] - fall[0] > 4):
         before, after = toes[max(first - 9, 0):first + 1], toes[end - 1:end + 9]
         clear = toes[first:end].min(axis=1).max() - max(before.min(), after.min())
         rise = height[first:end].max() - height[[first, end - 1]].max()
-        if pace[first:end].mean() > 1.6 and (rise < 0.08 or end - first < 10):    # a step of a run
+        alone = not any(0 < abs(other - first) < 25 for other, _ in falls) and clear > 0.15
+        if pace[first:end].mean() > 1.6 and not alone and (rise < 0.08 or end - first < 10):    # a step of a run
             continue
         if clear > (0.07 if end - first < 7 else 0.055) and rise > 0.02 and upright[first:end].all():
             if rows and first - rows[-1][-1][1] < 45:
