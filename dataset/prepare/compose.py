@@ -38,7 +38,7 @@ BALANCE = 0.7           # 0: clips are drawn alike, 1: kinds are
 OFTEN = 3               # times as often as others are COMMON kinds drawn
 SAME = 8                # times as often is a part of the same style drawn, and one of the same performer
 CANDIDATES = 6          # clips of a kind, of which the one that goes on best is taken
-NEAR = 0.2              # m/s by which the speed of a halt or a start may well differ from that of the walk
+NEAR, ASIDE = 0.2, 15   # m/s and degrees by which a halt or a start may well differ from the walk that it is of
 REDRAWS = 20            # draws of a sequence before its number is left out
 THREE = 0.2             # share of sequences that have three parts
 STILLS = 0.08           # share of the parts that stand still
@@ -175,10 +175,11 @@ def _draw_chain(rng: np.random.Generator, stock: Stock, pools: dict[str, list[Pi
     kinds = [draw(rng, list(weight), list(weight.values()), 1)[0] for _ in range(parts)]
     if any(first == second for first, second in pairwise(kinds)):
         return None
-    longest = LONGEST // parts if parts > 2 else LONGEST - SHORTEST_PART
+    longest = LONGEST * 2 // 3 if parts == 2 else LONGEST // parts
     options, style, performer = [], "", None
     for kind in kinds:
-        fitting = [piece for piece in pools[kind] if piece.least <= longest and alike(piece.style, style)]
+        fitting = [piece for piece in pools[kind] if alike(piece.style, style)]
+        fitting = [piece for piece in fitting if piece.least <= longest] or (fitting if parts == 2 else [])
         if not fitting:
             return None
         likely = [SAME ** ((piece.style == style) + (piece.performer == performer)) for piece in fitting]
@@ -197,8 +198,9 @@ def _detour(rng: np.random.Generator, stock: Stock, options: list[tuple[Piece, .
     for (before, *_), after, length in zip(options, options[1:], lengths[1:]):
         between = stock.changes.get(change_kind(before.pace, after[0].pace), [])
         if between:
-            speed = max(before.speed, after[0].speed)
-            likely = [np.exp(-abs(piece.speed - speed) / NEAR) for piece in between]
+            faster = max(before, after[0], key=lambda piece: piece.speed)
+            likely = [np.exp(-abs(piece.speed - faster.speed) / NEAR
+                             - abs((piece.drift - faster.drift + 180) % 360 - 180) / ASIDE) for piece in between]
             parts.append(tuple(draw(rng, between, likely, 2 * CANDIDATES)))
             times.append(SHORTEST_PART)
         parts.append(after)

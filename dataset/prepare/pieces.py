@@ -58,6 +58,8 @@ DOES = {
     r".*turn.*left": lambda joints: measures.turned(joints) > TURNING,
     r".*turn.*right": lambda joints: measures.turned(joints) < -TURNING,
 }
+# What is high when it is done, at most once in so long a stretch as LASTING.
+HEIGHTS = {r"kick": lambda joints: joints[:, FEET, 1].max(axis=1), r"jump|hop|leap": measures.lowest}
 FEET, KNEES = ([JOINT_NAMES.index(f"{side}_{name}") for side in measures.OTHER] for name in ("foot", "knee"))
 
 
@@ -72,7 +74,8 @@ class Piece:
     first: int
     end: int
     kept: tuple[int, int] | None
-    speed: float         # m/s at which the body goes
+    speed: float = 0.0   # m/s at which the body goes
+    drift: float = 0.0   # degrees to the left of where it faces to which it goes
     shortest: int = SHORTEST
     without: tuple[int, int] = (0, 0)    # frames of the clip that are left out before all else is counted
 
@@ -137,7 +140,7 @@ def survey(task: tuple[Path, str, str, dict]) -> Survey:
     folder, name, kind, known = task
     motion = np.load(folder / "motion_data" / f"{name}.npy", allow_pickle=False)
     joints = motion272_to_positions(motion.astype(np.float64))
-    whole = Piece(folder, name, kind, known["style"], tuple(known["phrases"]), 0, len(joints), None, 0.0)
+    whole = Piece(folder, name, kind, known["style"], tuple(known["phrases"]), 0, len(joints), None)
     stands = tuple(replace(whole, kind=STILL_KIND, phrases=(), first=first, end=end)
                    for first, end in still_stretches(motion, joints))
     if not whole.phrases:
@@ -169,15 +172,9 @@ def at_ease(joints: np.ndarray, below: str, height: float, lean: float) -> np.nd
     return (joints[:, 0, 1] > height) & (abs(measures.leaning(joints)) < lean) & ~np.any(hands_up, axis=0)
 
 
-def slowings(joints: np.ndarray, fast: float, slow: float, onward: int = 1) -> list[tuple[int, int]]:
-    """First and last frames of all times in which a body at ease that goes ahead slows down from one speed to another.
-
-    onward   -1 if time runs backwards, so that it speeds up
-    """
-    speed, _, drift = gait(joints)
-    ahead = abs((drift + 180 * (onward < 0) + 180) % 360 - 180) < DRIFTING / 2
-    goes, easy = (speed > fast) & ahead, at_ease(joints, "shoulder", 0.75 * STANDING, 40)
-    found = []
+def slowings(speed: np.ndarray, easy: np.ndarray, fast: float, slow: float) -> list[tuple[int, int]]:
+    """First and last frames of all times in which a speed (T,) falls from above one to below another, at ease."""
+    goes, found = speed > fast, []
     for last in np.flatnonzero(goes[:-1] & ~goes[1:]).tolist():
         slowed = last + int(np.argmax(speed[last:last + CHANGING] < slow))
         if slowed > last and not goes[last + 1:slowed].any() and easy[max(0, last - FPS // 2):slowed + 1].all():
@@ -187,21 +184,27 @@ def slowings(joints: np.ndarray, fast: float, slow: float, onward: int = 1) -> l
 
 def changes(whole: Piece, joints: np.ndarray) -> tuple[Piece, ...]:
     """The pieces of a clip in which the body goes over from one pace to another, as their kind says."""
-    found, frames = [], len(joints)
     if BUSY.search(whole.kind):
         return ()
-    speeds, heading, _ = gait(joints)
-    for onward in (1, -1):
-        speed = speeds[::onward]
+    found, frames = [], len(joints)
+    speed, heading, drift = gait(joints)
+    easy = at_ease(joints, "shoulder", 0.75 * STANDING, 40)
+    for onward in (1, -1):    # what slows down, seen backwards, speeds up
         for (faster, slower), (fast, slow) in CHANGES.items():
-            for first, last in slowings(joints[::onward], fast, slow, onward):
+            for first, last in slowings(speed[::onward], easy[::onward], fast, slow):
                 cuts = (max(0, first - RUN_UP), first, last + 1, min(frames, last + 1 + (RUN_UP if slower else MARGIN)))
                 begin, *kept, end = cuts if onward > 0 else [frames - cut for cut in reversed(cuts)]
-                if np.ptp(heading[begin:end]) < TURNING:
-                    kind, fastest = change_kind(*(faster, slower)[::onward]), float(speed[max(0, first - RUN_UP // 2)])
+                running = slice(begin, kept[0] + 1) if onward > 0 else slice(kept[1] - 1, end)
+                if np.ptp(heading[begin:end]) < TURNING and np.ptp(drift[running]) < DRIFTING:
+                    kind = change_kind(*(faster, slower)[::onward])
                     found.append(replace(whole, kind=kind, phrases=(), first=begin, end=end, kept=tuple(kept),
-                                         speed=fastest))
+                                         speed=float(np.median(speed[running])), drift=_angle(drift[running])))
     return tuple(found)
+
+
+def _angle(drift: np.ndarray) -> float:
+    """The median of angles in degrees, between -180 and 180."""
+    return float((np.median(drift) + 180) % 360 - 180)
 
 
 def change_kind(before: int, after: int) -> str:
@@ -258,7 +261,7 @@ def _action(whole: Piece, motion: np.ndarray, joints: np.ndarray) -> Piece:
     """The piece in which the clip's action happens."""
     speed, heading, drift = gait(joints)
     median = float(np.median(speed))
-    whole, frames = replace(whole, speed=median), len(joints)
+    whole, frames = replace(whole, speed=median, drift=_angle(drift)), len(joints)
     least, most = (share * median for share in STEADY)
     steady = least < speed.min() and speed.max() < most and np.ptp(drift) < DRIFTING
     if whole.travels and steady and GAITS.match(whole.kind):
@@ -273,6 +276,10 @@ def _action(whole: Piece, motion: np.ndarray, joints: np.ndarray) -> Piece:
         return replace(whole, kept=kept, first=max(0, kept[0] - FPS), end=min(frames, kept[1] + FPS))
     active = np.flatnonzero(pace(motion) > MOVING)
     kept = (int(active[0]), int(active[-1]) + 1) if len(active) and np.ptp(active) >= SHORTEST // 2 else (0, frames)
+    for kinds, height in HEIGHTS.items():
+        if kept[1] - kept[0] > 2 * LASTING and re.match(kinds, whole.kind):
+            highest = int(height(joints).argmax())
+            kept = max(kept[0], highest - LASTING // 2), min(kept[1], highest + LASTING // 2)
     if kept[1] - kept[0] > 2 * LASTING and GOES_ON.match(whole.kind):
         return replace(whole, first=kept[0], end=kept[1], shortest=LASTING)
     return replace(whole, kept=kept, first=max(0, kept[0] - MARGIN), end=min(frames, kept[1] + MARGIN))
