@@ -2,11 +2,11 @@
 
     python -m benchmarks.feet --data-root data/mocap_272
 
-slide   of the frames in which a toe joint is below 5 cm, then and in the next frame: the share in which it moves over
-        2.5 cm along the floor
+slide   of the frames in which a toe joint is below 5 cm: the share from which it moves over 2.5 cm along the floor
+        to the next
 sunk    the share of the frames in which the lowest joint is more than 2 cm below the floor
 Both of the positions, which are shown, and of the rotations by forward kinematics, which are exported. Generated and
-real motions are of the same kinds: the sentences of `benchmarks/sentences.json`, plain and everyday, and the clips of
+real motions are of the same kinds: the validation sentences of `benchmarks/sentences.json`, and the clips of
 their groups.
 
 T frames, 30 per second; metres.
@@ -55,7 +55,7 @@ def main() -> None:
     print(f"{'':8}{'':12}{'slide':>22}{'sunk':>22}\n{'':20}generated data  times   generated data")
     for name, labels in KINDS.items():
         kinds = [kind for kind in load_kinds(labels)]
-        texts = [text for kind in kinds for text in kind.reported for _ in range(config.seeds)]
+        texts = [text for kind in kinds for text in kind.validation for _ in range(config.seeds)]
         generated = model.generate_batch(texts, [number % config.seeds for number in range(len(texts))])
         real = [motion for kind in kinds for motion in clips.of(kind)]
         report[name] = {way: dict(generated=feet(generated, joints), data=feet(real, joints))
@@ -74,8 +74,7 @@ def feet(motions: Sequence[np.ndarray], to_joints) -> dict[str, float]:
     for motion in motions:
         joints = to_joints(motion.astype(np.float64))
         toes = joints[:, TOES]
-        contact = np.maximum(toes[:-1, :, 1], toes[1:, :, 1]) < NEAR
-        moves.append(np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1)[contact])
+        moves.append(np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1)[toes[:-1, :, 1] < NEAR])
         lowest.append(joints[..., 1].min(axis=1))
     return dict(slide=float((np.concatenate(moves) > FAR).mean()), sunk=float((np.concatenate(lowest) < -SUNK).mean()))
 

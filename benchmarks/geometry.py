@@ -259,18 +259,18 @@ def sits(joints: np.ndarray) -> bool:
 
 
 def stands_up(joints: np.ndarray) -> bool:
-    """The pelvis comes up by 20 cm or more, to where a body stands, and is there at the end."""
-    low = root_height(joints)
-    return low[-1] - low.min() > 0.2 and standing(joints)[-5:].all()
+    """The pelvis was low for half a second, comes up by 20 cm or more and stands at the end; no jump."""
+    low, stands = root_height(joints), standing(joints)
+    return low[-1] - low.min() > 0.2 and longest(~stands) > 0.5 and stands[-5:].all() and not off_the_floor(joints, 0.1)
 
 
 def squats(joints: np.ndarray) -> bool:
-    """The pelvis goes down by 25 cm or more over the feet, which stay on the floor, and under a trunk that is up."""
+    """The pelvis goes down by 25 cm or more, at its lowest above the feet, which stay on the floor; the trunk is up."""
     low = root_height(joints)
     feet = (joint(joints, "left_ankle") + joint(joints, "right_ankle")) / 2
-    behind, lean = along(feet - joint(joints, "pelvis"), facing(joints)), leaning(joints)
-    deep = (low < min(low.max() - 0.25, 0.65)) & (behind < 0.25) & (lean < 70)
-    return deep.any() and lowest(joints).max() < 0.1
+    behind, deepest = along(feet - joint(joints, "pelvis"), facing(joints)), low < low.min() + 0.03
+    return (low.min() < min(low.max() - 0.25, 0.65) and behind[deepest].mean() < 0.25
+            and leaning(joints)[deepest].mean() < 70 and lowest(joints).max() < 0.1)
 
 
 def picks_up(joints: np.ndarray) -> bool:
