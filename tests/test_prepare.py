@@ -409,9 +409,12 @@ def test_what_is_true_of_a_whole_take_is_said_of_no_part(snu_source, tmp_path):
     write_bvh(trial.path, rotations, pelvis)
     prepare([trial], [], tmp_path / "parts", workers=0)
     whole, parts = (json.loads((tmp_path / name / "phrases.json").read_text()) for name in ("whole", "parts"))
-    assert whole[trial.id]["phrases"] == [*trial.phrases, *trial.whole]
-    assert whole[f"M{trial.id}"]["phrases"][-1] == swap_left_right(trial.whole[-1])
-    assert len(parts) == 4 and all(row["phrases"] == list(trial.phrases) for row in parts.values())
+    told = [*trial.phrases, *trial.whole]
+    assert whole[trial.id]["phrases"][:len(told)] == told
+    assert set(map(swap_left_right, trial.whole)) < set(whole[f"M{trial.id}"]["phrases"])
+    assert len(parts) == 4
+    for name, row in parts.items():
+        assert not set(row["phrases"]) & {*trial.whole, *map(swap_left_right, trial.whole)}, name
 
 
 SEOUL = snu.KNOWN["takes"]
@@ -435,7 +438,7 @@ def test_a_rule_holds_for_the_other_side_too():
     assert (left["group"], right["group"]) == ("run-turn-left", "run-turn-right")
     assert right["whole"] == [swap_left_right(phrase) for phrase in left["whole"]]
     assert snu.rule_of("tiling/3_duck.amc") is snu.UNNAMED
-    assert snu.captions(snu.UNNAMED, "take", "take") == ["a person moves"]
+    assert snu.captions(snu.UNNAMED, "take", "take") == []
 
 
 def test_mistakes_of_the_command_line_end_in_one_line(cmu_source, tmp_path, monkeypatch, capsys):

@@ -38,6 +38,7 @@ from utils.checkpoint import write_json
 
 SPLITS = ("train", "val", "test")
 SHORTEST = 40    # frames of a clip; the trainers read no shorter ones
+UNCLEAR = "a person moves"    # of a clip of which nothing else is known
 HELD_OUT = Path(__file__).parents[2] / "benchmarks" / "sentences.json"    # what models are asked in the end
 LONGEST = 300    # frames of a clip; with the end latent just within the AR model's context
 
@@ -162,6 +163,7 @@ def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
             np.save(out / "motion_data" / f"{name}.npy", pose_to_motion272(turned, placed).astype(np.float32))
             lines = [_line(caption, mirrored=name != clip_id) for caption in captions or trial.captions(name)]
             lines += [format_caption(text) for text in describe(placed, name, trial.style)]
+            lines = lines or [format_caption(UNCLEAR)]
             group, *phrases = (swap_left_right(text) if name != clip_id else text
                                for text in (trial.group, *trial.phrases, *(trial.whole * (clip_id == trial.id))))
             group = group or kind_of(placed)

@@ -22,7 +22,7 @@ from dataset.prepare.grammar import free_sentences, sentences
 from motion.representation_272 import FPS
 
 KNOWN = json.loads(Path(__file__).with_name("phrases").joinpath("snu.json").read_text(encoding="utf-8"))
-UNNAMED = dict(group="other", phrases=[])
+UNNAMED = dict(group="", phrases=[])
 SKELETON_MAPS = {"Spine2": "snu_basketball", "L_Thigh": "snu_bboy", "lThigh": "snu_boxer", "LeftShoulder1": "snu_woody"}
 PAUSE = 20    # frames between two dribbles that belong together
 AROUND = 30   # frames before and after a labelled action that belong to it
@@ -71,10 +71,10 @@ def rule_of(file: str) -> dict:
 
 
 def captions(rule: dict, take: str, clip_id: str) -> list[str]:
-    """Sentences about a clip of a take: about ten if its label is common, six if it is not."""
+    """Sentences about a clip of a take: about ten if its label is common, six if it is not, none if its name says nothing."""
     phrases = [*rule.get("phrases", ()), *(rule.get("whole", ()) if clip_id in (take, f"M{take}") else ())]
     if not phrases:
-        return ["a person moves"]    # until sentences come from the motion's own geometry
+        return []
     style = STYLES.get(rule.get("style"))
     told = sentences(clip_id, phrases, style, gait=style is not None)
     return told + (free_sentences(clip_id, rule["group"]) if rule.get("free") and len(phrases) > 1 else [])
