@@ -128,10 +128,10 @@ def spells(values: np.ndarray, begins: float, goes_on: float, shortest: int = 1)
             if end - first >= shortest and values[first:end].max() > begins]
 
 
-def flown(joints: np.ndarray) -> np.ndarray:
-    """Whether (T,) neither foot stands: both toes move over the floor faster than 1 m/s, as in a run."""
-    toes = joints[:, [JOINT_NAMES.index(f"{side}_foot") for side in OTHER]][..., [0, 2]]
-    return (np.linalg.norm(np.gradient(toes, axis=0), axis=-1) * FPS).min(axis=1) > 1
+def foot_paces(joints: np.ndarray) -> np.ndarray:
+    """(2, T), metres per second over the floor of the left and the right foot."""
+    feet = [(joint(joints, f"{side}_foot") + joint(joints, f"{side}_ankle")) / 2 for side in OTHER]
+    return np.linalg.norm(rate(smooth(np.stack(feet, axis=1)[..., [0, 2]], 1.5)), axis=-1).T
 
 
 def knee_angle(joints: np.ndarray, side: str) -> np.ndarray:

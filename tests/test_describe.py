@@ -125,7 +125,7 @@ MOTIONS = {    # name: (a motion in random variations, all that happens in it bu
     "walks around a corner": (walked(joined(line(2), arc(0.3, 90), line(2)), 9), ["walk left forward corner"]),
     "walks there and back": (walked(joined(line(2.2), U_TURN, line(2.2)), 14), ["walk left forward there-and-back"]),
     "weaves": (walked(joined(arc(1, 70), arc(1, -140), arc(1, 140), arc(1, -70)), 14), ["walk forward weave"]),
-    "runs": (walked(line(7), 9, duty=0.25), None),
+    "runs": (lambda rng: stride(*line(rng.uniform(6, 8)), 9, int(rng.integers(9, 12)), duty=0.25), None),
     "turns a quarter": (walked((SPOT, np.linspace(0, 90, 30)), 4), ["turn left"]),
     "turns around": (walked(U_TURN, 6), ["turn left"]),
     "turns all the way round": (walked((SPOT, np.linspace(0, 360, 30)), 10), ["turn left"]),

@@ -122,7 +122,7 @@ def merged(found: list[Event]) -> list[Event]:
             rows[-1] = replace(before, end=event.end)
         elif down and event.kind in ("squat", "crouch", "kneel") and not event.lasting and event.frames < 45:
             rows[-1] = replace(event, first=before.first, count=1)
-        elif down:
+        elif down and event.kind not in ("crawl", "duck-walk"):
             continue    # what one gets down to need not be said again
         elif event.kind == f"{before.kind}-up" and before.frames < 20 and before.begun:
             rows[-1] = event

@@ -36,7 +36,8 @@ def events(joints: np.ndarray) -> list[Event]:
     ways = [way for way in travels(joints, turned) if way.kind == "run" or not way.during(flights + low, 0.3)]
     spins = _apart(on_the_spot(joints, turned, ways), flights)
     ways = climbed(joints, ways)
-    dips = [dip for dip in ducks(joints, ways) if not replace(dip, first=dip.first - 15, end=dip.end + 15).during(flights, 0)]
+    near = [replace(flight, first=flight.first - 15, end=flight.end + 15) for flight in flights]
+    dips = _apart(ducks(joints, ways), near, 0)
     found += bent + low + dips + returns(joints, ways, spins)
     found += _apart(in_place(joints, ways + flights), low)
     found += _apart(kicks(joints), ways + flights, 0.5)

@@ -10,22 +10,26 @@ import numpy as np
 
 from dataset.prepare.events.event import WAYS, Event, cut_off, side_of
 from motion.measures import (
-    OTHER, above, along, facing, flown, heading, joint, rate, smooth, spells, to_the_left,
+    OTHER, above, along, facing, foot_paces, heading, joint, rate, smooth, spells, to_the_left,
 )
 from motion.representation_272 import FPS
 
 SWAY = 8             # frames: what a path is smoothed by, to be free of the gait's sway
 YAW = 10             # frames: what a heading is smoothed by
+CARRIED = 0.35       # metres per second: a foot that moves faster over the floor does not stand
+WALK, RUN = 0.22, 0.42   # shares of the frames in which both feet are carried: at most in a walk, at least in a run
 PACES = {"walk": ((0.62, "slow"), (0.75, ""), (1.4, "normal"), (1.5, ""), (9, "fast")),    # metres per second
          "run": ((2.4, "jog"), (3.2, ""), (4.3, "fast"), (99, "sprint")), "move": ((99, ""),)}
 
 
-def steps(joints: np.ndarray, side: str) -> list[tuple[int, int]]:
-    """Times in which a foot is carried to another place: (first frame, frame behind the last)."""
-    foot = (joint(joints, f"{side}_foot") + joint(joints, f"{side}_ankle"))[:, [0, 2]] / 2
-    pace = np.linalg.norm(rate(smooth(foot, 1.5)), axis=-1)
-    return [(first, end) for first, end in spells(pace, 0.7, 0.35, 4)
-            if np.linalg.norm(foot[end - 1] - foot[first]) > 0.12]
+def steps(joints: np.ndarray) -> list[tuple[int, int, str]]:
+    """Times in which a foot is carried to another place, in order: first frame, frame behind the last, side."""
+    found = []
+    for side, pace in zip(OTHER, foot_paces(joints)):
+        ankle = joint(joints, f"{side}_ankle")[:, [0, 2]]
+        found += [(first, end, side) for first, end in spells(pace, 0.7, CARRIED, 4)
+                  if np.linalg.norm(ankle[end - 1] - ankle[first]) > 0.12]
+    return sorted(found)
 
 
 def turns(joints: np.ndarray) -> list[Event]:
@@ -64,12 +68,11 @@ def travels(joints: np.ndarray, turned: list[Event]) -> list[Event]:
     speed = np.linalg.norm(velocity, axis=-1)
     course = smooth(np.stack([(velocity * way).sum(-1) for way in (ahead, to_the_left(ahead))], axis=-1), 4)
     quarter = np.round(np.degrees(np.arctan2(course[:, 1], course[:, 0])) / 90).astype(int) % 4
-    running = np.convolve(flown(joints), np.ones(FPS) / FPS, "same") > 0.1
-    swings = sorted((first, end, side) for side in OTHER for first, end in steps(joints, side))
-    found = []
+    carried, swings, found = foot_paces(joints).min(axis=0) > CARRIED, steps(joints), []
+    running = np.convolve(carried, np.ones(FPS) / FPS, "same") > RUN
     for start, stop in spells(speed, 0.3, 0.15, 10):
         for first, end in _parts(2 * quarter + running, start, stop, 14):
-            part = _travel(joints, first, end, pelvis, speed, course, swings)
+            part = _travel(joints, first, end, pelvis, speed, course, swings, carried)
             if part is not None and found and _goes_on(found[-1], part):
                 main = max(found[-1], part, key=lambda travel: travel.frames * (travel.kind != "move"))
                 found[-1] = replace(main, first=found[-1].first, end=end, count=0, begun=found[-1].begun,
@@ -100,7 +103,7 @@ def _parts(labels: np.ndarray, first: int, end: int, shortest: int) -> list[tupl
 
 
 def _travel(joints: np.ndarray, first: int, end: int, pelvis: np.ndarray, speed: np.ndarray, course: np.ndarray,
-            swings: list[tuple[int, int, str]]) -> Event | None:
+            swings: list[tuple[int, int, str]], carried: np.ndarray) -> Event | None:
     """One part that goes one way; None if it is no going on foot."""
     metres = float(np.linalg.norm(np.diff(pelvis[first:end], axis=0), axis=-1).sum())
     taken = [swing for swing in swings if first <= (swing[0] + swing[1]) / 2 < end]
@@ -109,22 +112,23 @@ def _travel(joints: np.ndarray, first: int, end: int, pelvis: np.ndarray, speed:
     angle = np.degrees(np.arctan2(*course[first:end].sum(0)[::-1]))
     spread = (np.degrees(np.arctan2(course[first:end, 1], course[first:end, 0])) - angle + 180) % 360 - 180
     pace = float(np.median(np.sort(speed[first:end])[(end - first) // 2:]))
-    flight, cadence = flown(joints)[first:end].mean(), len(taken) / (end - first) * FPS
-    walked = flight < 0.02 and pace < 1.9 and cadence < (2.25 if pace > 1.15 else 2.6)    # steps a second
-    kind = "run" if flight > 0.08 and pace > 1.4 else "walk" if walked else "move"
+    together = carried[first:end].mean()
+    kind = "run" if together > RUN and pace > 1 else "walk" if together < WALK and pace < 1.9 else "move"
     alternate = all(before[2] != after[2] for before, after in zip(taken, taken[1:]))
     off = abs((angle + 22.5) % 45 - 22.5)    # from the middle of the nearest of WAYS
     way = WAYS[round(angle / 45) % 8] if abs(spread).mean() < 30 and (off < 17 or abs(angle) < 22) else ""
     limits = cut_off(first - 6, end + 6, len(joints))
     whole = not any(limits.values()) and speed[first] < 0.4 > speed[end - 1]
-    how = _trend(speed[first + 25 * (not limits["begun"]):end - 25 * (not limits["lasting"])])
+    how = _trend(speed[first:end], **limits)
     return Event(kind, first, end, way=way, how=how or next(word for bound, word in PACES[kind] if pace < bound),
                  shape="straight" if way and off < 16 else "", metres=metres, **limits,
                  count=len(taken) if alternate and whole else 0)
 
 
-def _trend(speed: np.ndarray) -> str:
-    """Faster or slower, if the last third of a time goes at another speed than the first."""
+def _trend(speed: np.ndarray, begun: bool, lasting: bool) -> str:
+    """Faster or slower, if the last third of a time goes at another speed than the first; without start and stop."""
+    usual = 0.6 * np.median(speed)
+    speed = speed[0 if begun and speed[0] > usual else 25:len(speed) if lasting and speed[-1] > usual else -25]
     if len(speed) < 45:
         return ""
     third = len(speed) // 3
@@ -285,13 +289,13 @@ def in_place(joints: np.ndarray, others: list[Event]) -> list[Event]:
             rows[-1].append(lift)
         else:
             rows.append([lift])
-    found = []
+    found, toes = [], np.minimum(joint(joints, "left_foot")[:, 1], joint(joints, "right_foot")[:, 1]) > 0.06
     for row in (row for row in rows if len(row) >= 4):
         first, end = row[0][0], row[-1][1]
         knees = np.mean([(joint(joints, f"{side}_knee") - joint(joints, f"{side}_hip"))[start:stop, 1].max()
                          for start, stop, side in row])
         gone = np.ptp(joint(joints, "pelvis")[first:end, ::2], axis=0).max()
-        kind = "run-in-place" if flown(joints)[first:end].mean() > 0.08 else "walk-in-place"
+        kind = "run-in-place" if toes[first:end].mean() > 0.1 else "walk-in-place"
         if gone < 0.6:
             found.append(Event(kind, first, end, count=len(row), how="high" if knees > -0.12 else "",
                                **cut_off(first, end, len(joints))))
