@@ -145,8 +145,9 @@ POP_STAR = ["{dance} like michael jackson", "{move} like a pop star on stage", "
             "{show} off dance moves"]
 BALL_KICKS = ["{kick} a ball with @ right foot", "{kick} a soccer ball", "{shoot} a football",
               "{take} a run-up and {kick} a ball", "{play} soccer", "{take} a penalty kick"]
-PICKS_UP = ["{walk} up to something, {pick} it up and {put} it down", "{bend} down, {pick} something up and {set} it down",
-            "{pick} up an object and {move} it", "{fetch} something from the floor and {put} it elsewhere"]
+PICKS_UP = ["{walk} up to something, {pick} it up and {put} it down",
+            "{bend} down, {pick} something up and {set} it down", "{pick} up an object and {move} it",
+            "{fetch} something from the floor and {put} it elsewhere"]
 WALKS_AND_TURNS = ["{walk}", "{walk} around", "{walk}, {turn} and {walk} on", "{walk} and {turn} again and again",
                    "{walk} to and fro"]
 TURNS_IN_PLACE_LEFT = ["{turn} in place to the left", "{turn} around on the spot to the left",
@@ -392,7 +393,7 @@ def read_humanml3d(paths: list[Path]) -> list[dict]:
 
 
 def read_descriptions(paths: list[Path]) -> dict[str, dict[str, str]]:
-    """{trial: its row} of csv files with the columns trial, description, subject and, where a file's own is wrong, fps."""
+    """{trial: its row} of csv files: trial, description, subject and, for files that say it wrongly, fps."""
     found = {}
     for path in paths:
         if not path.is_file():
@@ -429,8 +430,10 @@ def trials(sources: list[Path], descriptions: list[Path], described: list[dict])
         else:
             files[path.stem] = path
     known = {name: phrases_of(name, _said(rows[name])) for name in files}
-    splits = split_by_strata({scene(name): known[name][0] for name in files if scene(name) not in told}, val=0.06, test=0)
-    splits |= {name: next(split for split in ("test", "val", "train") if split in found) for name, found in told.items()}
+    strata = {scene(name): known[name][0] for name in files if scene(name) not in told}
+    splits = split_by_strata(strata, val=0.06, test=0)
+    for name, found in told.items():
+        splits[name] = next(split for split in ("test", "val", "train") if split in found)
     return [Trial(f"cmu_{name}", path, _skeleton_map(path), splits[scene(name)], group,
                   partial(captions, group, phrases), shortest=LONGER.get(name.split("_")[0], 60),
                   segments=tuple(segments[name]), phrases=tuple(phrases), fps=float(rows[name].get("fps") or 0) or None)
