@@ -236,6 +236,12 @@ def test_broken_npz_is_named(tmp_path, arrays, message):
     assert message in str(error.value)
 
 
+def test_a_given_rate_replaces_the_files(tmp_path):
+    path = tmp_path / "a.bvh"
+    write_bvh(path, np.broadcast_to(np.eye(3), (5, 22, 3, 3)), np.zeros((5, 3)), fps=24)
+    assert read_capture(path).fps == pytest.approx(24, abs=0.01) and read_capture(path, fps=30).fps == 30
+
+
 def test_missing_files(tmp_path):
     (tmp_path / "wave.amc").write_text(WAVE)
     (tmp_path / "wave.fbx").write_text("")

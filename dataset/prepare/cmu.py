@@ -77,7 +77,7 @@ def read_humanml3d(paths: list[Path]) -> list[dict]:
 
 
 def read_descriptions(paths: list[Path]) -> dict[str, dict[str, str]]:
-    """{trial: its row} of csv files with the columns trial, description, subject and, where a file's own is wrong, fps."""
+    """{trial: its row} of csv files: trial, description, subject and, for files that say it wrongly, fps."""
     found = {}
     for path in paths:
         if not path.is_file():
@@ -114,8 +114,10 @@ def trials(sources: list[Path], descriptions: list[Path], described: list[dict])
         else:
             files[path.stem] = path
     known = {name: phrases_of(name, _said(rows[name])) for name in files}
-    splits = split_by_strata({scene(name): known[name][0] for name in files if scene(name) not in told}, val=0.06, test=0)
-    splits |= {name: next(split for split in ("test", "val", "train") if split in found) for name, found in told.items()}
+    strata = {scene(name): known[name][0] for name in files if scene(name) not in told}
+    splits = split_by_strata(strata, val=0.06, test=0)
+    for name, found in told.items():
+        splits[name] = next(split for split in ("test", "val", "train") if split in found)
     return [Trial(f"cmu_{name}", path, _skeleton_map(path), splits[scene(name)], group,
                   partial(captions, group, phrases), shortest=LONGER.get(name.split("_")[0], 60),
                   segments=tuple(segments[name]), phrases=tuple(phrases), fps=float(rows[name].get("fps") or 0) or None)

@@ -13,8 +13,8 @@ FASTEST = 0.4    # metres a pelvis may move in a frame (12 m/s)
 SWIFTEST = 0.5   # metres any joint may move in a frame (15 m/s, about nine body heights a second)
 SHARPEST = 120   # degrees a joint may turn in a frame
 ASTRAY = 0.1     # metres a joint may be in a frame from the smooth way between those before and after
-SUNK = 0.1       # metres a joint may be below where the feet stand
-LIFTED = 0.3     # metres by which a body that lies or kneels may be lifted out of the floor
+SUNK = 0.16      # metres a joint may be below where the feet stand; rough ground goes down 0.15
+SHALLOW, LIFTED = 0.06, 0.3    # metres that a body may be in the floor and is lifted; less stays, more is a fault
 MARGIN = 2       # frames beside a fault that go with it: faults begin and end softly
 FEET = [JOINT_NAMES.index(name) for name in ("left_foot", "right_foot")]
 SHOULDERS, ELBOWS, WRISTS = ([JOINT_NAMES.index(f"{side}_{part}") for side in ("left", "right")]
@@ -76,11 +76,11 @@ def lifted(joints: np.ndarray) -> np.ndarray:
     """Lift a body whose arms, knees or trunk are in the floor that its feet stand on, softly, until they lie on it.
 
     Limbs that are shorter or longer than the capture's end elsewhere: a hand that props the captured body up is
-    then in the floor. Nothing changes where all is above the floor, or deeper in it than LIFTED: that is a fault.
+    then in the floor. Nothing changes for a take that is never as deep as SHALLOW, or deeper than LIFTED: a fault.
     """
     others = np.delete(joints[..., 1], STANDS_ON, axis=1).min(axis=1)  # (T,)
     depth = (standing_floor(joints) - others).clip(min=0)
-    if not 0.04 < depth.max() < LIFTED:
+    if not SHALLOW < depth.max() < LIFTED:
         return joints
     width = 21  # frames; twice that from no lift to all of it and back
     lift = uniform_filter1d(maximum_filter1d(depth, width), width)

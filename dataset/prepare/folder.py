@@ -63,7 +63,7 @@ class Trial:
     captions: Callable[[str], list[str | Caption]]    # clip id -> sentences about any clip of the trial
     shortest: int = 60                     # frames of a window, if the trial is too long for one clip
     segments: tuple[Segment, ...] = ()
-    phrases: tuple[str, ...] = ()          # verb phrases true of every clip of the trial, for sentences of several parts
+    phrases: tuple[str, ...] = ()          # verb phrases true of every clip, for sentences of several parts
     style: str = ""                        # how all is done
     whole: tuple[str, ...] = ()            # verb phrases true of the trial only if it is one clip
     skeleton: Path | None = None           # the .asf of an .amc, if it is not the one beside it

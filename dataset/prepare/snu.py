@@ -65,8 +65,8 @@ def rule_of(file: str) -> dict:
         if re.match(rule["takes"], words):
             return rule
         if swapped != words and re.match(rule["takes"], swapped):
-            return rule | {key: [swap_left_right(text) for text in rule.get(key, ())] for key in ("phrases", "whole")} | {
-                "group": swap_left_right(rule["group"])}
+            phrases = {key: [swap_left_right(text) for text in rule.get(key, ())] for key in ("phrases", "whole")}
+            return rule | phrases | {"group": swap_left_right(rule["group"])}
     return UNNAMED
 
 
@@ -85,7 +85,8 @@ def labelled_actions(path: Path) -> dict[str, list[tuple[str, int, int]]]:
     found = defaultdict(list)
     if not path.is_file():
         return found
-    for row in sorted(_rows(path, ("file", "start_frame", "end_frame", "type")), key=lambda row: int(row["start_frame"])):
+    rows = _rows(path, ("file", "start_frame", "end_frame", "type"))
+    for row in sorted(rows, key=lambda row: int(row["start_frame"])):
         start, end, actions = int(row["start_frame"]), int(row["end_frame"]), found[row["file"]]
         action = row["type"].split("_")[0]
         before = next((known for known in reversed(actions) if known[0] == action), None)
