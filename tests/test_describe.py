@@ -2,16 +2,19 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from puppet import HEIGHT, arc, body, joined, line, standing, stride, there
 
 from dataset.captions import swap_left_right
-from dataset.prepare.describe import context, describe, event_names, expand, story, verb_phrases
+from dataset.prepare.describe import (
+    context, describe, describe_freely, event_names, expand, kind_of, story, verb_phrases,
+)
 from dataset.prepare.events import Event
 from dataset.prepare.events.event import WAYS
-from dataset.prepare.grammar import STYLES, conjugate, draws, phrase_table
+from dataset.prepare.grammar import OF_MEN, STYLES, conjugate, draws, phrase_table
 from motion.measures import OTHER, along, facing, heading, joint, to_the_left
 from motion.skeleton import MIRROR
 
@@ -326,8 +329,8 @@ def test_sentences_read_back_are_so(name):
     for joints in variations(name, 1):
         for seen in (joints, mirrored(joints)):
             for number in range(3):
-                texts = describe(seen, f"{name} {number}", "old" if number % 2 else None)
-                texts += verb_phrases(seen, f"{name} {number}")
+                texts = describe(story(seen), f"{name} {number}", "old" if number % 2 else None)
+                texts += verb_phrases(story(seen), f"{name} {number}")
                 assert texts
                 assert not [claim for text in texts for claim in false_claims(text, seen)]
 
@@ -335,11 +338,11 @@ def test_sentences_read_back_are_so(name):
 def test_the_second_reading_finds_lies():
     """Each motion's sentences, said of the others, are mostly found out; and so are swapped sides."""
     joints = {name: next(variations(name, 1)) for name in MOTIONS}
-    caught = [bool(sum((false_claims(text, joints[other]) for text in describe(joints[name], name)), []))
+    caught = [bool(sum((false_claims(text, joints[other]) for text in describe(story(joints[name]), name)), []))
               for name in MOTIONS for other in ("stands still",) if name != other]
     assert np.mean(caught) > 0.9
     for name in ("sidesteps left", "turns a quarter", "raises the left hand", "walks around a corner"):
-        texts = [swap_left_right(text) for text in describe(joints[name], name) if "left" in text]
+        texts = [swap_left_right(text) for text in describe(story(joints[name]), name) if "left" in text]
         assert texts and np.mean([bool(false_claims(text, joints[name])) for text in texts]) >= 0.2
 
 
@@ -393,19 +396,56 @@ def test_gerunds(verb, gerund):
 
 
 def test_the_same_key_gives_the_same_sentences():
-    joints = next(variations("walks, then sits down", 1))
-    assert describe(joints, "a") == describe(joints, "a") != describe(joints, "b")
-    assert verb_phrases(joints, "a") == verb_phrases(joints, "a")
+    shown = story(next(variations("walks, then sits down", 1)))
+    for words in (describe, describe_freely, verb_phrases):
+        assert words(shown, "a") == words(shown, "a") != words(shown, "b")
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_a_style_is_said(style):
-    joints = next(variations("walks in a circle", 1))
-    told_ = " ".join(" ".join(describe(joints, f"{number}", style)) for number in range(15))
+    shown = story(next(variations("walks in a circle", 1)))
+    told_ = " ".join(" ".join(describe(shown, f"{number}", style)) for number in range(15))
     words = [*STYLES[style].subjects, *STYLES[style].tails]
     assert sum(word in told_ for word in words) > 3
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 40])
 def test_short_clips_are_described_or_left_alone(frames):
-    assert isinstance(describe(standing(100)[:frames], "a"), list)
+    assert isinstance(describe(story(standing(100)[:frames]), "a"), list)
+
+
+@pytest.mark.parametrize("name, kind, keys", [
+    ("walks in a circle", "walk-circle-left", ["walk-circle-left", "walk-circle"]),
+    ("sidesteps left", "walk-left", ["step-left"]),
+    ("raises the left hand", "raise-left", ["raise-left"]),
+    ("stands still", "stand", ["stand"]),
+    ("walks, then sits down", None, ["walk then sit-down"]),
+])
+def test_free_sentences_and_labels_are_of_what_a_clip_shows(name, kind, keys):
+    """Of these names alone; mirrored, of their other side."""
+    table = phrase_table("free")
+    for joints in variations(name, 2):
+        for seen, side in ((joints, list), (mirrored(joints), partial(map, swap_left_right))):
+            known = {text for key in keys for text in side(table[key])}
+            found = {text for number in range(9) for text in describe_freely(story(seen), f"{number}")}
+            assert len(found) > 9 and found <= known
+            assert kind is None or kind_of(story(seen)).replace("-", " ") == next(iter(side([kind.replace("-", " ")])))
+
+
+def test_free_sentences_say_a_style_of_its_own():
+    shown = story(next(variations("raises the left hand", 1)))
+    old = {text for number in range(9) for text in describe_freely(shown, f"{number}", "elderly")}
+    assert old & set(phrase_table("free")["old raise-left"]) and old & set(phrase_table("free")["raise-left"])
+    women = {text for number in range(30) for text in describe_freely(shown, f"{number}", "feminine")}
+    assert women and not any(OF_MEN.search(text) for text in women)
+
+
+def test_names_of_free_sentences_are_names_of_events():
+    """Of phrases/events.json, or a run's or a walk's pace; and what they lead to has sentences, alone or with another."""
+    keys, table, events_ = phrase_table("free_keys"), phrase_table("free"), phrase_table("events")
+    parts = {part for name in table for part in re.split(" (?:then|while) ", name)}
+    for name, led in keys["events"].items():
+        assert name.removeprefix("run ") in events_ or name in events_, name
+        assert set(led) <= parts, name
+    assert {led for names in keys["then"].values() for led in names} <= set(table)
+    assert set(keys["styles"]) <= set(STYLES)

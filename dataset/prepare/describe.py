@@ -30,14 +30,14 @@ SALIENCE = {"turn": 0.7, "bend": 0.75, "lean": 0.5, "raise": 0.8, "stretch": 0.5
 CLAUSES = 4        # of the longest sentence
 
 
-def describe(joints: np.ndarray, key: str, style: str | None = None) -> list[str]:
-    """Up to nine sentences about a clip: the main thing alone, all in order, free ones; none if nothing is sure.
+def describe(clauses: list[list[Event]], key: str, style: str | None = None) -> list[str]:
+    """Up to five sentences about a clip: the main thing alone, and all in order; none if nothing is sure.
 
-    joints   (T, 22, 3) metres, y up, 30 fps
+    clauses  its `story`
     key      the clip's id: it draws the wording
     style    a name of `grammar.STYLES`: some sentences then say it
     """
-    clauses, random_ = story(joints), draws(f"{key} describe")
+    random_ = draws(f"{key} describe")
     how = STYLES[style] if style else None
     people = phrase_table("events")["people"]
     gait = any(event.kind in WAYS for clause in clauses for event in clause)
@@ -52,22 +52,26 @@ def describe(joints: np.ndarray, key: str, style: str | None = None) -> list[str
         else:
             text = sentence(random_, [whole_phrase(told, random_)], how, styled, gait, people)
         found.setdefault(text.rstrip("."), text)
-    told = main_clauses(clauses, CLAUSES)
-    names = [[set(event_names(event)) for event in clause] for clause in told]
-    return [*found.values(), *free_sentences_of(told, names, key, style)]
+    return list(found.values())
 
 
-def verb_phrases(joints: np.ndarray, key: str) -> list[str]:
+def describe_freely(clauses: list[list[Event]], key: str, style: str | None = None) -> list[str]:
+    """Up to four free sentences, which mostly do without the obvious verb; arguments as of `describe`."""
+    names = [[set(event_names(event)) for event in clause] for clause in clauses]
+    return free_sentences_of(clauses, names, key, style)
+
+
+def verb_phrases(clauses: list[list[Event]], key: str) -> list[str]:
     """Up to eight verb phrases true of the whole clip, to be joined with others; none if too much happens for one."""
-    clauses, random_ = story(joints), draws(f"{key} phrases")
+    random_ = draws(f"{key} phrases")
     if not clauses or len(clauses) > 3:
         return []
     return list(dict.fromkeys(whole_phrase(clauses, random_) for _ in range(8)))
 
 
-def kind_of(joints: np.ndarray) -> str:
+def kind_of(clauses: list[list[Event]]) -> str:
     """What a clip mainly shows, as a label: run-forward, walk-circle-left, raise-both, jump; unclear if nothing is sure."""
-    main = main_clauses(story(joints), 1)
+    main = main_clauses(clauses, 1)
     if not main:
         return "unclear"
     event = main[0][0]
@@ -76,7 +80,10 @@ def kind_of(joints: np.ndarray) -> str:
 
 
 def story(joints: np.ndarray) -> list[list[Event]]:
-    """What happens in a clip, one thing after another: each is an event, and what the hands do meanwhile."""
+    """What happens in a clip, one thing after another: each is an event, and what the hands do meanwhile.
+
+    joints   (T, 22, 3) metres, y up, 30 fps
+    """
     found = events(joints)
     clear = [event for event in found if salience(event) > 0.3]
     found = merged(clear if any(event.kind != "stand" for event in clear) else found)

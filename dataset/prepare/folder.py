@@ -28,7 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.captions import Caption, format_caption, read_captions, swap_left_right, words
-from dataset.prepare.describe import describe, kind_of, verb_phrases
+from dataset.prepare.describe import describe, describe_freely, kind_of, story, verb_phrases
 from dataset.prepare.faults import good_stretches, lifted
 from dataset.prepare.grammar import draws
 from motion.formats import read_capture
@@ -162,12 +162,14 @@ def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
         for name, (turned, placed) in ((clip_id, pose), (f"M{clip_id}", mirror_pose(*pose))):
             np.save(out / "motion_data" / f"{name}.npy", pose_to_motion272(turned, placed).astype(np.float32))
             lines = [_line(caption, mirrored=name != clip_id) for caption in captions or trial.captions(name)]
-            lines += [format_caption(text) for text in describe(placed, name, trial.style)]
+            shown = story(placed)
+            lines += [format_caption(text) for text in (*describe(shown, name, trial.style),
+                                                        *describe_freely(shown, name, trial.style))]
             lines = lines or [format_caption(UNCLEAR)]
             group, *phrases = (swap_left_right(text) if name != clip_id else text
                                for text in (trial.group, *trial.phrases, *(trial.whole * (clip_id == trial.id))))
-            group = group or kind_of(placed)
-            phrases += verb_phrases(placed, name)
+            group = group or kind_of(shown)
+            phrases += verb_phrases(shown, name)
             entries.append(Entry(name, trial.split, group, tuple(lines), trial.style, tuple(phrases)))
     return entries, skipped + refused
 

@@ -5,13 +5,12 @@ after another ("walk then sit-down") or at once ("walk while wave-left"). phrase
 what an event is called in phrases/events.json has, which two of them in order have, and what a style is called. Names are of the left side; the right is its mirror.
 """
 
-from itertools import pairwise
-
 from dataset.captions import swap_left_right
 from dataset.prepare.events import Event
 from dataset.prepare.grammar import OF_MEN, STYLES, draws, phrase_table
 
 COUNT = 4      # sentences of a clip
+GAITS = ("walk", "run", "move")
 
 
 def free_sentences_of(clauses: list[list[Event]], names: list[list[set[str]]], key: str, style: str | None) -> list[str]:
@@ -22,9 +21,12 @@ def free_sentences_of(clauses: list[list[Event]], names: list[list[set[str]]], k
     style    a name of `STYLES`
     """
     shown = [[_free_names(event, called) for event, called in zip(clause, rows)] for clause, rows in zip(clauses, names)]
+    moving = [row for row, (event, *_) in zip(shown, clauses) if event.kind != "stand"]    # a rest need not be said,
+    gait = any(event.kind in GAITS for event, *_ in clauses)                               # but makes a walk stop
+    shown = moving if len(moving) > 1 or moving and not gait else shown
     alone = shown[0][0] if len(shown) == 1 and len(shown[0]) == 1 else set()
-    then = {f"{a} then {b}" for first, second in pairwise(shown) if len(shown) == 2 for a in first[0] for b in second[0]}
-    at_once = {f"{a} while {b}" for main, *limbs in shown if len(shown) == 1 and len(limbs) == 1 for a in main for b in limbs[0]}
+    then = {f"{a} then {b}" for a in shown[0][0] for b in shown[1][0]} if len(shown) == 2 else set()
+    at_once = {f"{a} while {b}" for a in shown[0][0] for b in shown[0][1]} if len(shown) == 1 and len(shown[0]) == 2 else set()
     then |= {name for pair in then for name in phrase_table("free_keys")["then"].get(pair, ())}
     manner = phrase_table("free_keys")["styles"].get(style or "")
     styled = {f"{manner} {name}" for name in alone} if manner else set()
