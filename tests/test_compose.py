@@ -143,6 +143,8 @@ def test_a_piece_holds_all_that_its_phrase_says(stock):
     assert {stand.id.split("_")[1] for stand in stock.stands} >= {"idle"}
     for kind, body in (("walk", pose(90)), ("bow", walking(90)), ("walk-turn-right", motions(0)["walk-turn-left"])):
         assert not survey_of(stock, body, kind), f"this is no {kind}"
+    back, = survey_of(stock, walking(150, speed=np.repeat([-1.0, 0.0], [100, 50])), "walk-back")
+    assert back.kept is None and back.first == 0 and 85 < back.end < 105 and abs(back.drift) > 170
     assert set(stock.changes) == {"walk to stand", "stand to walk"}
 
 

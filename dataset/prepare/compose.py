@@ -49,11 +49,12 @@ OWN_LEGS = 0.08         # share of the pairings whose legs are the arms' own, wh
 BOWING = 0.06           # share of the pairings in which somebody bows while walking
 PLAIN = ("", "normal")  # styles that go with all
 NO_PHRASES = dict(style="", phrases=[])
-# Kinds that people ask for, kinds that need something to hold on to, and kinds that leave the arms or the trunk free.
-COMMON = re.compile(r"walk(?!-uneven)|run|dash|turn|raise|wave|bye|bow|kick|punch|throw|jump|hop|sit|pick|clap|side|"
-                    r"squat|crouch|step")
-APART = re.compile(r"climb|acrobatics|motorcycle")
-LEGS = re.compile(r"(walk|run|dash|sneak|jump|sit|squat|step)(?!.*uneven)")
+# Kinds that people ask for, kinds that are no parts (they hold on to something, or hardly stand still), and kinds that
+# leave the arms or the trunk free.
+COMMON = re.compile(r"walk(?!-(uneven|style))|run|jog|dash|turn|raise|wave|bye|bow|kick|punch|throw|jump|hop|sit|pick|"
+                    r"clap|side|squat|crouch|step|greet|get-up|spin|start")
+APART = re.compile(r"climb|acrobatics|motorcycle|stand$|queue")
+LEGS = re.compile(r"(walk|run|jog|dash|sneak|march|jump|hop|sit|squat|turn|start)(?!.*(uneven|style|hands|reach))")
 BOW, BOW_LEGS = re.compile(r"bow"), re.compile(r"(walk|sneak|step)(?!.*(turn|around|veer|uneven))")
 # Words of phrases that another clip's arms, or legs and trunk, or legs may make untrue.
 OF_ARMS = r"\b(hands?|arms?|elbows?|wav|swing)"
@@ -129,7 +130,7 @@ def read_stock(sources: list[Path], split: str, workers: int | None) -> Stock:
                            for name in ("groups.json", "phrases.json"))
         ids = set(split_ids(source, split, PREPARE.format(source)))
         tasks += [(source, name, groups[name], phrases.get(name, NO_PHRASES)) for name in sorted(ids)
-                  if not (name[0] == "M" and name[1:] in ids or APART.match(groups[name]))]
+                  if not (name[0] == "M" and name[1:] in ids)]
     found = list(tqdm(in_processes(survey, tasks, workers, chunksize=32), total=len(tasks), desc=f"{split} clips",
                       mininterval=1))
     pieces, stands, changes, arms = ([each for clip in found for each in getattr(clip, name)]
@@ -153,7 +154,7 @@ def draft_stills(stock: Stock, split: str) -> list[Draft]:
 
 def draft_sequences(stock: Stock, split: str, numbers: range) -> list[Draft]:
     """A sequence for each number, which draws it; rare kinds often."""
-    pools = by_kind(stock.pieces + stock.stands)
+    pools = by_kind([piece for piece in stock.pieces + stock.stands if not APART.match(piece.kind)])
     weight = {kind: len(pieces) ** (1 - BALANCE) * (OFTEN if COMMON.match(kind) else 1)
               for kind, pieces in pools.items()}
     if STILL_KIND in pools:
@@ -211,7 +212,7 @@ def _detour(rng: np.random.Generator, stock: Stock, options: list[tuple[Piece, .
 def draft_together(stock: Stock, split: str, numbers: range) -> list[Draft]:
     """A pairing of arms and legs, or a bow on walking legs, for each number, which draws it."""
     pools = by_kind([piece for piece in stock.pieces if LEGS.match(piece.kind)])
-    arms = by_kind(stock.arms)
+    arms = by_kind([arms for arms in stock.arms if not APART.match(arms.kind)])
     bows = [piece for piece in stock.pieces if BOW.match(piece.kind)]
     drafts = []
     for number in numbers:
@@ -311,7 +312,7 @@ def compose(draft: Draft) -> tuple[tuple[np.ndarray, np.ndarray], str, list[str]
             return pose, f"both {pairing.arms.kind}", describe_pairing(random_, pairing, legs)
         case Bowing(bow=bow) as bowing:
             pose, legs = bow_walking(bowing)
-            told = [plain(legs.phrases, OF_ARMS), plain(bow.phrases, OF_LEGS)]
+            told = [plain(legs, OF_ARMS), plain(bow, OF_LEGS)]
             return pose, f"both {bow.kind}", compose_sentences(random_, ("both",), told, shared_style([bow, legs]))
         case Piece() as stand:
             lines = sentences(draft.name, list(forms("still")), STYLES.get(stand.style))
@@ -332,7 +333,7 @@ def describe_sequence(random_: random.Random, parts: list[Piece]) -> list[str]:
     told = []
     for number, part in enumerate(parts):
         if part.kind != STILL_KIND:
-            told.append(plain(part.phrases))
+            told.append(plain(part))
         elif number and parts[number - 1].travels:
             told.append(forms("still_stopped"))
         else:
@@ -348,8 +349,8 @@ def describe_pairing(random_: random.Random, pairing: Pairing, legs: Piece) -> l
     arms = pairing.arms
     side = "both" if len(arms.sides) == 2 else "left"
     own = swap_left_right if arms.sides == ("right",) else str
-    legs_told = forms("on_the_spot") if legs.kind == STILL_KIND else plain(legs.phrases, OF_ARMS)
-    names, arms_told, states = ("both",), plain(arms.piece.phrases, OF_BODY), ()
+    legs_told = forms("on_the_spot") if legs.kind == STILL_KIND else plain(legs, OF_ARMS)
+    names, arms_told, states = ("both",), plain(arms.piece, OF_BODY), ()
     if pairing.held and not arms.waves:
         names, arms_told = ("both_held", "both_held", "both"), tuple(map(own, forms(f"holds_{side}")))
         states = tuple(map(own, forms(f"states_{side}")))

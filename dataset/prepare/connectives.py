@@ -8,14 +8,15 @@ all other braces mark verbs of the subject, as {stop}.
 import json
 import random
 import re
-from functools import cache
 from pathlib import Path
 
 from dataset.prepare.bandai_namco import STYLES
 from dataset.prepare.grammar import MEN, SUBJECTS, conjugate, inflect
+from dataset.prepare.pieces import Piece
 
+KNOWN = json.loads(Path(__file__).with_name("phrases").joinpath("compose.json").read_text(encoding="utf-8"))
 CAPTIONS = 5
-COMPOUND = re.compile(r"[,;]| and | then | while | before | after | until | as if |again$|^\{(keep|continue)\}")
+COMPOUND = re.compile(r"[,;]| and | or | then | while | before | after | until | as if |again$|^\{(keep|continue)\}")
 AWKWARD = re.compile(r"for a (while|bit|moment|second)\b.* for a (while|bit|moment|second)\b|\bwhile\b.*\bwhile\b")
 WORDS = 8                       # words of a phrase in a sentence of two
 STYLED = 0.6                    # share of sentences that say the style, if all parts have one
@@ -24,17 +25,21 @@ OF_WOMEN = re.compile(r"\b(she|\w*woman|lady|girl)\b")
 PLACE = re.compile(r"\{(\w+)\}")
 
 
-@cache
 def forms(name: str) -> tuple[str, ...]:
     """The forms or phrases that compose.json has under a name."""
-    known = json.loads(Path(__file__).with_name("phrases").joinpath("compose.json").read_text(encoding="utf-8"))
-    return tuple(known[name])
+    return tuple(KNOWN[name])
 
 
-def plain(phrases: tuple[str, ...], without: str = r"(?!)") -> tuple[str, ...]:
-    """The short phrases of one action each, of which no word matches `without`; all if there is none."""
-    short = tuple(phrase for phrase in phrases if len(phrase.split()) <= WORDS and not COMPOUND.search(phrase))
-    return tuple(phrase for phrase in short if not re.search(without, phrase)) or short or phrases
+def plain(piece: Piece, without: str = r"(?!)") -> tuple[str, ...]:
+    """A piece's short phrases of one action each, of which no word matches `without`; all of them if there is none.
+
+    Where its kind names a side, its phrases do. compose.json has own ones for kinds of which less than all is a part.
+    """
+    own = KNOWN["kinds"].get(piece.kind, piece.phrases)
+    sides = re.findall("left|right|both", piece.kind)
+    phrases = [phrase for phrase in own if not sides or re.search("|".join(sides), phrase)] or own
+    short = [phrase for phrase in phrases if len(phrase.split()) <= WORDS and not COMPOUND.search(phrase)]
+    return tuple([phrase for phrase in short if not re.search(without, phrase)] or short or phrases)
 
 
 def compose_sentences(random_: random.Random, names: tuple[str, ...], parts: list[tuple[str, ...]], style: str = "",

@@ -102,7 +102,7 @@ def conjugate(verb: str, form: str) -> str:
 
 def inflect(phrase: str, form: str, owner: str) -> str:
     """Fill a phrase: its verbs in a form, its limbs with an owner."""
-    return re.sub(r"\{(\w+)\}", lambda match: conjugate(match[1], form), phrase).replace("@", owner)
+    return re.sub(r"\{([\w-]+)\}", lambda match: conjugate(match[1], form), phrase).replace("@", owner)
 
 
 def sentence(random_: random.Random, phrases: list[str], style: Style | None, styled: bool, gait: bool,

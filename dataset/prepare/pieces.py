@@ -20,10 +20,12 @@ SHORTEST = 36        # frames of a part
 MARGIN = 10          # frames that a part may have before and behind its action
 LONGEST_ACTION = 250 # frames of an action that is never cut
 LASTING = 75         # frames of an action that goes on and on, of which such a stretch is as true as the whole
-WALKING = 0.35       # m/s; a clip whose median speed is higher travels
+WALKING = 0.35       # m/s; a clip whose median speed is higher travels, and a part of it at least a metre
 STEADY = 0.6, 1.5    # of the median speed are the least and the most of a steady gait
 TURNING = 35         # degrees; less is still straight ahead
-DRIFTING = 60        # degrees by which a steady gait may change its direction as the body sees it
+ONCE_ROUND = 300     # degrees that make a circle
+DRIFTING = 60        # degrees by which a steady gait may go aside from its kind's way, as the body sees it
+TURNS_AT = 2         # degrees in a frame; less is the sway of steps
 WAVING = 50, 80      # frames of a hand that waves, of which the middle is cut out
 ALIKE = 0.08         # metres by which the poses and coming poses may differ there
 SHORTEST_UP = 8      # frames of a raised hand
@@ -39,28 +41,45 @@ SMOOTH = 9           # frames over which speeds are averaged
 STANDING = 0.88      # metres of the pelvis over the floor, at least
 LIFTED = 0.12        # metres of toes that are not on the floor
 # Kinds of which any steady stretch will do, and kinds that go on and on. The others happen once in a clip.
-GAITS = re.compile(r"(walk|run|dash|sneak)(?!.*(around|duck|jump|stop|sidestep|start))")
-GOES_ON = re.compile(r"acrobatics|animal|basketball|clap|climb|crawl|dance|direct-traffic|drink|exercise|fight|"
-                     r"laugh|martial|mop|motorcycle|pantomime|play|punch|signal|sneak|sword|walk|wash|balance")
-# Kinds in which even those who walk do something else.
-BUSY = re.compile(r"ball|tennis|^tt|box|fight|martial|punch|danc|sword|slash|animal|chicken|laugh|cancan|balanc|physic|"
-                  r"push|hit")
+GAITS = re.compile(r"(walk|run|jog|dash|sneak|march|catwalk)"
+                   r"(?!.*(around|duck|jump|stop|sidestep|start|turn-back|to-|reach|aside))")
+GOES_ON = re.compile(r"animal|balance|basketball|box|breakdance|carry|catwalk|chicken|clap|(indian-)?dance|direct|"
+                     r"dodge|drink|exercise|fight|laugh|march|martial|mop|pantomime|play|punch|push|queue|salsa|scold|"
+                     r"signal|sneak|sword|table|tag|tennis|walk|wash")
+# Where gaits go, in degrees to the left of where the body faces, if not ahead; those that turn; and of these those that
+# go round, of which once is as true as often.
+WAYS = {r"walk-back$": 180, r"walk-left$": 90, r"walk-right$": -90}
+TURNS = re.compile(r"turn|veer|circle|spiral")
+ROUND = re.compile(r"walk-(circle|spiral)")
+# Kinds in which even those who walk do something else, and clips of which nobody knows what they show.
+BUSY = re.compile(r"ball|tennis|box|fight|martial|punch|dan[cs]|salsa|sword|slash|animal|laugh|balance|push|hit|carry|"
+                  r"pass|pick|tag|five|style|catwalk|duck|hands|march|wide|spin|crawl|fall|get-up|slip|throw|other|hop")
 STILL_KIND = "still"
-# What a body must do that is said to do it: the window of a long take may miss it.
+# What a body must do that is said to do it: the window of a long take may miss it, and a stretch of that.
 DOES = {
-    r"walk|run|dash|sneak": lambda joints: np.ptp(joints[:, 0], axis=0).max() > 0.8,
-    r"sit|squat|crouch|pick": lambda joints: (joints[:, 0, 1] - joints[:, KNEES, 1].max(axis=1)).min() < 0.3,
+    r"walk|run|jog|dash|sneak": lambda joints: np.ptp(joints[:, 0], axis=0).max() > 0.8,
+    r"walk-(circle|spiral)": lambda joints: abs(measures.turned(joints)) > 0.8 * ONCE_ROUND,
+    r"walk-back$": lambda joints: measures.travelled(joints)[0] < -0.4,
+    r"walk-left$": lambda joints: measures.travelled(joints)[1] > 0.4,
+    r"walk-right$": lambda joints: measures.travelled(joints)[1] < -0.4,
+    r"walk-turn-back": lambda joints: np.ptp(gait(joints)[1]) > 120,
+    r"walk-aside-left": lambda joints: _gone_left(joints) > 0.4,
+    r"walk-aside-right": lambda joints: _gone_left(joints) < -0.4,
+    r"pick": lambda joints: joints[:, WRISTS, 1].min() < 0.6,
+    r"sit|squat|crouch": lambda joints: (joints[:, 0, 1] - joints[:, KNEES, 1].max(axis=1)).min() < 0.3,
     r"jump|hop|leap": lambda joints: measures.lowest(joints).max() > 0.08,
-    r"kick": lambda joints: joints[:, FEET, 1].max() > 0.4,
+    r"kick(?!-ball)": lambda joints: joints[:, FEET, 1].max() > 0.4,
     r"bow": lambda joints: measures.leaning(joints).max() > 20,
     r"raise|wave|bye": lambda joints: any(measures.above(joints, f"{side}_wrist", f"{side}_elbow").any()
                                           for side in measures.OTHER),
     r".*turn.*left": lambda joints: measures.turned(joints) > TURNING,
     r".*turn.*right": lambda joints: measures.turned(joints) < -TURNING,
 }
-# What is high when it is done, at most once in so long a stretch as LASTING.
-HEIGHTS = {r"kick": lambda joints: joints[:, FEET, 1].max(axis=1), r"jump|hop|leap": measures.lowest}
-FEET, KNEES = ([JOINT_NAMES.index(f"{side}_{name}") for side in measures.OTHER] for name in ("foot", "knee"))
+# What is high when something is done: around it a part is cut from a long clip.
+HEIGHTS = {r"kick": lambda joints: joints[:, FEET, 1].max(axis=1), r"jump|hop|leap": measures.lowest,
+           r"pick": lambda joints: -joints[:, WRISTS, 1].min(axis=1)}
+FEET, KNEES, WRISTS = ([JOINT_NAMES.index(f"{side}_{name}") for side in measures.OTHER]
+                       for name in ("foot", "knee", "wrist"))
 
 
 @dataclass(frozen=True)
@@ -155,9 +174,20 @@ def survey(task: tuple[Path, str, str, dict]) -> Survey:
             arms.append(_arms(_action(shortened, motion, joints), joints))
     arms = [found for found in arms if found]
     pieces = dict.fromkeys([action, *(found.piece for found in arms[1:] if found.waves)])
-    done = all(does(joints) for kinds, does in DOES.items() if re.match(kinds, kind))
-    return Survey(tuple(piece for piece in pieces if done and 2 * BLEND <= piece.least <= LONGEST_ACTION),
+    return Survey(tuple(piece for piece in pieces if 2 * BLEND <= piece.least <= LONGEST_ACTION
+                        and does(kind, motion272_to_positions(piece.frames))),
                   stands, changes(whole, joints), tuple(arms))
+
+
+def does(kind: str, joints: np.ndarray) -> bool:
+    """Whether a body does what a kind says, as far as that is easily measured."""
+    return all(done(joints) for kinds, done in DOES.items() if re.match(kinds, kind))
+
+
+def _gone_left(joints: np.ndarray) -> float:
+    """Metres that a body ends up to the left of where it was, as it faced then."""
+    aside = measures.to_the_left(measures.facing(joints[:1]))
+    return float(measures.along(joints[-1:, 0] - joints[:1, 0], aside)[0])
 
 
 def still_stretches(motion: np.ndarray, joints: np.ndarray) -> list[tuple[int, int]]:
@@ -260,20 +290,11 @@ def _shortened(whole: Piece, up: tuple[int, int], motion: np.ndarray) -> Piece |
 def _action(whole: Piece, motion: np.ndarray, joints: np.ndarray) -> Piece:
     """The piece in which the clip's action happens."""
     speed, heading, drift = gait(joints)
-    median = float(np.median(speed))
-    whole, frames = replace(whole, speed=median, drift=_angle(drift)), len(joints)
-    least, most = (share * median for share in STEADY)
-    steady = least < speed.min() and speed.max() < most and np.ptp(drift) < DRIFTING
-    if whole.travels and steady and GAITS.match(whole.kind):
-        turned = heading - heading[0]
-        if np.ptp(turned) < TURNING:
-            return whole
-        if abs(turned[-1]) < TURNING:
-            return replace(whole, kept=(0, frames))
-        done = turned / turned[-1]
-        kept = int(np.argmax(done > 0.05)), frames - int(np.argmax(done[::-1] < 0.95))
-        kept = max(0, kept[0] - MARGIN // 2), min(frames, kept[1] + MARGIN // 2)
-        return replace(whole, kept=kept, first=max(0, kept[0] - FPS), end=min(frames, kept[1] + FPS))
+    whole, frames = replace(whole, speed=float(np.median(speed)), drift=_angle(drift)), len(joints)
+    if GAITS.match(whole.kind):
+        go = _turning if TURNS.search(whole.kind) else _straight
+        if going := go(whole, speed, heading, drift):
+            return going
     active = np.flatnonzero(pace(motion) > MOVING)
     kept = (int(active[0]), int(active[-1]) + 1) if len(active) and np.ptp(active) >= SHORTEST // 2 else (0, frames)
     for kinds, height in HEIGHTS.items():
@@ -283,6 +304,41 @@ def _action(whole: Piece, motion: np.ndarray, joints: np.ndarray) -> Piece:
     if kept[1] - kept[0] > 2 * LASTING and GOES_ON.match(whole.kind):
         return replace(whole, first=kept[0], end=kept[1], shortest=LASTING)
     return replace(whole, kept=kept, first=max(0, kept[0] - MARGIN), end=min(frames, kept[1] + MARGIN))
+
+
+def _straight(whole: Piece, speed: np.ndarray, heading: np.ndarray, drift: np.ndarray) -> Piece | None:
+    """The longest steady stretch in which a body goes where its kind says, any part of which is as true."""
+    way = next((degrees for kinds, degrees in WAYS.items() if re.match(kinds, whole.kind)), 0)
+    ahead, straight = abs((drift - way + 180) % 360 - 180) < DRIFTING, abs(np.gradient(heading)) < TURNS_AT
+    goes = ahead & straight & (speed > WALKING)
+    if not goes.any():
+        return None
+    least, most = (share * np.median(speed[goes]) for share in STEADY)
+    found = stretches(goes & (least < speed) & (speed < most), SHORTEST)
+    if not found:
+        return None
+    first, end = max(found, key=lambda stretch: stretch[1] - stretch[0])
+    if np.ptp(heading[first:end]) > TURNING:
+        return None
+    median = float(np.median(speed[first:end]))
+    return replace(whole, first=first, end=end, speed=median, drift=_angle(drift[first:end]),
+                   shortest=max(SHORTEST, min(end - first, round(FPS / median))))
+
+
+def _turning(whole: Piece, speed: np.ndarray, heading: np.ndarray, drift: np.ndarray) -> Piece | None:
+    """A steady walk around its turning, or once round; None if it is not steady or hardly turns."""
+    least, most = (share * whole.speed for share in STEADY)
+    turned = heading - heading[0]
+    steady = least < speed.min() and speed.max() < most and np.ptp(drift) < 2 * DRIFTING
+    if not whole.travels or not steady or abs(turned[-1]) < TURNING:
+        return None
+    frames = len(speed)
+    if ROUND.match(whole.kind):
+        return replace(whole, shortest=min(frames, round(frames * ONCE_ROUND / abs(turned[-1]))))
+    done = turned / turned[-1]
+    kept = int(np.argmax(done > 0.05)), frames - int(np.argmax(done[::-1] < 0.95))
+    kept = max(0, kept[0] - MARGIN // 2), min(frames, kept[1] + MARGIN // 2)
+    return replace(whole, kept=kept, first=max(0, kept[0] - FPS), end=min(frames, kept[1] + FPS))
 
 
 def _arms(piece: Piece, joints: np.ndarray) -> Arms | None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from dataset.prepare.folder import LONGEST
 from dataset.prepare.joining import BENT, BLEND, SUNK, Unfit, join, unlikeness
-from dataset.prepare.pieces import Piece
-from motion.representation_272 import FPS, ROOT_VELOCITY, pose_to_motion272
+from dataset.prepare.pieces import Piece, does
+from motion.representation_272 import FPS, ROOT_VELOCITY, motion272_to_positions, pose_to_motion272
 
 UNLIKE = 0.40     # metres by which the poses and coming poses of a join may differ
 ABRUPT = 0.7      # m/s by which the body's velocity may change
@@ -72,6 +72,9 @@ def _follow(chain: Chain, seam: Seam) -> tuple[np.ndarray, list[Piece]]:
         parts.append(part)
     if len(motion) > LONGEST:
         raise Unfit(f"longer than {LONGEST} frames")
+    for part in parts:
+        if not does(part.kind, motion272_to_positions(part.frames)):
+            raise Unfit("a part that does not all that it should, being cut")
     return motion, parts
 
 

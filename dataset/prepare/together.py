@@ -10,7 +10,7 @@ import numpy as np
 
 from dataset.prepare.folder import LONGEST
 from dataset.prepare.joining import Unfit, facing_of
-from dataset.prepare.pieces import Arms, Piece
+from dataset.prepare.pieces import Arms, Piece, does
 from motion import measures
 from motion.representation_272 import motion272_to_pose
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle, y_rotation
@@ -56,6 +56,8 @@ def at_once(pairing: Pairing) -> tuple[tuple[np.ndarray, np.ndarray], Piece]:
         try:
             legs, source, share = _held(pairing, legs) if pairing.held else _acting(pairing, legs)
             rotations, pelvis = motion272_to_pose(legs.frames.astype(np.float64))
+            if not does(legs.kind, forward_kinematics(rotations, pelvis)):
+                raise Unfit("legs that do not all that they should, being cut")
             for side in pairing.arms.sides:
                 arm = ARM[side]
                 rotations[:, arm] = between(rotations[:, arm], source[:, arm], share[:, None])
