@@ -24,6 +24,7 @@ from tqdm import tqdm
 from dataset.captions import format_caption, swap_left_right
 from dataset.clips import report, split_ids
 from dataset.prepare.connectives import STYLES, compose_sentences, forms, plain
+from dataset.prepare.describe import describe_freely, story
 from dataset.prepare.folder import LONGEST, SHORTEST, Entry, building, finish, in_processes
 from dataset.prepare.grammar import draws, sentences
 from dataset.prepare.joining import Unfit
@@ -289,7 +290,7 @@ def make(folder: Path, draft: Draft) -> list[Entry] | str:
         motion, group, lines = compose(draft)
     except Unfit as problem:
         return str(problem)
-    entries = []
+    entries, lines = [], [*lines, *describe_freely(story(motion[1]), draft.name)]
     for name, pose in ((draft.name, motion), (f"M{draft.name}", mirror_pose(*motion))):
         np.save(folder / "motion_data" / f"{name}.npy", pose_to_motion272(*pose).astype(np.float32))
         own = swap_left_right if name != draft.name else str
