@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.sentences import Kind, judge, load_kinds
 from dataset.clips import dataset_root, load_groups
-from dataset.prepare.stream import join
+from dataset.prepare.joining import join
 from motion.representation_272 import motion272_to_pose, motion272_to_positions, pose_to_motion272
 from motion.skeleton import JOINT_NAMES, forward_kinematics
 
@@ -68,9 +68,12 @@ class Clips:
             return self.made(kind.clips["join"], joined)
         if "legs" in kind.clips:
             return self.made((kind.clips["legs"], kind.clips["upper"]), laid_over)
-        names = self.names(kind)
+        names, least = self.names(kind), kind.clips.get("frames", 0)
         motions = [self.load(name) for name in names[::-(-len(names) // MOST_CLIPS)]]
-        return [motion for motion in motions if len(motion) >= kind.clips.get("frames", 0)]
+        found = [motion for motion in motions if len(motion) >= least]
+        if not found:
+            raise ValueError(f"{self.root}: no clip of {kind.label!r} has {least} frames, expected some: prepare it again")
+        return found
 
     def names(self, kind: Kind) -> list[str]:
         groups = kind.clips.get("groups", "").split()

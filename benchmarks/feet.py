@@ -12,7 +12,7 @@ their groups.
 T frames, 30 per second; metres.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def main() -> None:
     report = {}
     print(f"{'':8}{'':12}{'slide':>22}{'sunk':>22}\n{'':20}generated data  times   generated data")
     for name, labels in KINDS.items():
-        kinds = [kind for kind in load_kinds(labels)]
+        kinds = load_kinds(labels)
         texts = [text for kind in kinds for text in kind.validation for _ in range(config.seeds)]
         generated = model.generate_batch(texts, [number % config.seeds for number in range(len(texts))])
         real = [motion for kind in kinds for motion in clips.of(kind)]
@@ -68,8 +68,8 @@ def main() -> None:
         write_json(config.json, report)
 
 
-def feet(motions: Sequence[np.ndarray], to_joints) -> dict[str, float]:
-    """The shares of all frames of motions (T_i, 272), decoded by `to_joints`."""
+def feet(motions: Sequence[np.ndarray], to_joints: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
+    """The shares, over motions (T_i, 272) that `to_joints` decodes to (T_i, 22, 3)."""
     moves, lowest = [], []
     for motion in motions:
         joints = to_joints(motion.astype(np.float64))

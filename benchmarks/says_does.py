@@ -116,7 +116,7 @@ def pass_of_others(rates: np.ndarray) -> np.ndarray:
 
 
 def closest_captions(asked: Sequence[Sentences], data_root: str, text_encoder: TextEncoder) -> dict[str, dict]:
-    """For every sentence the nearest training caption in the text encoder's space.
+    """For every sentence the nearest training caption in the text encoder's space, by their vectors.
 
     raises   ValueError if a training caption repeats a sentence that results are reported of
     """
@@ -129,6 +129,8 @@ def closest_captions(asked: Sequence[Sentences], data_root: str, text_encoder: T
             raise ValueError(f"{root}: the training caption {caption!r} repeats a sentence of "
                              "benchmarks/sentences.json, expected none: prepare the data set again")
     texts = [text for sentences in asked for text in sentences]
+    if text_encoder.tokens:
+        text_encoder = TextEncoder(text_encoder.name, text_encoder.device, text_encoder.dtype, text_encoder.on_disk)
     embeddings = unit(text_encoder(captions, progress=True).numpy())
     cosines = unit(text_encoder(texts).numpy()) @ embeddings.T
     return {text: dict(caption=captions[row.argmax()], cosine=float(row.max())) for text, row in zip(texts, cosines)}

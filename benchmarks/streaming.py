@@ -8,8 +8,8 @@ speed      seconds to the first frames and to ten seconds of motion; the cost of
            them, in turn; how much more memory 10,000 frames need than 1,000
 changes    a second sentence after two seconds of the first: does plain geometry find in the next three seconds what it
            says, and how much does the motion jerk around the change, against recorded pairs and all pairs (`--streams`)
-endurance  five minutes of 30 random prompts of all kinds: finite, feet on the floor, speed and each joint's turn within
-           the data's range, and within 99.9% of it
+endurance  five minutes of 30 random prompts of the plain kinds: finite, feet on the floor, speed and each joint's turn
+           within the data's range, and within 99.9% of it
 
 T frames, 30 per second.
 """

@@ -139,7 +139,7 @@ class CrossAttention(nn.Module):
         return self.key_value(states).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
 
     def forward(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor, padding: Padding | None = None) -> Tensor:
-        """x (B, L, D), or (L, D) with its `padding`; k, v (B, H, N, D/H); mask (B, N), where there is a token."""
+        """x (B, L, D), or (N, D) with its `padding`; k, v (B, H, N, D/H); mask (B, N), where there is a token."""
         q = self.query(x)
         q = (q if padding is None else padding.restore(q)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         x = F.scaled_dot_product_attention(q, k, v, mask[:, None, None]).transpose(1, 2).flatten(-2)   # (B, L, D)

@@ -245,9 +245,10 @@ def merge(sources: list[str | Path], out: str | Path, held_out: str | Path = HEL
     entries, skipped, homes, dropped = [], [], {}, 0
     reported = reported_sentences(held_out)
     for source in map(Path, sources):
-        if not (source / "skipped.txt").is_file():
-            raise FileNotFoundError(f"found no skipped.txt in {source}, expected a prepared data set. "
-                                    f"Make it first: python -m dataset.prepare cmu --source … --out {source}")
+        for needed in ("skipped.txt", "groups.json", "phrases.json"):
+            if not (source / needed).is_file():
+                raise FileNotFoundError(f"found no {needed} in {source}, expected a prepared data set. "
+                                        f"Make it first: python -m dataset.prepare cmu --source … --out {source}")
         groups, phrases = (json.loads((source / name).read_text(encoding="utf-8"))
                            for name in ("groups.json", "phrases.json"))
         for split in SPLITS:

@@ -13,8 +13,9 @@ from dataset.prepare.events.gestures import (
 )
 from dataset.prepare.events.postures import balances, bends, ducks, inversions, lows, rests, seats
 from dataset.prepare.events.travel import climbed, in_place, jumps, on_the_spot, returns, travels, turns
+from motion.representation_272 import FPS
 
-SHORTEST = 15    # frames in which anything is sure
+SHORTEST = FPS   # frames in which anything is sure: gaits are told apart over a second
 
 __all__ = ["Event", "events"]
 
