@@ -10,7 +10,9 @@ slow; the young swing their arms far; the graceful keep elbows in and the strong
 import numpy as np
 
 from benchmarks.geometry import between, hand, speeds, standing
-from motion.measures import OTHER, along, facing, joint, leaning, speed, stays_down, to_the_left, travelled, turned
+from motion.measures import (
+    OTHER, along, facing, heading, joint, leaning, speed, stays_down, to_the_left, travelled, turned
+)
 from motion.representation_272 import FPS
 
 
@@ -99,32 +101,32 @@ def turns(joints: np.ndarray, side: str, least: float = 45) -> bool:
 
 def turns_around(joints: np.ndarray) -> bool:
     """At some time faces the other way."""
-    return abs(headings(joints)).max() > 130
+    return abs(heading(joints)).max() > 130
 
 
 def spins(joints: np.ndarray) -> bool:
     """Turns by most of a circle without going round one."""
-    return np.ptp(headings(joints)) > 270 and spread(joints).max() < 1
+    return np.ptp(heading(joints)) > 270 and spread(joints).max() < 1
 
 
 def circles(joints: np.ndarray, side: str | None = None) -> bool:
     """Walks and turns by most of a circle, to that side if one is given, along a path that is wide both ways."""
-    left = headings(joints)[-1]
+    left = heading(joints)[-1]
     around = {"left": left, "right": -left, None: abs(left)}[side]
     return around > 270 and path_length(joints) > 2 and spread(joints).min() > 0.5
 
 
 def spirals(joints: np.ndarray) -> bool:
     """Circles, and the radius of one end's third is over a quarter more than of the other's."""
-    heading, steps = np.radians(headings(joints)), step_lengths(joints)
+    angles, steps = np.radians(heading(joints)), step_lengths(joints)
     third = max(len(steps) // 3, 1)
-    first, last = (steps[part].sum() / max(np.ptp(heading[part]), 0.1) for part in (slice(third), slice(-third, None)))
+    first, last = (steps[part].sum() / max(np.ptp(angles[part]), 0.1) for part in (slice(third), slice(-third, None)))
     return circles(joints) and max(first, last) > 1.25 * min(first, last)
 
 
 def wanders(joints: np.ndarray) -> bool:
     """Walks over a metre and a half and, on the way, changes the direction by 90 degrees or more."""
-    return path_length(joints) > 1.5 and np.ptp(headings(joints)) > 90
+    return path_length(joints) > 1.5 and np.ptp(heading(joints)) > 90
 
 
 def returns(joints: np.ndarray) -> bool:
@@ -158,7 +160,7 @@ def stands_still(joints: np.ndarray) -> bool:
     places = joints - joints[:1]
     far = dict(pelvis=0.25, left_ankle=0.15, right_ankle=0.15, left_wrist=0.6, right_wrist=0.6, head=0.3)
     return (standing(joints).all() and abs(between(joints, "ankle")[:, 1]).max() < 0.1
-            and abs(headings(joints)).max() < 35 and stays_down(joints, "left") and stays_down(joints, "right")
+            and abs(heading(joints)).max() < 35 and stays_down(joints, "left") and stays_down(joints, "right")
             and hand_speed(joints) < 0.9
             and all(np.linalg.norm(joint(places, name), axis=-1).max() < most for name, most in far.items()))
 
@@ -214,10 +216,3 @@ def spread(joints: np.ndarray) -> np.ndarray:
     path = joint(joints, "pelvis")[:, [0, 2]]
     axes = np.linalg.svd(path - path.mean(axis=0), full_matrices=False)[2]
     return np.ptp(path @ axes.T, axis=0)
-
-
-def headings(joints: np.ndarray) -> np.ndarray:
-    """Degrees (T,) to the left of where the body faced first."""
-    x, z = facing(joints).T
-    heading = np.degrees(np.unwrap(np.arctan2(x, z)))
-    return heading - heading[0]

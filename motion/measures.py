@@ -75,14 +75,18 @@ def stays_down(joints: np.ndarray, side: str) -> bool:
 def swings(joints: np.ndarray, side: str, wide: float = 0.04) -> int:
     """How often the hand, above its elbow, changes its direction sideways after moving over `wide` metres."""
     sideways = along(joint(joints, f"{side}_wrist") - joint(joints, "spine3"), to_the_left(facing(joints)))
-    changes = direction = 0
-    furthest = None
-    for place in sideways[above(joints, f"{side}_wrist", f"{side}_elbow")]:
-        if furthest is None or (place - furthest) * direction > 0:
-            furthest = place
-        elif abs(place - furthest) > wide:
+    return reversals(sideways[above(joints, f"{side}_wrist", f"{side}_elbow")], wide)
+
+
+def reversals(values: np.ndarray, wide: float) -> int:
+    """How often values (N,) change their direction after moving over `wide`."""
+    changes, direction, furthest = 0, 0, None
+    for value in values:
+        if furthest is None or (value - furthest) * direction > 0:
+            furthest = value
+        elif abs(value - furthest) > wide:
             changes += direction != 0
-            direction, furthest = np.sign(place - furthest), place
+            direction, furthest = np.sign(value - furthest), value
     return changes
 
 
@@ -96,17 +100,21 @@ def lowest(joints: np.ndarray) -> np.ndarray:
     return joints[..., 1].min(axis=1) - joints[..., 1].min()
 
 
+def stretches(happens: np.ndarray, shortest: int = 1) -> list[tuple[int, int]]:
+    """First frames and ends of the times for which happens (T,) is true for `shortest` frames or more."""
+    edges = np.flatnonzero(np.diff(happens, prepend=False, append=False)).tolist()    # starts and ends in turn
+    return [(first, end) for first, end in zip(edges[::2], edges[1::2]) if end - first >= shortest]
+
+
 def longest(happens: np.ndarray) -> float:
     """Seconds of the longest time for which happens (T,) is true without a break."""
-    edges = np.flatnonzero(np.diff(happens, prepend=False, append=False))  # starts and ends in turn
-    return np.diff(edges)[::2].max(initial=0) / FPS
+    return max((end - first for first, end in stretches(happens)), default=0) / FPS
 
 
 def in_one_piece(joints: np.ndarray) -> bool:
     """Bones have their length to 5 cm, in 95% of all bones and frames: nothing has exploded."""
     bones = np.linalg.norm(joints[:, 1:] - joints[:, PARENTS[1:]], axis=-1)
     return np.quantile(abs(bones - np.linalg.norm(OFFSETS[1:], axis=-1)), 0.95) < 0.05
-
 
 
 def heading(joints: np.ndarray) -> np.ndarray:

@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from dataset.captions import format_caption, swap_left_right
 from dataset.clips import report, split_ids
-from dataset.prepare.connectives import STYLES, compose_sentences, forms, plain
+from dataset.prepare.connectives import compose_sentences, forms, plain
 from dataset.prepare.describe import describe_freely, story
 from dataset.prepare.folder import LONGEST, SHORTEST, Entry, building, finish, in_processes
-from dataset.prepare.grammar import draws, sentences
+from dataset.prepare.grammar import STYLES, draws, sentences
 from dataset.prepare.joining import Unfit
 from dataset.prepare.pieces import STILL_KIND, Arms, Piece, change_kind, survey
 from dataset.prepare.sequences import Chain, in_sequence

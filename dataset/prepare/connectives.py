@@ -10,8 +10,7 @@ import random
 import re
 from pathlib import Path
 
-from dataset.prepare.bandai_namco import STYLES
-from dataset.prepare.grammar import MEN, SUBJECTS, conjugate, inflect
+from dataset.prepare.grammar import MEN, STYLES, SUBJECTS, conjugate, inflect
 from dataset.prepare.pieces import Piece
 
 KNOWN = json.loads(Path(__file__).with_name("phrases").joinpath("compose.json").read_text(encoding="utf-8"))

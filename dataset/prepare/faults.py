@@ -6,6 +6,7 @@ Letters: T frames at 30 fps, J joints (22); joints (T, J, 3) in metres, y up.
 import numpy as np
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
+from motion.measures import stretches
 from motion.representation_272 import FPS
 from motion.skeleton import JOINT_NAMES
 
@@ -45,7 +46,7 @@ def good_stretches(rotations: np.ndarray, joints: np.ndarray,
             others = f" and in {len(bad) - 1} more places" if len(bad) > 1 else ""
             faults.append(f"found {words.format(values.max())} after frame {values.argmax()}{others}, "
                           f"expected at most {most} {unit}")
-    return _stretches(good), faults
+    return stretches(good), faults
 
 
 def turned_between_frames(rotations: np.ndarray) -> np.ndarray:
@@ -105,12 +106,6 @@ def in_t_pose(joints: np.ndarray) -> np.ndarray:
         near &= (rise > -0.75) & (side > 0.5) & (reach > 0.88 * length)
         still &= (abs(rise) < 0.5) & (side > 0.75) & (moved < 0.4 / FPS)
     found = np.zeros(len(joints), dtype=bool)
-    for start, end in _stretches(near):
+    for start, end in stretches(near):
         found[start:end] = (near & still)[start:end].sum() >= 4
     return found
-
-
-def _stretches(frames: np.ndarray) -> list[tuple[int, int]]:
-    """Start and end of each run of true in frames (T,)."""
-    edges = np.flatnonzero(np.diff(frames, prepend=False, append=False)).tolist()  # starts and ends in turn
-    return list(zip(edges[::2], edges[1::2]))

@@ -13,6 +13,7 @@ from scipy.ndimage import uniform_filter1d
 
 from dataset.prepare.joining import BLEND, join, performer_of, unlikeness
 from motion import measures
+from motion.measures import stretches
 from motion.representation_272 import FPS, VELOCITIES, motion272_to_positions, pose_to_motion272
 from motion.skeleton import JOINT_NAMES
 
@@ -242,12 +243,6 @@ def change_kind(before: int, after: int) -> str:
     if not before or not after:
         before, after = min(before, 1), min(after, 1)
     return f"{PACES[before]} to {PACES[after]}"
-
-
-def stretches(happens: np.ndarray, shortest: int) -> list[tuple[int, int]]:
-    """First frames and ends of the times for which happens (T,) is true for `shortest` frames or more."""
-    edges = np.flatnonzero(np.diff(happens, prepend=False, append=False)).tolist()
-    return [(first, end) for first, end in zip(edges[::2], edges[1::2]) if end - first >= shortest]
 
 
 def pace(motion: np.ndarray) -> np.ndarray:

@@ -16,9 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from dataset.captions import swap_left_right
-from dataset.prepare.bandai_namco import STYLES
 from dataset.prepare.folder import Segment, Trial, split_by_strata
-from dataset.prepare.grammar import free_sentences, sentences
+from dataset.prepare.grammar import STYLES, free_sentences, sentences
 from motion.representation_272 import FPS
 
 KNOWN = json.loads(Path(__file__).with_name("phrases").joinpath("snu.json").read_text(encoding="utf-8"))

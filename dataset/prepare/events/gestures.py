@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dataset.prepare.events.event import Event, cut_off
-from motion.measures import OTHER, along, facing, joint, knee_angle, rate, smooth, spells, to_the_left
+from motion.measures import OTHER, along, facing, joint, knee_angle, rate, reversals, smooth, spells, to_the_left
 from motion.representation_272 import FPS
 
 SIGN = {"left": 1, "right": -1}
@@ -71,13 +71,7 @@ def swings(joints: np.ndarray, side: str, first: int, end: int, wide: float = 0.
         return 0    # a punch goes forward and back, a guard's fists are close together
     if np.median(place) < 0.15:
         return 0
-    changes, direction, furthest = 0, 0, place[0]
-    for value in place:
-        if (value - furthest) * direction > 0:
-            furthest = value
-        elif abs(value - furthest) > wide:
-            changes += direction != 0
-            direction, furthest = np.sign(value - furthest), value
+    changes = reversals(place, wide)
     return changes if changes > 0.9 * (end - first) / FPS else 0
 
 
