@@ -15,6 +15,7 @@ from dataset.clips import split_ids
 from dataset.prepare import connectives
 from dataset.prepare.__main__ import main
 from dataset.prepare.compose import SPLITS, draft_sequences, prepare_composed, read_stock
+from dataset.prepare.connectives import plain
 from dataset.prepare.folder import merge
 from dataset.prepare.grammar import draws
 from dataset.prepare.joining import BLEND, LEGS, Unfit, join, reach
@@ -353,6 +354,17 @@ def test_every_form_becomes_a_sentence():
                     assert not re.search(r"they (\w+ )?(walks|waves|bows|is|has)\b", text)
                 if who == "she":
                     assert not re.search(r"she (first |both )?(walk|wave|bow|are|have)\b", text)
+
+
+def test_a_part_is_not_said_to_do_all_that_its_clip_does(stock):
+    phrases = "{walk} on", "{walk} two long steps", "{take} 8 steps forward", "{go} a long way", "{walk} and {turn}"
+    walk = replace(next(piece for piece in stock.pieces if piece.kind == "walk"), phrases=phrases)
+    assert walk.kept is None and plain(walk) == phrases[:1]
+    measured = plain(replace(walk, phrases=phrases[1:], end=walk.first + 60))
+    assert measured and not set(measured) & set(phrases) and not any("{turn}" in text for text in measured)
+    with pytest.raises(Unfit, match="nothing short is sure"):
+        plain(replace(walk, phrases=phrases[1:], end=walk.first + 10))
+    assert plain(replace(walk, kind="jump", kept=(10, 60), phrases=("{jump} two times",))) == ("{jump} two times",)
 
 
 def test_a_sentence_says_a_style_only_if_all_parts_have_it():

@@ -136,7 +136,7 @@ def read_stock(sources: list[Path], split: str, workers: int | None) -> Stock:
                       mininterval=1))
     pieces, stands, changes, arms = ([each for clip in found for each in getattr(clip, name)]
                                      for name in ("pieces", "stands", "changes", "arms"))
-    changes += [replace(piece, id=f"M{piece.id}") for piece in changes]
+    changes += [replace(piece, id=f"M{piece.id}", drift=-piece.drift) for piece in changes]
     return Stock(pieces, stands, by_kind(changes), arms)
 
 

@@ -10,12 +10,21 @@ import random
 import re
 from pathlib import Path
 
+import numpy as np
+
+from dataset.prepare.describe import story, verb_phrases
 from dataset.prepare.grammar import MEN, STYLES, SUBJECTS, conjugate, inflect
-from dataset.prepare.pieces import Piece
+from dataset.prepare.joining import Unfit
+from dataset.prepare.pieces import GAITS, Piece
+from motion.representation_272 import motion272_to_positions
 
 KNOWN = json.loads(Path(__file__).with_name("phrases").joinpath("compose.json").read_text(encoding="utf-8"))
 CAPTIONS = 5
 COMPOUND = re.compile(r"[,;]| and | or | then | while | before | after | until | as if |again$|^\{(keep|continue)\}")
+# What is measured in a clip and need not be so in a part of it: counts, long ways, changes of pace.
+OF_ALL = re.compile(r"\b(\d+|two|three|four|five|six|seven|eight|nine|ten) (\w+ )?(steps|times)\b|\b(twice|after)\b|"
+                    r"across|long (way|stretch)|from one|down (the street|a corridor)|on and on|faster|slower|speed|"
+                    r"\b(slow|slowing)\}? down|(accele|decele)rat| (first|second)$")
 AWKWARD = re.compile(r"for a (while|bit|moment|second)\b.* for a (while|bit|moment|second)\b|\bwhile\b.*\bwhile\b")
 WORDS = 8                       # words of a phrase in a sentence of two
 STYLED = 0.6                    # share of sentences that say the style, if all parts have one
@@ -33,12 +42,28 @@ def plain(piece: Piece, without: str = r"(?!)") -> tuple[str, ...]:
     """A piece's short phrases of one action each, of which no word matches `without`; all of them if there is none.
 
     Where its kind names a side, its phrases do. compose.json has own ones for kinds of which less than all is a part.
+    A piece that is cut from its clip says nothing that is measured in all of it; if need be, what the piece itself shows.
+    raises   Unfit if nothing of a piece that is cut is short and sure
     """
     own = KNOWN["kinds"].get(piece.kind, piece.phrases)
     sides = re.findall("left|right|both", piece.kind)
     phrases = [phrase for phrase in own if not sides or re.search("|".join(sides), phrase)] or own
-    short = [phrase for phrase in phrases if len(phrase.split()) <= WORDS and not COMPOUND.search(phrase)]
+    short = list(filter(_is_short, phrases))
+    if piece.kept is None or GAITS.match(piece.kind):
+        short = [phrase for phrase in short if not OF_ALL.search(phrase)] or list(filter(_is_short, _measured(piece)))
+        if not short:
+            raise Unfit("a part of which nothing short is sure, being cut")
     return tuple([phrase for phrase in short if not re.search(without, phrase)] or short or phrases)
+
+
+def _measured(piece: Piece) -> list[str]:
+    """Verb phrases of what the piece itself shows."""
+    shown = story(motion272_to_positions(piece.frames.astype(np.float64)))
+    return verb_phrases(shown, f"{piece.id} {piece.first}")
+
+
+def _is_short(phrase: str) -> bool:
+    return len(phrase.split()) <= WORDS and not COMPOUND.search(phrase)
 
 
 def compose_sentences(random_: random.Random, names: tuple[str, ...], parts: list[tuple[str, ...]], style: str = "",

@@ -272,7 +272,7 @@ def _shortened(whole: Piece, up: tuple[int, int], motion: np.ndarray) -> Piece |
     middle = range(up[0] + FPS // 2, up[1] - FPS // 2, 2)
     found = []
     for last in middle:
-        left = [frame for frame in middle if WAVING[0] <= up[1] - up[0] - (frame - last) <= WAVING[1]]
+        left = [frame for frame in middle if frame > last and WAVING[0] <= up[1] - up[0] - (frame - last) <= WAVING[1]]
         if len(left):
             unlike = unlikeness(motion[last - 1], motion[np.array(left) - 1], motion[left])
             found.append((float(unlike.min()), last, left[unlike.argmin()]))

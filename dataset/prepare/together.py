@@ -108,7 +108,7 @@ def bow_walking(bowing: Bowing) -> tuple[tuple[np.ndarray, np.ndarray], Piece]:
     """As `at_once`, but legs whose trunk leans as another's does: by how the chest has turned since the bow began."""
     lean = _lean(bowing.bow)
     for legs in bowing.legs:
-        total = min(legs.end - legs.first, len(lean) + 2 * bowing.lead, LONGEST)
+        total = min(legs.end - legs.first, max(len(lean) + 2 * bowing.lead, legs.least), LONGEST)
         begin = min(bowing.lead, total - len(lean))
         if begin < 0:
             continue
@@ -124,7 +124,7 @@ def bow_walking(bowing: Bowing) -> tuple[tuple[np.ndarray, np.ndarray], Piece]:
             rotations[:, shoulder] = (turned[:, SPINE[-1]] @ rotations[:, collar]).mT @ turned[:, shoulder]
         joints = forward_kinematics(rotations, pelvis)
         leaning = measures.leaning(joints) - upright.max()
-        if leaning.max() > DEEP and max(leaning[0], leaning[-1]) < DEEP / 4:
+        if leaning.max() > DEEP and max(leaning[0], leaning[-1]) < DEEP / 4 and does(legs.kind, joints):
             return (rotations, joints), legs
     raise Unfit("no legs are long enough for the bow, or upright before and behind it")
 
