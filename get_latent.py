@@ -143,9 +143,9 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
                    texts=digest(*number))
     kept = gather(earlier(folder, made_of, (last, len(end)), config.text))[0]
     text_encoder = None
-    if rank() == 0:
-        # Loaded before the long work, so that a wrong name fails early.
-        text_encoder = None if "texts" in kept else TextEncoder(config.text_encoder, device, tokens=config.text == "tokens")
+    if rank() == 0:                                        # loaded before the long work, so that a wrong name fails early
+        if "texts" not in kept:
+            text_encoder = TextEncoder(config.text_encoder, device, tokens=config.text == "tokens")
         known = known_texts(folder, config.text) if "encoder" in kept and text_encoder else {}
         (folder / "index.json").unlink(missing_ok=True)    # what it says is no longer so; the new one comes last
 
@@ -171,8 +171,8 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
 
     write_json(folder / "index.json", dict(
         dataname=config.dataname, tae=fingerprint(tae), text_encoder=config.text_encoder, text=config.text,
-        end_latent=end.tolist(), latent_scale=scale,
-        nearest=nearest, stop_threshold=nearest / 2,       # half-way to the nearest latent of real motion
+        end_latent=end.tolist(), latent_scale=scale, nearest=nearest,
+        stop_threshold=nearest / 2,                        # half-way to the nearest latent of real motion
         made_of=made_of,
         clips={clip.id: dict(split=split, group=groups.get(clip.id, ""), past=clip.past // FRAMES_PER_LATENT,
                              rows=places[clip.id], captions=[(number[caption.text], caption.start, caption.end)
