@@ -106,7 +106,7 @@ def clips_by_split(config: GetLatent) -> tuple[dict[str, list[Clip]], dict[str, 
             groups |= kinds
     both = {clip.id for clip in clips["train"]} & {clip.id for clip in clips["val"]}
     if both:
-        raise ValueError(f"{len(both)} clips are in train and in val, the first is {min(both)}: mend the split files")
+        raise ValueError(f"{len(both)} clips are in train and in val, the first is {min(both)}: fix the split files")
     return clips, groups
 
 
@@ -166,7 +166,8 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
     if text_encoder is None:
         print(f"{len(number)} different captions were embedded before")
     else:
-        print(f"embedding {len(number.keys() - known.keys())} of {len(number)} different captions with {config.text_encoder}")
+        print(f"embedding {len(number.keys() - known.keys())} of {len(number)} different captions with "
+              f"{config.text_encoder}")
         write_texts(folder, config.text, list(number), text_encoder, known)
 
     write_json(folder / "index.json", dict(
@@ -207,9 +208,10 @@ def digest(*parts: object) -> str:
     return found.hexdigest()
 
 
-def earlier(folder: Path, made_of: dict[str, str], shape: tuple[int, int], text: str) -> dict[str, tuple[float, float] | bool]:
-    """What an earlier run left in `folder` and is still right and whole: "texts", all of them; "encoder", if those that it
-    left are by the same; "latents", an array of `shape`, with their scale and the distance of the nearest from the end
+def earlier(folder: Path, made_of: dict[str, str], shape: tuple[int, int],
+            text: str) -> dict[str, tuple[float, float] | bool]:
+    """What an earlier run left in `folder` and is still right and whole: "texts", all of them; "encoder", if those that
+    it left are by the same; "latents", an array of `shape`, with their scale and the distance of the nearest from the end
     latent."""
     if not (folder / "index.json").is_file():
         return {}

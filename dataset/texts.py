@@ -25,7 +25,8 @@ CHUNK = 1024         # captions that are encoded and put away at once
 class Texts:
     """What `write_texts` left in a folder: the texts of its captions, by their numbers.
 
-    raises   FileNotFoundError or ValueError if files are missing or do not belong together; `remedy` says how to make them
+    raises   FileNotFoundError or ValueError if files are missing or do not belong together; `remedy` says how to make
+             them
     """
 
     def __init__(self, folder: Path, kind: str, remedy: str = ""):
@@ -44,8 +45,8 @@ class Texts:
         except (ValueError, EOFError, KeyError) as error:
             raise ValueError(f"the texts in {folder} are damaged ({error}). {remedy}") from error
         if self.states.ndim != 2 or self.rows.ndim != 1 or not len(self.rows) or self.rows[-1] != len(self.states):
-            raise ValueError(f"the texts in {folder} have the shapes {self.states.shape} and {self.rows.shape}, which do not "
-                             f"belong together. {remedy}")
+            raise ValueError(f"the texts in {folder} have the shapes {self.states.shape} and {self.rows.shape}, which do "
+                             f"not belong together. {remedy}")
 
     def __len__(self) -> int:
         return len(self.rows) - 1
@@ -64,7 +65,8 @@ class Texts:
         return stack_texts([self[number] for number in numbers])
 
 
-def write_texts(folder: Path, kind: str, captions: Sequence[str], encoder: TextEncoder, known: dict[str, Tensor]) -> None:
+def write_texts(folder: Path, kind: str, captions: Sequence[str], encoder: TextEncoder,
+                known: dict[str, Tensor]) -> None:
     """Encode captions, all but those whose text is `known`, and write them; the first caption is the empty text."""
     new = [caption for caption in captions if caption not in known]
     found = {}

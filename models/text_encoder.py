@@ -29,8 +29,8 @@ KEPT_AT_ONCE = 64    # sentences of one call that go to disk: more are no prompt
 
 
 def stack_texts(texts: Sequence[Tensor], tokens: int | None = None) -> Tensor:
-    """Texts of one batch: vectors (dim,) -> (B, dim); token states (N_i, dim) -> (B, N, dim), padded with zeros, which no
-    token's state is.
+    """Texts of one batch: vectors (dim,) -> (B, dim); token states (N_i, dim) -> (B, N, dim), padded with zeros, which
+    no token's state is.
 
     tokens  N, cutting what is longer; None: that of the longest
     """
@@ -77,8 +77,8 @@ class TextEncoder:
             self.load()
 
     def __call__(self, sentences: Sequence[str], progress: bool = False) -> Tensor:
-        """S sentences -> embeddings (S, dim), or token states (S, N, dim) as `stack_texts` pads them, float32 on the CPU.
-        "" is the empty text of guidance.
+        """S sentences -> embeddings (S, dim), or token states (S, N, dim) as `stack_texts` pads them, float32 on the
+        CPU. "" is the empty text of guidance.
 
         Each is encoded by itself, as neighbours in a batch can change the last bits: so it is the same whatever comes
         beside it and whatever is kept. Those of a call with more than KEPT_AT_ONCE new ones are kept in memory alone.
@@ -112,7 +112,8 @@ class TextEncoder:
             found = self.load().encode(list(sentences), batch_size=128, convert_to_tensor=True,
                                        output_value="token_embeddings" if self.tokens else "sentence_embedding",
                                        show_progress_bar=progress)
-        return [one.float().cpu().clone() for one in found]    # clones: tensors made in inference mode cannot be trained on
+        # Clones: tensors made in inference mode cannot be trained on.
+        return [one.float().cpu().clone() for one in found]
 
     def load(self) -> "SentenceTransformer":
         """The model, loaded if it is not. A program may call this ahead, in a thread, while it does other things."""
@@ -136,8 +137,8 @@ class EmbeddingFolder:
     """One encoder's embeddings on disk: {sha256 of the sentence}.safetensors, and encoder.json, which says whose.
 
     It lies in `cache_folder()/text` under a hash of the weights, their dtype and whether tokens are meant, whatever the
-    device, and may be removed at any time. A damaged file counts as none. Where nothing can be written nothing is kept, which is said
-    once.
+    device, and may be removed at any time. A damaged file counts as none. Where nothing can be written nothing is kept,
+    which is said once.
     """
 
     def __init__(self, name: str, dtype: str, tokens: bool = False):
@@ -148,7 +149,7 @@ class EmbeddingFolder:
     def read(self, sentence: str, dim: int) -> Tensor | None:
         """The embedding (dim,) of a sentence, or its token states (N, dim), if it is there."""
         try:
-            found = read_tensors(self.file(sentence))["embedding"].clone()     # a clone, lest the file stays open
+            found = read_tensors(self.file(sentence))["embedding"].clone()     # a clone, so that the file is closed
         except (OSError, ValueError, KeyError):
             return None
         return found if found.dim() == 1 + self.tokens and found.shape[-1] == dim else None

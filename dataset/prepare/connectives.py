@@ -42,7 +42,7 @@ def plain(piece: Piece, without: str = r"(?!)") -> tuple[str, ...]:
     """A piece's short phrases of one action each, of which no word matches `without`; all of them if there is none.
 
     Where its kind names a side, its phrases do. compose.json has own ones for kinds of which less than all is a part.
-    A piece that is cut from its clip says nothing that is measured in all of it; if need be, what the piece itself shows.
+    A piece that is cut from its clip says nothing measured in all of it; if need be, what the piece itself shows.
     raises   Unfit if nothing of a piece that is cut is short and sure
     """
     own = KNOWN["kinds"].get(piece.kind, piece.phrases)

@@ -70,7 +70,7 @@ def verb_phrases(clauses: list[list[Event]], key: str) -> list[str]:
 
 
 def kind_of(clauses: list[list[Event]]) -> str:
-    """What a clip mainly shows, as a label: run-forward, walk-circle-left, raise-both, jump; unclear if nothing is sure."""
+    """What a clip mainly shows, as a label: run-forward, walk-circle-left, raise-both; unclear if nothing is sure."""
     main = main_clauses(clauses, 1)
     if not main:
         return "unclear"

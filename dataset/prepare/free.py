@@ -1,8 +1,9 @@
 """Free sentences about a clip: small scenes, orders, comparisons, that say in other words what its geometry shows.
 
-phrases/free.json holds them by what a clip shows: one thing ("walk-circle-left"), one in a style ("old walk"), two things one
-after another ("walk then sit-down") or at once ("walk while wave-left"). phrases/free_keys.json says which of these names
-what an event is called in phrases/events.json has, which two of them in order have, and what a style is called. Names are of the left side; the right is its mirror.
+phrases/free.json holds them by what a clip shows: one thing ("walk-circle-left"), one in a style ("old walk"), two
+things one after another ("walk then sit-down") or at once ("walk while wave-left"). phrases/free_keys.json gives these
+names: of an event, by what phrases/events.json calls it; of two events in order; and of a style. Names are of the left
+side; the right is its mirror.
 """
 
 from dataset.captions import swap_left_right
@@ -20,13 +21,16 @@ def free_sentences_of(clauses: list[list[Event]], names: list[list[set[str]]], k
     names    what each of these events is called in phrases/events.json
     style    a name of `STYLES`
     """
-    shown = [[_free_names(event, called) for event, called in zip(clause, rows)] for clause, rows in zip(clauses, names)]
-    moving = [row for row, (event, *_) in zip(shown, clauses) if event.kind != "stand"]    # a rest need not be said,
-    gait = any(event.kind in GAITS for event, *_ in clauses)                               # but makes a walk stop
+    shown = [[_free_names(event, called) for event, called in zip(clause, rows)]
+             for clause, rows in zip(clauses, names)]
+    # A rest need not be said, but it makes a walk stop.
+    moving = [row for row, (event, *_) in zip(shown, clauses) if event.kind != "stand"]
+    gait = any(event.kind in GAITS for event, *_ in clauses)
     shown = moving if len(moving) > 1 or moving and not gait else shown
     alone = shown[0][0] if len(shown) == 1 and len(shown[0]) == 1 else set()
     then = {f"{a} then {b}" for a in shown[0][0] for b in shown[1][0]} if len(shown) == 2 else set()
-    at_once = {f"{a} while {b}" for a in shown[0][0] for b in shown[0][1]} if len(shown) == 1 and len(shown[0]) == 2 else set()
+    both = len(shown) == 1 and len(shown[0]) == 2
+    at_once = {f"{a} while {b}" for a in shown[0][0] for b in shown[0][1]} if both else set()
     then |= {name for pair in then for name in phrase_table("free_keys")["then"].get(pair, ())}
     manner = phrase_table("free_keys")["styles"].get(style or "")
     styled = {f"{manner} {name}" for name in alone} if manner else set()

@@ -70,13 +70,13 @@ def rule_of(file: str) -> dict:
 
 
 def captions(rule: dict, take: str, clip_id: str) -> list[str]:
-    """Sentences about a clip of a take: about ten if its label is common, six if it is not, none if its name says nothing."""
+    """Sentences about a clip of a take: ten or so if its label is common, else six; none if its name says nothing."""
     phrases = [*rule.get("phrases", ()), *(rule.get("whole", ()) if clip_id in (take, f"M{take}") else ())]
     if not phrases:
         return []
     style = STYLES.get(rule.get("style"))
-    told = sentences(clip_id, phrases, style, gait=style is not None)
-    return told + (free_sentences(clip_id, rule["group"]) if rule.get("free") and len(phrases) > 1 else [])
+    found = sentences(clip_id, phrases, style, gait=style is not None)
+    return found + (free_sentences(clip_id, rule["group"]) if rule.get("free") and len(phrases) > 1 else [])
 
 
 def labelled_actions(path: Path) -> dict[str, list[tuple[str, int, int]]]:
