@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dataset.clips import Clip, load_clips, load_groups, own_or_data
-from dataset.latents import NO_TEXT, map_latents
+from dataset.latents import map_latents
 from dataset.texts import KINDS, Texts, known_texts, write_texts
 from dataset.streams import load_pairs
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, sample_latents
@@ -128,10 +128,8 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
 
     clips, groups = clips_by_split(config)
     every = [clip for found in clips.values() for clip in found]
-    number = {"": NO_TEXT}                                 # the empty text comes first: guidance needs it
-    for clip in every:
-        for caption in clip.captions:
-            number.setdefault(caption.text, len(number))
+    texts = dict.fromkeys(["", *(caption.text for clip in every for caption in clip.captions)])
+    number = {text: place for place, text in enumerate(texts)}    # the empty text comes first: guidance needs it
     places, last = {}, 0                                   # clip id -> its first row and one past its last
     for clip in every:
         first, last = last, last + len(clip.motion) // FRAMES_PER_LATENT + 1
@@ -143,8 +141,8 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
                    texts=digest(*number))
     kept = gather(earlier(folder, made_of, (last, len(end)), config.text))[0]
     text_encoder = None
-    if rank() == 0:                                        # loaded before the long work, so that a wrong name fails early
-        if "texts" not in kept:
+    if rank() == 0:
+        if "texts" not in kept:                            # loaded first, so that a wrong name fails early
             text_encoder = TextEncoder(config.text_encoder, device, tokens=config.text == "tokens")
         known = known_texts(folder, config.text) if "encoder" in kept and text_encoder else {}
         (folder / "index.json").unlink(missing_ok=True)    # what it says is no longer so; the new one comes last
@@ -172,8 +170,8 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
 
     write_json(folder / "index.json", dict(
         dataname=config.dataname, tae=fingerprint(tae), text_encoder=config.text_encoder, text=config.text,
-        end_latent=end.tolist(), latent_scale=scale, nearest=nearest,
-        stop_threshold=nearest / 2,                        # half-way to the nearest latent of real motion
+        end_latent=end.tolist(), latent_scale=scale,
+        nearest=nearest, stop_threshold=nearest / 2,       # half-way to the nearest latent of real motion
         made_of=made_of,
         clips={clip.id: dict(split=split, group=groups.get(clip.id, ""), past=clip.past // FRAMES_PER_LATENT,
                              rows=places[clip.id], captions=[(number[caption.text], caption.start, caption.end)
@@ -211,8 +209,8 @@ def digest(*parts: object) -> str:
 def earlier(folder: Path, made_of: dict[str, str], shape: tuple[int, int],
             text: str) -> dict[str, tuple[float, float] | bool]:
     """What an earlier run left in `folder` and is still right and whole: "texts", all of them; "encoder", if those that
-    it left are by the same; "latents", an array of `shape`, with their scale and the distance of the nearest from the end
-    latent."""
+    it left are by the same; "latents", an array of `shape`, with their scale and the distance of the nearest from the
+    end latent."""
     if not (folder / "index.json").is_file():
         return {}
     index, kept = read_json(folder / "index.json"), {}

@@ -57,8 +57,8 @@ SMALL = AR(text="tokens", text_dim=384, cross_every=2, width=256, layers=8, head
 TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1)
 
 PRESETS = {
-    "full": TrainT2M(),                                                                # 86 M + 156 M
-    "small": TrainT2M(SMALL, Training(                                                 # 16.3 M, in training for mocap_272
+    "full": TrainT2M(),                                                              # 86 M + 156 M
+    "small": TrainT2M(SMALL, Training(                                               # 16.3 M, in training for mocap_272
         dataname="mocap_272", exp_name="t2m_small", total_iter=60_000, batch_size=32, lr=8e-4, warmup=300,
         schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, ema=0.999, balance=0.5, eval_iter=4000,
         save_iter=1000, precision="bfloat16"), replaced=0.0, context_noise=0.4, repeats=2),
@@ -71,7 +71,8 @@ PRESETS = {
 class T2MObjective(nn.Module):
     """What DDP wraps: both forwards and the diffusion loss."""
 
-    def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, empty: Tensor, config: TrainT2M):
+    def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, empty: Tensor,
+                 config: TrainT2M):
         super().__init__()
         self.model, self.sampling, self.text_encoder, self.config = model, sampling, text_encoder, config
         self.register_buffer("empty", empty, persistent=False)            # (D,), or (N, D) of tokens
@@ -115,13 +116,14 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
             fill(model, load_ar(config.start)[0].state_dict(), config.start)
         objective = T2MObjective(model, sampling, index["text_encoder"], train.texts[NO_TEXT], config).to(device)
         batches = list(fixed_batches(val, config.training.batch_size, config.training.seed))
-        watch = load_watch(config.evaluator, config.tae, text_encoder_of(model, index["text_encoder"], device, on_disk=False),
-                           config.training.dataname, config.training.data_root, config.watch,
-                           device) if config.evaluator else None
+        watch = load_watch(
+            config.evaluator, config.tae, text_encoder_of(model, index["text_encoder"], device, on_disk=False),
+            config.training.dataname, config.training.data_root, config.watch, device) if config.evaluator else None
 
         def evaluate(step: int) -> dict[str, float | bytes]:
             losses = losses_by_step(model, batches, config.training.seed, device)
-            return losses | text_gaps(model, batches, config.training.seed, device) | (watch(model, sampling) if watch else {})
+            losses |= text_gaps(model, batches, config.training.seed, device)
+            return losses | (watch(model, sampling) if watch else {})
 
         latents = {name: index[name] for name in ("tae", "text_encoder", "latent_scale")}
         fit(objective, train, config.training, to_json(config) | dict(latents=latents), evaluate, best="loss")
@@ -131,20 +133,20 @@ def check_latents(clips: LatentClips, config: TrainT2M, pairs: bool) -> None:
     """raises ValueError if the latent folder is not what the model trains on"""
     index, folder = clips.index, config.latent_dir
     if pairs and not any(clips.past):
-        raise ValueError(f"{folder} holds no pairs for streams: run get_latent.py with --streams FOLDER, or train on single "
-                         "clips: python train_t2m.py")
+        raise ValueError(f"{folder} holds no pairs for streams: run get_latent.py with --streams FOLDER, or train on "
+                         "single clips: python train_t2m.py")
     if index["dataname"] != config.training.dataname:
         raise ValueError(f"{folder} holds latents of {index['dataname']}, not of {config.training.dataname}: give "
                          f"--dataname {index['dataname']}")
     if config.tae and fingerprint(load_tae(config.tae)[0]) != index["tae"]:
-        raise ValueError(f"{folder} was not encoded by {config.tae}: run get_latent.py --resume-pth {config.tae} --latent-dir "
-                         f"{folder} --dataname {index['dataname']} --text-encoder {index['text_encoder']}")
+        raise ValueError(f"{folder} was not encoded by {config.tae}: run get_latent.py --resume-pth {config.tae} "
+                         f"--latent-dir {folder} --dataname {index['dataname']} --text-encoder {index['text_encoder']}")
     made = clips.texts.kind, clips.texts.dim, len(index["end_latent"])
     read = config.model.text, config.model.text_dim, config.model.latent_dim
     if made != read:
-        raise ValueError(f"{folder} holds texts ({made[0]}) of {made[1]} channels, made by {index['text_encoder']}, and "
-                         f"latents of {made[2]}; the model reads {read[0]} of {read[1]} and {read[2]}: give --text {made[0]} "
-                         f"--text-dim {made[1]} --latent-dim {made[2]}")
+        raise ValueError(f"{folder} holds texts ({made[0]}) of {made[1]} channels, made by {index['text_encoder']}, "
+                         f"and latents of {made[2]}; the model reads {read[0]} of {read[1]} and {read[2]}: give "
+                         f"--text {made[0]} --text-dim {made[1]} --latent-dim {made[2]}")
 
 
 def fixed_batches(clips: LatentClips, size: int, seed: int):
@@ -183,7 +185,7 @@ def losses_by_step(model: StreamingTransformer, batches: list[dict[str, Tensor]]
 def text_gaps(model: StreamingTransformer, batches: list[dict[str, Tensor]], seed: int,
               device: torch.device) -> dict[str, float]:
     """By how much the loss is higher under the caption of another kind of motion than under the clip's own, relative to
-    that, for a clip's first eight latents and the next eight: how much the model listens. The loss alone is blind to it."""
+    that, for a clip's first eight latents and the next eight: how much the model listens. The loss is blind to it."""
     firsts = torch.arange(0, STEPS, BIN, device=device)
     total = np.zeros((2, 2))                                              # own, other; first eight, next eight
     for number in range(rank(), len(batches), world_size()):
@@ -196,9 +198,10 @@ def text_gaps(model: StreamingTransformer, batches: list[dict[str, Tensor]], see
     return {f"text_gap_{first}": value for first, value in zip(("1_8", "9_16"), (other / own.clip(1e-12) - 1).tolist())}
 
 
-def latent_losses(model: StreamingTransformer, batch: dict[str, Tensor], text: Tensor, firsts: Tensor) -> tuple[Tensor, Tensor]:
-    """The diffusion loss (5, R) of the R latents of a batch that count, under a text, at a step of each ten; and which of
-    its clip each latent is (R,), from 0, behind the past."""
+def latent_losses(model: StreamingTransformer, batch: dict[str, Tensor], text: Tensor,
+                  firsts: Tensor) -> tuple[Tensor, Tensor]:
+    """The diffusion loss (5, R) of the R latents of a batch that count, under a text, at a step of each ten; and which
+    of its clip each latent is (R,), from 0, behind the past."""
     latents, lengths = batch["latents"], batch["lengths"]
     scored = scored_latents(latents.shape[1], lengths, batch["past"])                                    # (B, L)
     conditions = model(latents[:, :-1], text, lengths - 1)[scored].repeat(len(firsts), 1)

@@ -72,7 +72,8 @@ class Clips:
         motions = [self.load(name) for name in names[::-(-len(names) // MOST_CLIPS)]]
         found = [motion for motion in motions if len(motion) >= least]
         if not found:
-            raise ValueError(f"{self.root}: no clip of {kind.label!r} has {least} frames, expected some: prepare it again")
+            raise ValueError(f"{self.root}: no clip of {kind.label!r} has {least} frames, expected some: "
+                             "prepare it again")
         return found
 
     def names(self, kind: Kind) -> list[str]:

@@ -1,8 +1,9 @@
 """Encoded clips on disk: what the AR models train on, made by get_latent.py.
 
 A latent folder holds latents.npy (latents of all, C), clip after clip, the end latent last in each; index.json with
-each clip's place there, split, captions and group and with what later scripts need to know of the TAE; and the captions'
-texts (`dataset.texts`), of the kind that the index names. Training therefore runs neither the TAE nor the text encoder.
+each clip's place there, split, captions and group and with what later scripts need to know of the TAE; and the texts of
+the captions (`dataset.texts`), of the kind that the index names. Training therefore runs neither the TAE nor the text
+encoder.
 """
 
 from collections import Counter

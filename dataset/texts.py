@@ -45,8 +45,8 @@ class Texts:
         except (ValueError, EOFError, KeyError) as error:
             raise ValueError(f"the texts in {folder} are damaged ({error}). {remedy}") from error
         if self.states.ndim != 2 or self.rows.ndim != 1 or not len(self.rows) or self.rows[-1] != len(self.states):
-            raise ValueError(f"the texts in {folder} have the shapes {self.states.shape} and {self.rows.shape}, which do "
-                             f"not belong together. {remedy}")
+            raise ValueError(f"the texts in {folder} have the shapes {self.states.shape} and {self.rows.shape}, "
+                             f"which do not belong together. {remedy}")
 
     def __len__(self) -> int:
         return len(self.rows) - 1

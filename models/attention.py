@@ -1,7 +1,7 @@
 """Transformer block with QK-norm: x += attention(rms(x)); [x += cross(rms(x), text);] x += swiglu(rms(x)).
 
-B rows, L positions, D width, H heads, N tokens of a text. Positions (B, L, D) may come packed: only the N valid ones, (N, D), which is what
-norms and matrices then work on; `Padding` lays them out for the attention.
+B rows, L positions, D width, H heads, N tokens of a text. Positions (B, L, D) may come packed: only the N valid ones,
+(N, D), which is what norms and matrices then work on; `Padding` lays them out for the attention.
 """
 
 import math

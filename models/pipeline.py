@@ -36,9 +36,9 @@ class MotionStreamer:
                              f"{ar.config.latent_dim}, the end latent {len(sampling.end_latent)}: "
                              "use models of one training")
         if (text_encoder.dim, text_encoder.tokens) != (ar.config.text_dim, ar.config.text == "tokens"):
-            raise ValueError(f"the text encoder {text_encoder.name} gives {'tokens' if text_encoder.tokens else 'a vector'} of "
-                             f"{text_encoder.dim} channels, the AR model reads {ar.config.text} of {ar.config.text_dim}: "
-                             "give the --text-encoder it was trained with")
+            raise ValueError(f"the text encoder {text_encoder.name} gives {'tokens' if text_encoder.tokens else 'a vector'} "
+                             f"of {text_encoder.dim} channels, the AR model reads {ar.config.text} of "
+                             f"{ar.config.text_dim}: give the --text-encoder it was trained with")
         self.device = pick_device(device)
         self.tae, self.ar = (at_precision(network.to(self.device), precision) for network in (tae, ar))
         self.text_encoder = text_encoder
@@ -51,8 +51,8 @@ class MotionStreamer:
         """Load a folder with the checkpoints `tae/` and `ar/`; `text_encoder` saves loading its own again."""
         tae, mean, std = load_tae(Path(folder) / "tae")
         ar, sampling, encoder = load_ar(Path(folder) / "ar")
-        return cls(tae, ar, text_encoder or text_encoder_of(ar, encoder, pick_device(device)), mean, std, sampling, device,
-                   precision)
+        text_encoder = text_encoder or text_encoder_of(ar, encoder, pick_device(device))
+        return cls(tae, ar, text_encoder, mean, std, sampling, device, precision)
 
     @property
     def longest(self) -> int:
@@ -171,7 +171,8 @@ class MotionStreamer:
         return self.streams(guidance, temperature).start(text, seed, past, hold)
 
 
-def text_encoder_of(ar: StreamingTransformer, name: str, device: str | torch.device, on_disk: bool = True) -> TextEncoder:
+def text_encoder_of(ar: StreamingTransformer, name: str, device: str | torch.device,
+                    on_disk: bool = True) -> TextEncoder:
     """The text encoder of this name that gives what an AR model reads."""
     return TextEncoder(name, device, on_disk=on_disk, tokens=ar.config.text == "tokens")
 

@@ -66,7 +66,7 @@ class StreamingTransformer(nn.Module):
     def prompt(self, text: Tensor) -> Prompt:
         """Texts of a batch, (B, text_dim) or (B, N, text_dim), as the blocks see them."""
         if self.text is None:
-            positions, mask = self.text_embed(text)[:, None], torch.ones(len(text), 0, dtype=torch.bool, device=text.device)
+            positions, mask = self.text_embed(text)[:, None], text.new_ones(len(text), 0, dtype=torch.bool)
             states, everywhere = positions[:, :0], text
         else:
             states, pooled, mask = self.text(text)
@@ -160,8 +160,8 @@ class StreamingTransformer(nn.Module):
             return recorded(self.recordings, len(latents), partial(RecordedStep, self.advance, 2), *given)
         return self.advance(*given)
 
-    def advance(self, k: Tensor, v: Tensor, text: Tensor, everywhere: Tensor, text_k: Tensor, text_v: Tensor, mask: Tensor,
-                latents: Tensor, rope: Tensor, slots: Tensor, hidden: Tensor) -> Tensor:
+    def advance(self, k: Tensor, v: Tensor, text: Tensor, everywhere: Tensor, text_k: Tensor, text_v: Tensor,
+                mask: Tensor, latents: Tensor, rope: Tensor, slots: Tensor, hidden: Tensor) -> Tensor:
         """The work of `step`, whose windows k and v change; nothing here looks at a value."""
         prompt = Prompt(text, everywhere, text_k, text_v, mask)
         x, turns = self.embed(latents[:, None], prompt), rope.unbind()                      # (B, 1, D)

@@ -38,17 +38,17 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
                      context_noise: float = 0.0, repeats: int = REPEATS) -> Tensor:
     """Diffusion loss of the true latents under conditions that partly come from predicted ones.
 
-    latents (B, L, C) of `lengths` (B,) valid latents each; text as `stack_texts` has it. The first forward conditions on the
-    true latents; one diffusion draw a latent gives predicted x_0, without gradient. In the second forward they replace
-    a random subset of positions (the same in every clip). Each valid row counts `repeats` times, with its own step and
-    noise; the mean is over those of the whole batch. `context_lengths` (B,): the leading latents that are only context
-    (the stream's A), never replaced and without loss. `draws` fixes every random choice: t_first, noise_first (B*L
-    rows), replaced_positions, t_second, noise_second (the valid rows, tiled). What it does not fix is drawn for all
-    positions that the model sees, whatever the padding. With `early`, latent l (from 0, after the context) counts with
-    probability early / (l + 1), if that is below 1, a clip's last always: the first decide what a motion becomes, the
-    last that it ends, the others go on with it. `replaced` times the share of the schedule is replaced, 0: the first
-    forward is left out. What the second forward conditions on has noise of a deviation from 0 to `context_noise`, one for
-    each clip: another way to learn to go on from latents that are not quite right.
+    latents (B, L, C) of `lengths` (B,) valid latents each; text as `stack_texts` has it. The first forward conditions
+    on the true latents; one diffusion draw a latent gives predicted x_0, without gradient. In the second forward they
+    replace a random subset of positions (the same in every clip). Each valid row counts `repeats` times, with its own
+    step and noise; the mean is over those of the whole batch. `context_lengths` (B,): the leading latents that are
+    only context (the stream's A), never replaced and without loss. `draws` fixes every random choice: t_first,
+    noise_first (B*L rows), replaced_positions, t_second, noise_second (the valid rows, tiled). What it does not fix is
+    drawn for all positions that the model sees, whatever the padding. With `early`, latent l (from 0, after the
+    context) counts with probability early / (l + 1), if that is below 1, a clip's last always: the first decide what a
+    motion becomes, the last that it ends, the others go on with it. `replaced` times the share of the schedule is
+    replaced, 0: the first forward is left out. What the second forward conditions on has noise of a deviation from 0
+    to `context_noise`, one for each clip: another way to learn to go on from latents that are not quite right.
     """
     clips, count, channels = latents.shape
     context, device = model.most_latents + 1, latents.device

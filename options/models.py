@@ -43,11 +43,11 @@ class AR:
 
     def __post_init__(self):
         if self.text == "vector" and (self.text_positions != 1 or self.cross_every):
-            raise ValueError(f"--text-positions {self.text_positions} --cross-every {self.cross_every} need token states, "
-                             "found a vector: give --text tokens")
+            raise ValueError(f"--text-positions {self.text_positions} --cross-every {self.cross_every} need token "
+                             "states, found a vector: give --text tokens")
         if not 1 <= self.text_positions < self.context:
-            raise ValueError(f"--text-positions is {self.text_positions}: expected 1 or more that leave room for latents "
-                             f"in the context of {self.context}")
+            raise ValueError(f"--text-positions is {self.text_positions}: expected 1 or more that leave room for "
+                             f"latents in the context of {self.context}")
 
     def looks_at_text(self, block: int) -> bool:
         """Whether the block of this number, from 0, has cross-attention."""

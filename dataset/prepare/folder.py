@@ -275,7 +275,7 @@ def merge(sources: list[str | Path], out: str | Path, held_out: str | Path = HEL
 
 
 def reported_sentences(held_out: str | Path = HELD_OUT) -> frozenset[str]:
-    """The strings anywhere below a key "reported" of a JSON file, as `words` has them: what models are asked at last."""
+    """The strings anywhere below a key "reported" of a JSON file, as `words` has them: what models are asked."""
     def strings(value: Any, below: bool) -> Iterator[str]:
         if isinstance(value, str):
             yield from [words(value)] if below else []

@@ -14,7 +14,8 @@ COUNT = 4      # sentences of a clip
 GAITS = ("walk", "run", "move")
 
 
-def free_sentences_of(clauses: list[list[Event]], names: list[list[set[str]]], key: str, style: str | None) -> list[str]:
+def free_sentences_of(clauses: list[list[Event]], names: list[list[set[str]]], key: str,
+                      style: str | None) -> list[str]:
     """Up to COUNT free sentences about a clip, drawn by `key`.
 
     clauses  what happens, one thing after another; each an event, and what the hands do meanwhile
