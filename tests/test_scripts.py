@@ -329,7 +329,7 @@ def test_a_clip_in_both_splits_refuses(data, tmp_path):
     root = tmp_path / "mocap_272"
     shutil.copytree(data, root)
     (root / "split" / "val.txt").write_text("a\ni")
-    with pytest.raises(ValueError, match="1 clips are in train and in val, the first is a: mend the split"):
+    with pytest.raises(ValueError, match="1 clips are in train and in val, the first is a: fix the split"):
         get_latent.clips_by_split(get_latent.GetLatent(dataname="mocap_272", data_root=str(root)))
 
 
