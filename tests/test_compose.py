@@ -253,7 +253,7 @@ def test_a_leg_reaches_what_is_within_its_reach():
     target = joints[:, leg[-1]] + [0.05, 0.1, 0.1]
     bent = reach(rotations, joints[:, 0], leg, target)
     after = forward_kinematics(bent, joints[:, 0])
-    np.testing.assert_allclose(after[:, leg[-1]], target, atol=1e-4)
+    np.testing.assert_allclose(after[:, leg[-1]], target, atol=3e-3)
     others = [place for place in range(22) if place not in leg]
     np.testing.assert_array_equal(bent[:, others], rotations[:, others])
     np.testing.assert_allclose(after[:, 10] - after[:, 7], joints[:, 10] - joints[:, 7], atol=1e-9)    # the foot

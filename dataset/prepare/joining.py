@@ -17,6 +17,8 @@ BENT = 150              # degrees that a blend may turn a joint: a raised hand m
 AHEAD = 5               # frames: poses are compared as they are and as they will be
 LOW, SLOW = 0.06, 0.015 # metres over the floor, metres per frame: toes that are lower and slower stand
 LIFT, HIGHEST = 0.35, 0.08           # of the metres that a foot steps aside, and metres: how high it does
+SOFT = 0.04             # of a leg's length: within that from its full stretch it resists
+HINGE = 0.1             # how far the thigh's own x says about which axis a knee bends, which a straight one does not
 FEET = ([7, 10], [8, 11])            # ankle and toes
 LEGS = ((1, 4, 7), (2, 5, 8))        # hip, knee, ankle
 PERFORMER = re.compile(r"(cmu|snu)_[^_]+|[^_]+")
@@ -108,10 +110,10 @@ def reach(rotations: np.ndarray, pelvis: np.ndarray, leg: tuple[int, int, int], 
     thigh, shin = joints[:, hip] - joints[:, knee], joints[:, ankle] - joints[:, knee]    # from the knee
     long, short = np.linalg.norm(thigh, axis=-1), np.linalg.norm(shin, axis=-1)
     aim, reached = target - joints[:, hip], np.linalg.norm(thigh - shin, axis=-1)
-    distance = np.linalg.norm(aim, axis=-1).clip(abs(long - short) + 0.01, np.maximum(0.999 * (long + short), reached))
+    distance = soft(np.linalg.norm(aim, axis=-1), reached, long + short).clip(abs(long - short) + 0.01, long + short)
     angle = np.arccos(((long**2 + short**2 - distance**2) / (2 * long * short)).clip(-1, 1))
     now = np.arccos(((thigh * shin).sum(-1) / (long * short)).clip(-1, 1))
-    axis = np.cross(thigh, shin) - 1e-3 * turned[:, hip, :, 0]    # a straight knee bends about the body's x
+    axis = np.cross(thigh, shin) / (long * short)[:, None] - HINGE * turned[:, hip, :, 0]
     axis /= np.linalg.norm(axis, axis=-1, keepdims=True)
     bend = axis_angle_to_matrix(axis * (angle - now)[:, None])
     swing = _shortest_turn((bend @ shin[..., None])[..., 0] - thigh, aim)
@@ -121,6 +123,18 @@ def reach(rotations: np.ndarray, pelvis: np.ndarray, leg: tuple[int, int, int], 
     rotations[:, knee] = upper.mT @ lower
     rotations[:, ankle] = lower.mT @ turned[:, ankle]
     return rotations
+
+
+def soft(distance: np.ndarray, now: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Distances (T,) that a leg is stretched to: the last of its length is hardly reached, so that no knee snaps.
+
+    now   how far it is stretched already, which stays as it is if that is the distance
+    """
+    def resisted(wanted: np.ndarray) -> np.ndarray:
+        over = (wanted / length - 1) / SOFT + 1
+        return np.where(over > 0, length * (1 - SOFT * np.exp(-over.clip(0))), wanted)
+
+    return resisted(distance) + (now - resisted(now)) * np.exp(-((distance - now) / (SOFT * length)) ** 2)
 
 
 def _shortest_turn(first: np.ndarray, second: np.ndarray) -> np.ndarray:

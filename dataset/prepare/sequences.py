@@ -14,6 +14,7 @@ from motion.representation_272 import FPS, ROOT_VELOCITY, motion272_to_positions
 
 UNLIKE = 0.40     # metres by which the poses and coming poses of a join may differ
 ABRUPT = 0.7      # m/s by which the body's velocity may change
+SNAP = 150        # m/s²: no joint of a runner is faster to change
 STEP = 3          # frames between the places that are tried
 SLACK = 12        # frames that a part in the middle may be longer or shorter
 UNJOINED = f"not joined: all poses differ by more than {UNLIKE} m, or speeds by {ABRUPT} m/s"
@@ -68,6 +69,9 @@ def _follow(chain: Chain, seam: Seam) -> tuple[np.ndarray, list[Piece]]:
         pose, bent = join(motion, part.frames)
         if bent > BENT or abs(pose[1][..., 1].min()) > SUNK:
             raise Unfit(f"not joined: the blend turns a joint by {BENT} degrees or sinks {100 * SUNK:g} cm")
+        changes = np.diff(pose[1][len(motion) - 2:len(motion) + BLEND + 2], 2, axis=0) * FPS**2
+        if np.linalg.norm(changes, axis=-1).max() > SNAP:
+            raise Unfit(f"not joined: the blend snaps a joint by {SNAP} m/s² or more")
         motion = pose_to_motion272(*pose)
         parts.append(part)
     if len(motion) > LONGEST:
