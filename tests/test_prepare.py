@@ -448,10 +448,12 @@ def test_mistakes_of_the_command_line_end_in_one_line(cmu_source, tmp_path, monk
             run(main)
         return stop.value.code, capsys.readouterr().err
 
-    out = tmp_path / "out"
+    out, other = tmp_path / "out", tmp_path / "other.csv"
+    other.write_text("trial,text\n01_01,walk\n")
     assert cmu.read_humanml3d([]) == []
     for words, told in ((("cmu", "--source", cmu_source, "--captions", "none.json"), "none.json"),
                         (("cmu", "--source", cmu_source, "--descriptions", "none.csv"), "none.csv"),
+                        (("cmu", "--source", cmu_source, "--descriptions", other), "no column description, subject"),
                         (("bandai-namco", "--source", tmp_path / "none"), "archive or a folder"),
                         (("snu", "--source", cmu_source), "index.csv"),
                         (("amass", "--source", cmu_source), "0 captures"),

@@ -5,7 +5,6 @@ its row, else that of a family of descriptions; some trials' motion is not what 
 Long trials show only a part of their description in each window, so their sentences stay general.
 """
 
-import csv
 import json
 import re
 from collections import defaultdict
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from dataset.captions import swap_left_right
-from dataset.prepare.folder import Segment, Trial, split_by_strata
+from dataset.prepare.folder import Segment, Trial, read_rows, split_by_strata
 from dataset.prepare.grammar import free_sentences, phrase_table, sentences
 
 NAME = re.compile(r"\d+_\d+")
@@ -83,8 +82,7 @@ def read_descriptions(paths: list[Path]) -> dict[str, dict[str, str]]:
         if not path.is_file():
             raise FileNotFoundError(f"found no {path}, expected CMU's descriptions as a csv with the "
                                     "columns trial, description, subject: give it with --descriptions")
-        with open(path, encoding="utf-8", newline="") as file:
-            found |= {row["trial"]: row for row in csv.DictReader(file)}
+        found |= {row["trial"]: row for row in read_rows(path, ("trial", "description", "subject"))}
     return found
 
 

@@ -8,6 +8,7 @@ A trial is a capture file; it becomes one clip, or overlapping windows if it is 
 parts that somebody described. Each clip comes with its mirror image, ID "M" + its own. Frames are at 30 fps.
 """
 
+import csv
 import json
 import multiprocessing
 import os
@@ -287,6 +288,16 @@ def reported_sentences(held_out: str | Path = HELD_OUT) -> frozenset[str]:
                 yield from strings(part, below)
 
     return frozenset(strings(json.loads(Path(held_out).read_text(encoding="utf-8")), False))
+
+
+def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """The rows of a csv file with a header, which must have these columns; ValueError if one is missing."""
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = set(columns) - set(reader.fieldnames or ())
+        if missing:
+            raise ValueError(f"{path}: found no column {', '.join(sorted(missing))}, expected {', '.join(columns)}")
+        return list(reader)
 
 
 def described_by(path: Path, fallback: str) -> Callable[[str], list[str | Caption]]:

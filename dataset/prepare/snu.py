@@ -8,7 +8,6 @@ Units, and whether the root's position replaces its OFFSET, make no difference: 
 stand on their own floor.
 """
 
-import csv
 import json
 import re
 from collections import Counter, defaultdict
@@ -16,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from dataset.captions import swap_left_right
-from dataset.prepare.folder import Segment, Trial, split_by_strata
+from dataset.prepare.folder import Segment, Trial, read_rows, split_by_strata
 from dataset.prepare.grammar import STYLES, free_sentences, sentences
 from motion.representation_272 import FPS
 
@@ -37,7 +36,7 @@ def trials(source: Path) -> tuple[list[Trial], list[str]]:
         raise FileNotFoundError(f"found no index.csv below {source}, expected one that lists the takes: file, fps, "
                                 "skeleton, words")
     rows, skipped = [], []
-    for row in _rows(index, ("file", "fps", "skeleton", "words")):
+    for row in read_rows(index, ("file", "fps", "skeleton", "words")):
         if reason := KNOWN["left_out"].get(row["file"]):
             skipped.append(f"{Path(row['file']).name}: {reason}")
         elif not (index.parent / row["file"]).is_file():
@@ -84,7 +83,7 @@ def labelled_actions(path: Path) -> dict[str, list[tuple[str, int, int]]]:
     found = defaultdict(list)
     if not path.is_file():
         return found
-    rows = _rows(path, ("file", "start_frame", "end_frame", "type"))
+    rows = read_rows(path, ("file", "start_frame", "end_frame", "type"))
     for row in sorted(rows, key=lambda row: int(row["start_frame"])):
         start, end, actions = int(row["start_frame"]), int(row["end_frame"]), found[row["file"]]
         action = row["type"].split("_")[0]
@@ -126,12 +125,3 @@ def _skeleton_map(path: Path, skeleton: Path | None) -> str:
         return "snu_martial"
     hierarchy = (skeleton or path).read_text(encoding="latin-1").partition("MOTION")[0]
     return next((name for joint, name in SKELETON_MAPS.items() if re.search(rf"\b{joint}\b", hierarchy)), "snu_woody")
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = set(columns) - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(f"{path}: found no column {', '.join(sorted(missing))}, expected {', '.join(columns)}")
-        return list(reader)
