@@ -15,16 +15,18 @@ from Evaluator_272.watch import load_watch
 from models.checkpoints import ar_checkpoint, fill, fingerprint, load_ar, load_tae
 from models.diffusion import STEPS
 from models.pipeline import text_encoder_of
+from models.products import Linear
 from models.streamer import StreamingTransformer
 from models.two_forward import REPEATS, scored_latents, two_forward_loss
 from options import opt, parse, to_json
 from options.models import AR, Sampling
 from options.training import Training
-from utils.distributed import distributed, gather, noise_like, rank, world_size
+from utils.distributed import distributed, gather, mean_of_all, noise_like, rank, world_size
 from utils.engine import fit, seed_step, to_device
 from utils.errors import run
 
-BIN = 10    # diffusion steps whose loss is one curve
+BIN = 10        # diffusion steps whose loss is one curve
+QUARTERS = 4    # of a clip, whose latents' mean and deviation a text shall tell
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class TrainT2M:
     replaced: float = opt(1.0, "the most of the latents that the two forwards replace by predictions; 0: one forward")
     context_noise: float = opt(0.0, "noise on the latents that the model conditions on, of a deviation up to this")
     repeats: int = opt(REPEATS, "times that each latent counts in a step, with other diffusion noise")
+    crop: int = opt(0, "latents of a clip that are trained on, from its beginning; 0: all")
+    moments: float = opt(0.0, "weight of a loss of the text alone: what it says of the mean and the deviation of its "
+                         "clip's latents in each quarter; needs --text tokens")
+    gain: float = opt(0.0, "the first weights' deviation times the root of their inputs; 0: it is 0.02, as published")
 
 
 SMALL = AR(text="tokens", text_dim=384, cross_every=2, width=256, layers=8, heads=4, head_width=512, head_depth=4,
@@ -61,11 +67,34 @@ PRESETS = {
     "small": TrainT2M(SMALL, Training(                                               # 16.3 M, in training for mocap_272
         dataname="mocap_272", exp_name="t2m_small", total_iter=60_000, batch_size=32, lr=8e-4, warmup=300,
         schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, ema=0.999, balance=0.5, eval_iter=4000,
-        save_iter=1000, precision="bfloat16"), replaced=0.0, context_noise=0.4, repeats=2),
+        save_iter=1000, precision="bfloat16"), replaced=0.0, context_noise=0.4, repeats=1, moments=1.0, gain=0.8),
     "tiny": TrainT2M(TINY, Training(
         dataname="mocap_272", exp_name="t2m_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, schedule="cosine",
         eval_iter=10, save_iter=10, print_iter=5)),
 }
+
+
+class TextMoments(nn.Module):
+    """What a text alone says of its clip, by linear regression: mean and deviation of the latents in each quarter.
+
+    The diffusion loss tells the text transformer little, since the latents before say nearly all about the next one;
+    this tells it at once what sentences mean. Only training has it.
+    """
+
+    def __init__(self, width: int, channels: int):
+        super().__init__()
+        self.linear = Linear(width, QUARTERS * 2 * channels)
+
+    def forward(self, pooled: Tensor, latents: Tensor, lengths: Tensor, past: Tensor) -> Tensor:
+        """pooled texts (B, D); clips as in `T2MObjective` -> the mean squared error over all quarters that hold latents."""
+        place = torch.arange(latents.shape[1], device=latents.device) - past[:, None]                # (B, L)
+        quarter = (QUARTERS * place).div((lengths - past)[:, None], rounding_mode="floor")
+        member = (quarter[:, None] == torch.arange(QUARTERS, device=latents.device)[:, None]).to(latents.dtype)
+        member = member / member.sum(dim=-1, keepdim=True).clamp(min=1)                              # (B, Q, L)
+        mean = member @ latents                                                                      # (B, Q, C)
+        deviation = (member @ latents ** 2 - mean ** 2).clamp(min=0).sqrt()
+        error = self.linear(pooled).view(len(pooled), QUARTERS, -1) - torch.cat([mean, deviation], dim=-1)
+        return mean_of_all((error ** 2)[member.any(dim=-1)])
 
 
 class T2MObjective(nn.Module):
@@ -75,6 +104,7 @@ class T2MObjective(nn.Module):
                  config: TrainT2M):
         super().__init__()
         self.model, self.sampling, self.text_encoder, self.config = model, sampling, text_encoder, config
+        self.moments = TextMoments(model.config.width, model.config.latent_dim) if config.moments else None
         self.register_buffer("empty", empty, persistent=False)            # (D,), or (N, D) of tokens
 
     def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
@@ -83,10 +113,15 @@ class T2MObjective(nn.Module):
         if self.training and config.text_noise:                           # guidance uses the empty text as it is
             kept = (text != self.empty).any(dim=-1, keepdim=True)
             text = text + config.text_noise * kept * noise_like(text)
-        return dict(loss=two_forward_loss(
-            self.model, batch["latents"], batch["lengths"], text, step, config.training.total_iter, batch["past"],
+        latents, lengths, past = batch["latents"], batch["lengths"], batch["past"]
+        loss = two_forward_loss(
+            self.model, latents, lengths, text, step, config.training.total_iter, past,
             early=config.early * self.training, replaced=config.replaced, context_noise=config.context_noise,
-            repeats=config.repeats))
+            repeats=config.repeats)
+        if self.moments is None:
+            return dict(loss=loss)
+        moments = self.moments(self.model.prompt(text).positions[:, 0], latents, lengths, past)
+        return dict(loss=loss + config.moments * moments, moments=moments)
 
     def checkpoint(self):
         return ar_checkpoint(self.model, self.sampling, self.text_encoder)
@@ -101,10 +136,13 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
     if config.model.text == "tokens" and (config.text_noise or config.text_start):
         raise ValueError(f"--text-noise {config.text_noise} --text-start {config.text_start} are of sentence vectors; "
                          "expected 0 with --text tokens")
+    if config.moments and config.model.text != "tokens":
+        raise ValueError(f"--moments {config.moments} trains the text transformer, found --text {config.model.text}: "
+                         "give --text tokens")
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
-        model = StreamingTransformer(config.model)
-        train, val = (LatentClips(config.latent_dir, split, model.most_latents + 1, drop, pairs)
+        model = StreamingTransformer(config.model, config.gain)
+        train, val = (LatentClips(config.latent_dir, split, model.most_latents + 1, drop, pairs, config.crop)
                       for split, drop in (("train", config.text_drop), ("val", 0.0)))
         check_latents(train, config, pairs)
         index = train.index

@@ -36,12 +36,13 @@ class LatentClips:
     folder   the latent folder
     context  clips of more latents, the end latent included, are left out and counted
     pairs    whether the pairs for streams are among them
+    crop     the most latents of a clip that are drawn, from its beginning; a pair's context comes beside; 0: all
     raises   FileNotFoundError or ValueError naming what is missing and the command that makes it
     """
 
     @many_made()
     def __init__(self, folder: Path | str, split: str, context: int, text_drop: float = 0.0,
-                 pairs: bool = False):
+                 pairs: bool = False, crop: int = 0):
         folder = Path(folder)
         remedy = (f"Make it: python get_latent.py --resume-pth TAE_CHECKPOINT --latent-dir {folder} "
                   "--dataname DATANAME --text-encoder TEXT_ENCODER" + pairs * " --streams PAIRS")
@@ -49,7 +50,7 @@ class LatentClips:
             raise FileNotFoundError(f"there is no index.json in {folder}. {remedy}")
         self.index = read_json(folder / "index.json", INDEX)
         self.texts = Texts(folder, self.index.get("text", "vector"), remedy)
-        self.text_drop = text_drop
+        self.text_drop, self.crop = text_drop, crop
         self.scale = self.index["latent_scale"]
         rows = map_latents(folder / "latents.npy", len(self.index["end_latent"]), remedy)
         self.ids: list[str] = []
@@ -96,6 +97,7 @@ class LatentClips:
         captions, past = self.captions[index], self.past[index]
         caption, first, last = captions[rng.integers(len(captions))]
         latents = self.latents[index][first:last] / self.scale
+        latents = latents[:past + self.crop if self.crop else None]
         shorten, which, drop_text = rng.random(3)
         if shorten < SHORTENED and len(latents) > past + 1:
             latents, past = (latents[1:], max(past - 1, 0)) if which < 0.5 else (latents[:-1], past)

@@ -29,7 +29,7 @@ TEXT_SHARE = 0.2    # of the text in what a latent starts as, so that the latent
 class StreamingTransformer(nn.Module):
     """Embeddings of text and latents, blocks, norm, linear: conditions for `head`, the diffusion head."""
 
-    def __init__(self, config: AR):
+    def __init__(self, config: AR, gain: float = 0.0):
         super().__init__()
         self.config = config
         width = config.width
@@ -44,7 +44,7 @@ class StreamingTransformer(nn.Module):
                                     for number in range(config.layers))
         self.norm = RMSNorm(width)
         self.out = Linear(width, width)
-        self.apply(initialise)
+        self.apply(partial(initialise, gain=gain))
         positions = rope_table(torch.arange(config.context), self.head_dim)                # (2, context, D/H)
         self.register_buffer("rope", positions, persistent=False)
         self.head = DiffusionHead(config.latent_dim, width, config.head_width, config.head_depth,
@@ -321,9 +321,9 @@ def noise_of(seed: int, channels: int) -> Callable[[], Tensor]:
     return lambda: torch.randn(STEPS + 1, channels, generator=generator)
 
 
-def initialise(module: nn.Module) -> None:
-    """Normal weights of deviation 0.02, zero biases."""
+def initialise(module: nn.Module, gain: float = 0.0) -> None:
+    """Normal weights, zero biases: of deviation 0.02 as published, or of gain / sqrt(inputs), which suits any width."""
     if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=gain / math.sqrt(module.in_features) if gain else 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

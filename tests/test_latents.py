@@ -120,6 +120,19 @@ def test_a_pair_loses_latents_and_keeps_its_past(tmp_path):
     assert drawn(0) == {(5, 2), (4, 1), (4, 2)} and drawn(1) == {(4, 3)} and drawn(2) == {(3, 0), (2, 0)}
 
 
+def test_a_crop_keeps_the_beginning(tmp_path):
+    """So many latents from the first on; of a pair, the past and so many of what comes after it."""
+    write_folder(tmp_path, dict(a=dict(latents=9), b=dict(latents=12, past=5), c=dict(latents=2)))
+    clips = LatentClips(tmp_path, "train", 78, pairs=True, crop=4)
+    for clip, (begin, length, past) in enumerate([(0, 4, 0), (0, 9, 5), (0, 3, 0)]):
+        for rng in map(np.random.default_rng, range(50)):
+            latents, _, kept = clips.sample(clip, rng)
+            shortened = length - len(latents)
+            assert shortened in (0, 1) and past - kept in (0, shortened)
+            whole = clips.latents[clip][:length] / clips.scale
+            assert any(np.array_equal(latents, whole[first:first + len(latents)]) for first in (0, shortened))
+
+
 def test_motion_of_text_finds_what_sentences_say(tmp_path):
     """Latents that follow a direction of the sentences: found again, with unit variance, whatever their size."""
     rng = np.random.default_rng(0)
