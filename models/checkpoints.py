@@ -51,7 +51,8 @@ def load_ar(source: Path | str) -> tuple[StreamingTransformer, Sampling, str]:
         raise ValueError(f"{source} is not an AR checkpoint: its config has no 'sampling'. "
                          "Make one: python train_t2m.py")
     model = fill(StreamingTransformer(from_json(AR, config["model"])), tensors, source)
-    return model, from_json(Sampling, config["sampling"]), config["text_encoder"]
+    stored = {name: value for name, value in config["sampling"].items() if name != "tolerance"}    # it was stored once
+    return model, from_json(Sampling, stored), config["text_encoder"]
 
 
 def fingerprint(tae: CausalTAE) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.diffusion import Diffusion, Path, Predict, of_start
 from models.products import Linear
-from options.models import Fitted
+from options.models import TOLERANCES, Fitted
 
 TIME_CHANNELS = 256
 ROWS = 12           # of a product that takes hardly longer than two rows: the weights come from memory once
@@ -61,6 +61,7 @@ class DiffusionHead(nn.Module):
         super().__init__()
         self.latent_dim, self.prediction = latent_dim, prediction
         self.rows = ROWS if width > NARROW else 2 * ROWS
+        self.tolerance = TOLERANCES["float32"]                            # of `sample`, where none is asked for
         self.diffusion = Diffusion()
         self.time_embed = TimeEmbedding(width)
         self.condition_embed = Linear(condition_dim, width)

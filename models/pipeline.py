@@ -5,6 +5,7 @@ B sentences, L latents, C latent channels, T frames.
 
 import threading
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from models.precision import at_precision
 from models.streamer import LatentStreams, Row, StreamingTransformer, noise_of
 from models.text_encoder import TextEncoder
 from motion.representation_272 import DIM
-from options.models import Drawing, Sampling
+from options.models import Sampling
 from utils.distributed import pick_device
 
 
@@ -59,22 +60,24 @@ class MotionStreamer:
         """Frames of the longest motion that ends by itself: the context holds the text and its latents."""
         return self.ar.most_latents * FRAMES_PER_LATENT
 
-    def generate(self, text: str, seed: int = 0, length: int | None = None, guidance: float | None = None,
-                 temperature: float | None = None) -> np.ndarray:
+    def generate(self, text: str, seed: int = 0, length: int | None = None, sampling: Sampling | None = None,
+                 **changes: float | str | None) -> np.ndarray:
         """One sentence -> motion (T, 272), denormalised float32 at 30 fps.
 
-        length  frames; None: the model ends by itself, at the latest after `longest` frames
-        Arguments left out take the values stored with the model. Errors as in `generate_batch`.
+        length    frames; None: the model ends by itself, at the latest after `longest` frames
+        sampling  how to sample; None: as is stored with the model
+        changes   of that, by name: steps=10, solver="dpm++"; one of None changes nothing
+        Errors as in `generate_batch`.
         """
-        return self.generate_batch([text], [seed], length, guidance, temperature)[0]
+        return self.generate_batch([text], [seed], length, sampling, **changes)[0]
 
     def generate_batch(self, texts: Sequence[str], seeds: Sequence[int],
-                       length: int | Sequence[int | None] | None = None, guidance: float | None = None,
-                       temperature: float | None = None) -> list[np.ndarray]:
+                       length: int | Sequence[int | None] | None = None, sampling: Sampling | None = None,
+                       **changes: float | str | None) -> list[np.ndarray]:
         """Sentences and seeds, one each -> motions [(T_i, 272)]. A motion does not depend on its neighbours.
 
-        length  as in `generate`, one for all or one for each
-        raises  ValueError for an empty sentence or a length below 1
+        length  as in `generate`, one for all or one for each; the others likewise
+        raises  ValueError for an empty sentence, a length below 1, and a sampling that cannot be
         """
         wanted = [length] * len(texts) if length is None or isinstance(length, int) else list(length)
         if not len(texts) == len(seeds) == len(wanted):
@@ -85,7 +88,7 @@ class MotionStreamer:
             check_length(frames)
         if not texts:
             return []
-        latents = self.draw_latents(texts, seeds, wanted, self.sampling_with(guidance, temperature))
+        latents = self.draw_latents(texts, seeds, wanted, self.sampling_with(sampling, changes))
         motions = self.decode(torch.nn.utils.rnn.pad_sequence(latents, batch_first=True))
         frames = [given or len(drawn) * FRAMES_PER_LATENT for given, drawn in zip(wanted, latents)]
         return [motion[:count].cpu().numpy() for motion, count in zip(motions, frames)]
@@ -127,9 +130,13 @@ class MotionStreamer:
         past = text.new_empty(0, channels) if past is None else past
         return Row(text, past, noise_of(seed, channels), hold)
 
-    def sampling_with(self, guidance: float | None, temperature: float | None) -> Sampling:
-        """What is stored with the model, but for what is given."""
-        return Drawing(guidance, temperature).over(self.sampling)
+    def sampling_with(self, sampling: Sampling | None, changes: dict[str, float | str | None]) -> Sampling:
+        """The given sampling, or the stored one, but for the changes."""
+        if unknown := set(changes) - {item.name for item in fields(Sampling)}:
+            raise ValueError(f"Sampling has no {', '.join(sorted(unknown))}: expected some of "
+                             f"{', '.join(item.name for item in fields(Sampling))}")
+        return replace(sampling or self.sampling,
+                       **{name: value for name, value in changes.items() if value is not None})
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, cache: dict | None = None) -> Tensor:
@@ -152,12 +159,12 @@ class MotionStreamer:
         last = (torch.from_numpy(motion[-frames:]).to(self.device) - self.mean) / self.std
         return self.tae.encode(last[None])[0][0] / self.sampling.latent_scale
 
-    def streams(self, guidance: float | None = None, temperature: float | None = None) -> "MotionStreams":
-        """Several characters in one batch, none of them yet; arguments left out take the stored values."""
-        return MotionStreams(self, self.sampling_with(guidance, temperature))
+    def streams(self, sampling: Sampling | None = None, **changes: float | str | None) -> "MotionStreams":
+        """Several characters in one batch, none of them yet; how to sample as in `generate`."""
+        return MotionStreams(self, self.sampling_with(sampling, changes))
 
-    def stream(self, text: str, seed: int = 0, guidance: float | None = None, temperature: float | None = None,
-               past: np.ndarray | None = None, hold: bool = False) -> "MotionStream":
+    def stream(self, text: str, seed: int = 0, past: np.ndarray | None = None, hold: bool = False,
+               sampling: Sampling | None = None, **changes: float | str | None) -> "MotionStream":
         """A character that moves while the model thinks: each `next()` gives four frames (4, 272), denormalised.
 
             stream = model.stream("a person walks", seed=1)
@@ -166,9 +173,9 @@ class MotionStreamer:
 
         past  motion (T, 272) that the stream goes on from
         hold  go on when the prompt's motion is over, instead of ending
-        Arguments left out take the values stored with the model. Errors as in `MotionStreams.start`.
+        How to sample as in `generate`. Errors as in `MotionStreams.start`.
         """
-        return self.streams(guidance, temperature).start(text, seed, past, hold)
+        return self.streams(sampling, **changes).start(text, seed, past, hold)
 
 
 def text_encoder_of(ar: StreamingTransformer, name: str, device: str | torch.device,

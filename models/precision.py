@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from models.attention import SwiGLU
 from models.causal_tae import CausalConv1d
 from models.head import ROWS, DiffusionHead
-from options.models import PRECISIONS
+from options.models import PRECISIONS, TOLERANCES
 
 NARROW = 64         # a layer with fewer inputs or outputs than this stays as it is: the latents go through these
 
@@ -49,6 +49,7 @@ def at_precision(model: nn.Module, precision: str) -> nn.Module:
             parent.gate = parent.value = None
         if isinstance(parent, DiffusionHead):
             join_modulations(parent, precision)
+            parent.tolerance = TOLERANCES[precision]
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.Linear):
                 setattr(parent, name, packed(layer.weight, layer.bias, precision, ROWS if parent in of_head else 2))

@@ -221,6 +221,7 @@ class LatentStreams:
         self.guided = sampling.guidance != 1
         with torch.inference_mode():
             self.plan = model.head.plan(sampling.steps, sampling.solver, sampling.fitted)
+        self.tolerance = model.head.tolerance if sampling.tolerance is None else sampling.tolerance
         self.end = torch.tensor(sampling.end_latent, device=empty.device)
         self.rows: list[Row] = []
         self.condition: Tensor | None = None                              # (batch, D)
@@ -276,10 +277,10 @@ class LatentStreams:
         under = (condition[::2], condition[1::2]) if self.guided else (condition,)             # text, empty text
         head, how = self.model.head, self.sampling
         if records(condition.device, len(condition)):
-            make = partial(RecordedSample, head, self.plan, how.guidance, how.temperature, how.tolerance)
+            make = partial(RecordedSample, head, self.plan, how.guidance, how.temperature, self.tolerance)
             return recorded(self.model.recordings, (how, len(rows)), make, noise, *under)
         return head.sample(*under, guidance=how.guidance, temperature=how.temperature, start_noise=noise[0],
-                           step_noise=noise[1:], plan=self.plan, tolerance=how.tolerance)
+                           step_noise=noise[1:], plan=self.plan, tolerance=self.tolerance)
 
     def near_end(self, latents: Tensor) -> Tensor:
         """Which of the latents (R, C) say that the motion is over (R,)."""

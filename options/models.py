@@ -8,7 +8,7 @@ STEPS = 50                                              # of the diffusion, in t
 FORMULAE = ("ancestral", "ddim", "dpm++")
 SOLVERS = (*FORMULAE, "fitted")
 PRECISIONS = ("float32", "bfloat16", "int8")
-COARSE = 0.02                                           # tolerance where products are less exact than float32's
+TOLERANCES = {"float32": 5e-6, "bfloat16": 0.02, "int8": 0.02}    # what rounding moves a latent by needs no more passes
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class Sampling:
     solver: str = opt("ancestral", "how they go: ancestral draws as in training; ddim and dpm++ follow the flow, for "
                       "fewer steps; fitted is the model's own, for very few")
     fitted: tuple[Fitted, ...] = opt((), "its own solvers, each for another number of steps")
-    tolerance: float = opt(5e-6, "how far, of a latent's size, steps that are worked on together may be from one "
-                           "after another; 0: one after another")
+    tolerance: float | None = opt(None, "how far, of a latent's size, steps that are worked on together may be from "
+                                  "one after another; 0: one after another; None: what the precision bears")
     latent_scale: float = opt(1.0, "latents of the TAE are those of the AR model times this")
     stop_threshold: float = opt(0.1, "distance to the end latent, in the TAE's units, below which a motion ends")
     past: int = opt(77, "latents of the motion so far that a new prompt goes on from, at most")
@@ -100,7 +100,7 @@ class Sampling:
             raise ValueError(f"{self.steps} diffusion steps: expected 1 to {STEPS}")
         if self.solver not in SOLVERS:
             raise ValueError(f"the solver {self.solver!r}: expected one of {', '.join(SOLVERS)}")
-        if not self.tolerance >= 0:
+        if self.tolerance is not None and not self.tolerance >= 0:
             raise ValueError(f"a tolerance of {self.tolerance}: expected 0 or more")
 
 
@@ -114,15 +114,13 @@ class Drawing:
     solver: str | None = opt(None, "ancestral, as in training, ddim or dpm++, for few steps, or fitted, the model's own "
                              "for very few; None: what is stored", choices=SOLVERS)
     tolerance: float | None = opt(None, "how far steps that are worked on together may be from one after another; 0: "
-                                  f"one after another; None: what is stored, {COARSE} where products are less exact")
+                                  "one after another; None: what the precision bears")
     precision: str = opt("float32", "of the networks' products; int8 on CPUs only",
                          choices=PRECISIONS)
 
     def over(self, stored: Sampling) -> Sampling:
         """What is stored with a model, but for what is given here."""
         given = {name: getattr(self, name) for name in ("guidance", "temperature", "steps", "solver", "tolerance")}
-        if self.precision != "float32":                 # what rounding moves a latent by is no reason to draw it again
-            stored = replace(stored, tolerance=max(stored.tolerance, COARSE) if stored.tolerance else 0.0)
         return replace(stored, **{name: value for name, value in given.items() if value is not None})
 
 

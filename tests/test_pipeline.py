@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from conftest import randomised
+from demo_t2m import SHIPPED, Chosen, load_model
 from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, tae_checkpoint
+from models.head import DiffusionHead
 from models.pipeline import MotionStreamer
-from models.streamer import StreamingTransformer
-from options.models import COARSE, TAE, Drawing, Sampling
+from models.streamer import LatentStreams, StreamingTransformer
+from options.models import PRECISIONS, TAE, Drawing, Sampling
 from test_streamer import TINY, tiny_ar
 from utils.checkpoint import save_checkpoint
 
@@ -172,9 +174,44 @@ def test_nothing_given_is_what_is_stored():
         Drawing(steps=0).over(NEVER)
 
 
-def test_fewer_bits_bear_a_coarser_tolerance():
-    assert Drawing(precision="int8").over(NEVER) == replace(NEVER, tolerance=COARSE)
-    assert Drawing(precision="int8", tolerance=0.0).over(NEVER).tolerance == 0
-    assert Drawing(precision="bfloat16").over(replace(NEVER, tolerance=0.0)).tolerance == 0
+def test_how_to_sample_is_given_to_each_call():
+    """One `Sampling`, or changes by name, for motions and streams alike."""
+    model, few = streamer(), replace(NEVER, steps=5, solver="ddim", temperature=0.7)
+    found = model.generate("walk", 3, 20, few)
+    assert np.abs(model.generate("walk", 3, 20) - found).max() > 1e-3
+    changes = dict(steps=5, solver="ddim", temperature=0.7, guidance=None)
+    assert np.array_equal(model.generate("walk", 3, length=20, **changes), found)
+    for stream in (model.stream("walk", 3, hold=True, **changes), model.streams(few).start("walk", 3, hold=True)):
+        assert_same(np.concatenate([next(stream) for _ in range(5)]), found)
+    with pytest.raises(ValueError, match="Sampling has no stepps: expected some of guidance, temperature, steps"):
+        model.generate("walk", stepps=5)
+    with pytest.raises(ValueError, match="51 diffusion steps: expected 1 to 50"):
+        model.stream("walk", steps=51)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_scripts_and_python_take_as_many_passes(precision, monkeypatch):
+    """Of the head, for a latent of the shipped model: the precision decides, and few bits need few."""
+    model = MotionStreamer.from_pretrained(SHIPPED.parent / "mocap_stream", "cpu", Nothing(), precision)
+    script = load_model(replace(Chosen(), drawing=Drawing(precision=precision), device="cpu"))
+    passes, network = [], DiffusionHead.network
+    monkeypatch.setattr(DiffusionHead, "network", lambda *given: passes.append(0) or network(*given))
+
+    def count(model: MotionStreamer, **changes: float | str) -> int:
+        streams = LatentStreams(model.ar, model.sampling_with(None, changes), torch.zeros(384))
+        streams.start(model.new_row(torch.ones(384) / 384 ** 0.5, seed=1, hold=True))
+        passes.clear()
+        streams.step()
+        return len(passes)
+
+    for changes in (dict(), dict(steps=10, solver="dpm++"), dict(tolerance=0.0)):
+        assert count(model, **changes) == count(script, **changes)
+    assert count(model, tolerance=0.0) == 50
+    assert count(model) < 30 if precision == "float32" else count(model) <= 12
     with pytest.raises(ValueError, match="a tolerance of -1: expected 0 or more"):
-        Drawing(tolerance=-1).over(NEVER)
+        count(model, tolerance=-1)
+
+
+class Nothing:
+    """In the place of the shipped model's text encoder."""
+    name, dim, tokens = "nothing", 384, False
