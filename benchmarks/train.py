@@ -6,7 +6,7 @@
 
 Both take steps in one process, in turn, with equal weights, batches and draws, without the text encoder. The plain loop
 of the AR model pads to the context, computes all positions twice, draws for all rows and tiles them before it drops the
-padding; its products and convolutions are the library's. It is float32; ours, the step of utils/engine.py, also runs in
+padding; its layers are the library's. It is float32; ours, the step of utils/engine.py, also runs in
 bfloat16. The objective is the published one, without what the small presets add. Times are medians, losses those of the
 first step; memory is what model, optimizer and two steps add to the process. Differences are relative.
 
@@ -18,7 +18,6 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,14 +33,15 @@ from benchmarks.timing import processor
 from dataset.clips import load_clips, load_statistics
 from dataset.latents import LatentClips
 from dataset.windows import MotionWindows
-from models import products
+from generation.fast import training
+from generation.fast.training import accelerate_training
 from models.attention import rope_table, rotate
 from models.causal_tae import CausalTAE, ResidualBlock, gaussian_kl, sample_latents, sigma_nll
-from models.diffusion import STEPS
-from models.streamer import StreamingTransformer
+from models.transformer import StreamingTransformer
 from models.two_forward import REPEATS, replaced_share, two_forward_loss
 from motion.representation_272 import DIM, ROOT
 from options import opt, parse
+from options.sampling import STEPS
 from options.training import DEVICES, Training
 from train_causal_tae import PRESETS as TAE
 from train_causal_tae import TAEObjective, TrainTAE
@@ -131,7 +131,7 @@ def tae_trainer(preset: TrainTAE, count: int, folder: str | None = None) -> Trai
         return dict(motion=F.interpolate(corners, preset.window, mode="linear").mT.contiguous())
 
     def build() -> TAEObjective:
-        return TAEObjective(CausalTAE(preset.model), torch.zeros(DIM), torch.ones(DIM), preset.root_weight)
+        return TAEObjective(CausalTAE(preset.model), preset.root_weight)
 
     return Trainer("tae", preset.training, build, batch,
                    lambda objective, batch: objective(batch["motion"], step=0)["loss"], plain_tae_loss)
@@ -228,7 +228,7 @@ def plain_diffusion(head: nn.Module, latents: Tensor, condition: Tensor, t: Tens
     found = head.output(F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift)
     signal, sigma = head.diffusion.signal[t, None], head.diffusion.noise[t, None]
     start = (noisy - sigma * found) / signal
-    if head.prediction == "velocity":                     # v = add_noise(noise, t, -x_0)
+    if head.diffusion.prediction == "velocity":                     # v = add_noise(noise, t, -x_0)
         start, noise = signal * noisy - sigma * found, head.diffusion.add_noise(noise, t, -latents)
     return ((found - noise) ** 2).mean(dim=-1), start
 
@@ -265,9 +265,9 @@ class Side:
         self.training, self.plain, self.loss_of = trainer.training, plain, trainer.plain if plain else trainer.ours
         seed_step(self.training.seed)
         self.model = trainer.build().to(device)
+        if not plain:
+            accelerate_training(self.model)
         self.parameters = list(self.model.parameters())
-        for parameter in self.parameters if plain else ():
-            parameter.data = parameter.data.contiguous()  # as the library's convolutions have them
         for parameter in self.parameters:
             if filled and not parameter.any():            # as built, zero gates would hide mistakes
                 nn.init.normal_(parameter, std=0.02)
@@ -277,7 +277,7 @@ class Side:
     def loss(self, batch: Batch, precision: str = "float32", step: int = 1) -> Tensor:
         seed_step(self.training.seed, step=step)          # for the TAE's noise
         autocast = torch.autocast(self.parameters[0].device.type, torch.bfloat16, enabled=precision == "bfloat16")
-        with autocast, patch.object(products, "linear", F.linear) if self.plain else nullcontext():
+        with autocast:
             return self.loss_of(self.model, batch)
 
     def step(self, batch: Batch, precision: str = "float32", step: int = 1) -> float:
@@ -317,7 +317,7 @@ def compare(trainer: Trainer, repeats: int, device: torch.device) -> tuple[list[
     checks = dict(loss_difference=abs(losses[0] / losses[2] - 1), gradient_difference=error,
                   bfloat16_times_float32=seconds[0] / seconds[1],
                   bfloat16_loss_difference=abs(losses[1] / losses[0] - 1), bfloat16_gradient_difference=bfloat16_error)
-    with patch.object(products, "product", F.linear), FlopCounterMode(display=False) as operations:   # it knows these
+    with patch.object(training, "matmul", F.linear), FlopCounterMode(display=False) as operations:   # it knows these
         sides[0].loss(cut(wide)).backward()
     checks["tera_operations_per_sample"] = operations.get_total_flops() / len(next(iter(wide.values()))) / 1e12
     if "lengths" in wide:

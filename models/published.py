@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from models.causal_tae import CausalTAE
-from models.streamer import StreamingTransformer
+from models.transformer import StreamingTransformer
 from options.models import AR, TAE
 from utils.checkpoint import load_torch
 

@@ -58,7 +58,7 @@ class TextEncoder:
              known ones
 
     The model is loaded for the first sentence that is not kept; but at once if nothing of this encoder is on disk, so
-    that a wrong name is told before the long work. Several threads may use one encoder; what is kept never waits.
+    that a wrong name fails before the long work. Several threads may use one encoder; what is kept never waits.
     """
 
     lock = threading.RLock()    # of all encoders, for loading, encoding and writing: two may keep the same sentence
