@@ -137,7 +137,8 @@ def load_model(config: Chosen) -> MotionStreamer:
     ar = load_ar(config.resume_trans)
     text_encoder = text_encoder_of(ar.model, config.text_encoder or ar.text_encoder,
                                    pick_device(config.text_encoder_device or config.compute.device))
-    return MotionStreamer(tae, ar.model, text_encoder, ar.calibration, config.sampling.over(ar.sampling), config.compute)
+    sampling = config.sampling.over(ar.sampling)
+    return MotionStreamer(tae, ar.model, text_encoder, ar.calibration, sampling, config.compute)
 
 
 def embed_ahead(model: MotionStreamer, sentences: Sequence[str]) -> None:

@@ -3,10 +3,10 @@
 python fit_solver.py --preset small --resume-trans output/streamer_small/last --latent-dir data/latents --steps 3
 
 Without noise on the way a latent is a function of its start noise and its conditions, which many steps compute. A
-solver of K steps has a sum for each point that it goes through, of the start noise and all x_0 predicted so far, a place
-on the schedule and a guidance: K (K + 7) / 2 numbers, learnt by the gradient through the K steps, so that they arrive at
-the same latents (as in Shaul et al., arXiv 2403.01329). The networks stay as they are. The checkpoint is the AR model with
-the solver stored beside those it had: sample with --solver fitted --steps K.
+solver of K steps has a sum for each point that it goes through, of the start noise and all x_0 predicted so far, a
+place on the schedule and a guidance: K (K + 7) / 2 numbers, learnt by the gradient through the K steps, so that they
+arrive at the same latents (as in Shaul et al., arXiv 2403.01329). The networks stay as they are. The checkpoint is the
+AR model with the solver stored beside those it had: sample with --solver fitted --steps K.
 
 B clips, L latents (padded), C latent channels, D width, R latents that count.
 """
@@ -21,7 +21,6 @@ from dataset.latents import NO_TEXT, LatentClips
 from generation.fast.timesteps import Path, Plan, parallel
 from models.checkpoints import ARCheckpoint, ar_checkpoint, load_ar
 from models.text_encoder import stack_texts
-from models.transformer import StreamingTransformer
 from models.two_forward import scored_latents
 from options import opt, parse, to_json
 from options.sampling import STEPS, Fitted
@@ -83,7 +82,7 @@ class SolverObjective(nn.Module):
     def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """batch: latents (B, L, C), lengths and past (B,), text (B, text_dim), as LatentClips collates them.
 
-        Of each clip's latents some, from none to all, are sampled by the solver, as they will be: pasts are not all true.
+        Of each clip's latents some, from none to all, are sampled by the solver: later, pasts are not all true either.
         """
         latents, lengths, text = batch["latents"], batch["lengths"], batch["text"]
         clips, count, channels = latents.shape
@@ -153,9 +152,9 @@ def main():
                       for split in ("train", "val"))
         made = train.index["text_encoder"], train.texts.kind, len(train.index["end_latent"])
         if made != (text_encoder, model.config.text, model.config.latent_dim):
-            raise ValueError(f"{config.latent_dir} holds texts by {made[0]} ({made[1]}) and latents of {made[2]} channels; "
-                             f"{config.start} reads texts by {text_encoder} ({model.config.text}) and latents of "
-                             f"{model.config.latent_dim}: give the --latent-dir that it was trained on")
+            raise ValueError(f"{config.latent_dir} holds texts by {made[0]} ({made[1]}) and latents of {made[2]} "
+                             f"channels; {config.start} reads texts by {text_encoder} ({model.config.text}), latents "
+                             f"of {model.config.latent_dim}: give the --latent-dir that it was trained on")
         train.scale = val.scale = ar.calibration.latent_scale
         objective = SolverObjective(ar, train.texts[NO_TEXT], config).to(device)
         compare = Comparison(objective, val, config.watch, config.training.seed, device)

@@ -113,8 +113,9 @@ def reconstruction(tae: CausalTAE, clips: list[Clip]) -> dict[str, float]:
     for clip in clips[rank()::world_size()]:
         motion, reconstructed = reconstruct(tae, clip)
         joints, captured = motion272_to_positions(reconstructed), motion272_to_positions(motion)
+        turned = forward_kinematics(*motion272_to_pose(reconstructed))
         found += len(motion) * np.array([mpjpe(captured, joints), *(
-            1000 * jerk(one).mean() for one in (joints, forward_kinematics(*motion272_to_pose(reconstructed)), captured))])
+            1000 * jerk(one).mean() for one in (joints, turned, captured))])
         frames += len(motion)
     found, frames = map(sum, zip(*gather((found, frames))))
     return dict(zip(("mpjpe_mm", "jerk_mm", "rotations_jerk_mm", "captured_jerk_mm"), (found / frames).tolist()))

@@ -197,7 +197,8 @@ def text_gaps(model: StreamingTransformer, batches: list[dict[str, Tensor]], see
             losses, place = latent_losses(model, batch, text, firsts)
             total[row] += [float(losses[:, place // 8 == eight].sum()) for eight in (0, 1)]
     own, other = sum(gather(total))
-    return {f"text_gap_{first}": value for first, value in zip(("1_8", "9_16"), ((other - own) / own.clip(1e-12)).tolist())}
+    gaps = ((other - own) / own.clip(1e-12)).tolist()
+    return {f"text_gap_{place}": gap for place, gap in zip(("1_8", "9_16"), gaps)}
 
 
 def latent_losses(model: StreamingTransformer, batch: dict[str, Tensor], text: Tensor,

@@ -5,7 +5,6 @@ N motions, T frames, D channels of an embedding.
 
 from collections.abc import Sequence
 from copy import deepcopy
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 

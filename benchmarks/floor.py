@@ -1,8 +1,8 @@
-"""What a latent, as it is sampled here, needs of the machine: the weights that its linear layers read and the operations
-that they do, and how long that would take if nothing else did.
+"""What a latent, as it is sampled here, needs of the machine: the weights that its linear layers read and the
+operations that they do, and how long that would take if nothing else did.
 
-Norms, sums and the attention itself are left out; they are small. Both rates are measured on the machine: bytes a second
-by summing as many as the model's weights, operations a second by a large matmul of the same precision.
+Norms, sums and the attention itself are left out; they are small. Both rates are measured on the machine: bytes a
+second by summing as many as the model's weights, operations a second by a large matmul of the same precision.
 """
 
 from collections.abc import Callable
@@ -51,7 +51,7 @@ class Rates:
 
 
 def needs(model: nn.Module, rates: Rates, work: Callable[[], object]) -> Needs:
-    """What the linear layers of a model need while it does some work, each the longer of its reading and its operations."""
+    """What a model's linear layers need while it does some work, each the longer of its reading and its operations."""
     found = Needs()
 
     def count(layer: nn.Module, given: tuple[Tensor], result: Tensor) -> None:

@@ -4,10 +4,10 @@
     python -m benchmarks.generate --size full --json full.json
     python -m benchmarks.generate --size small --streams 1 8 32 --steps 50 --positions 40      several in one batch
 
-small is the model that ships; full has the published sizes and random weights; tiny is for the tests. All without text
-encoding, on the CPU or, with `--device cuda`, on a GPU. Each precision has a process of its own. There each plain latent
-(benchmarks/plain.py), at position 30, is followed by a share of all the fast ones, so that both have the same of a noisy
-machine; what counts are medians. A row of the table and of the JSON file:
+small is the model that ships; full has the published sizes and random weights; tiny is for the tests. All without
+text encoding, on the CPU or, with `--device cuda`, on a GPU. Each precision has a process of its own. There each plain
+latent (benchmarks/plain.py), at position 30, is followed by a share of all the fast ones, so that both have the same of
+a noisy machine; what counts are medians. A row of the table and of the JSON file:
 
 streams, position    streams in one batch, and latents that each has before the timed ones; several streams are timed at
                      the last of the positions only
@@ -15,8 +15,8 @@ seconds_per_latent   the AR model's work, transformer and head; of several strea
 decode_seconds       the TAE's work for that latent, likewise
 frames_per_second    with decoding, of all streams together
 first_frame_seconds  from a known embedding to four denormalised frames, of every stream
-peak_memory_mb       the most that the process (with CUDA: PyTorch on the GPU) has held from its start to the first frames
-                     of so many streams, loading the float32 weights included, the plain loop's model not. CUDA
+peak_memory_mb       the most that the process (with CUDA: PyTorch on the GPU) has held from its start to the first
+                     frames of so many streams, loading the float32 weights included, the plain loop's model not. CUDA
                      graphs are captured then, and no part of the first frame's seconds
 times_plain          by how much a latent takes the plain loop longer. At full size on a CPU a plain latent counts as
                      4.5 s at most: the published code needs 3.3 to 4.5 s on two cores of another machine
@@ -29,7 +29,7 @@ times_floor          by how much a latent takes longer
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -48,7 +48,6 @@ from benchmarks.streaming import memory_mb
 from benchmarks.timing import processor, table, timed
 from generation.fast.graphs import Graphs
 from generation.pipeline import MotionStreamer
-from generation.streams import LatentStreams
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import ARCheckpoint, load_ar, load_tae
 from models.transformer import StreamingTransformer
@@ -100,8 +99,8 @@ class Generate:
 
 
 class RandomTexts:
-    """In the place of a text encoder: each sentence has an embedding of its own, of norm 1, or states of TOKENS tokens, at
-    no cost."""
+    """In the place of a text encoder: each sentence has an embedding of its own, of norm 1, or states of TOKENS tokens,
+    at no cost."""
     name = "random"
 
     def __init__(self, model: AR):

@@ -2,9 +2,9 @@
 
     python -m benchmarks.peers --json peers.json
 
-Each round makes one clip of 9.8 seconds with each system, in turn on the same CPU; what counts are medians. Ours makes it
-as a stream, each latent decoded as soon as it is sampled, and once more as a clip, decoded at the end. Texts are embedded
-beforehand, for all. The peers are stand-ins: their published shapes with random weights, in float32 and
+Each round makes one clip of 9.8 seconds with each system, in turn on the same CPU; what counts are medians. Ours makes
+it as a stream, each latent decoded as soon as it is sampled, and once more as a clip, decoded at the end. Texts are
+embedded beforehand, for all. The peers are stand-ins: their published shapes with random weights, in float32 and
 PyTorch's own layers, and for each clip as many passes as they make, of two rows where there is guidance. What they do
 besides (sampling of tokens, noise, masks) is left out, in their favour. The peers show nothing before the clip is done.
 

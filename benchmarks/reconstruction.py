@@ -21,7 +21,7 @@ from utils.errors import run
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """MPJPE of clips reconstructed from the means of their latents, and their jerk in times that of the captured: all, and by
+    """MPJPE of reconstructed clips, and their jerk relative to that of the captured: all, and by
     kind of motion."""
 
     tae: str = opt("weights/mocap_small/tae", "TAE: a checkpoint folder", flag="resume-pth")

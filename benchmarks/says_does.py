@@ -62,8 +62,8 @@ def main() -> None:
         model.sampling = config.sampling.over(model.sampling)
         asked = [kind.validation if config.validation else kind.reported for kind in kinds]
         closest = closest_captions(asked, config.data_root, model.text_encoder) if config.data_root else {}
-        settings = {name: getattr(model.sampling, name)
-                    for name in ("guidance", "temperature", "steps", "solver")} | dict(tolerance=model.ar.head.tolerance)
+        settings = {name: getattr(model.sampling, name) for name in ("guidance", "temperature", "steps", "solver")}
+        settings["tolerance"] = model.ar.head.tolerance
         report = dict(weights=str(config.weights), validation=config.validation, precision=config.compute.precision,
                       batch=config.batch, **settings, **check(model, kinds, asked, config.seeds, config.batch),
                       closest_captions=closest)

@@ -4,7 +4,7 @@ B sentences, L latents, C latent channels, T frames.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -41,9 +41,10 @@ class MotionStreamer:
                              f"{ar.config.latent_dim}, the end latent {len(calibration.end_latent)}: "
                              "use models of one training")
         if (text_encoder.dim, text_encoder.tokens) != (ar.config.text_dim, ar.config.text == "tokens"):
-            raise ValueError(f"the text encoder {text_encoder.name} gives {'tokens' if text_encoder.tokens else 'a vector'} "
-                             f"of {text_encoder.dim} channels, the AR model reads {ar.config.text} of "
-                             f"{ar.config.text_dim}: give the --text-encoder it was trained with")
+            given = "tokens" if text_encoder.tokens else "a vector"
+            raise ValueError(f"the text encoder {text_encoder.name} gives {given} of {text_encoder.dim} channels, the "
+                             f"AR model reads {ar.config.text} of {ar.config.text_dim}: give the --text-encoder it was "
+                             "trained with")
         self.device = pick_device(compute.device)
         self.tae = accelerate(tae.to(self.device), compute.precision)
         self.ar = accelerate(ar.to(self.device), compute.precision, compute.tolerance, calibration.fitted)
@@ -56,8 +57,8 @@ class MotionStreamer:
     def from_pretrained(cls, folder: Path | str, device: str = "auto", text_encoder: TextEncoder | None = None,
                         precision: str = "float32", tolerance: float | None = None,
                         cuda_graphs: bool = False) -> "MotionStreamer":
-        """Load a folder with the checkpoints `tae/` and `ar/`; `text_encoder` saves loading its own again. The others are
-        as in `Compute`."""
+        """Load a folder with the checkpoints `tae/` and `ar/`; `text_encoder` saves loading its own again. The others
+        are as in `Compute`."""
         tae, ar = load_tae(Path(folder) / "tae"), load_ar(Path(folder) / "ar")
         text_encoder = text_encoder or text_encoder_of(ar.model, ar.text_encoder, pick_device(device))
         return cls(tae, ar.model, text_encoder, ar.calibration, ar.sampling,
@@ -81,11 +82,13 @@ class MotionStreamer:
 
     def generate_batch(self, texts: Sequence[str], seeds: Sequence[int],
                        lengths: int | Sequence[int | None] | None = None, sampling: Sampling | None = None,
+                       progress: Callable[[int], object] | None = None,
                        **changes: float | str | None) -> list[np.ndarray]:
         """Sentences and seeds, one each -> motions [(T_i, 272)]. A motion does not depend on its neighbours.
 
-        lengths  as in `generate`, one for all or one for each; the others likewise
-        raises   ValueError for an empty sentence, a length below 1, and a sampling that cannot be
+        lengths   as in `generate`, one for all or one for each; sampling and changes likewise
+        progress  called again and again, with how many frames of all motions are new
+        raises    ValueError for an empty sentence, a length below 1, and a sampling that cannot be
         """
         wanted = [lengths] * len(texts) if lengths is None or isinstance(lengths, int) else list(lengths)
         if not len(texts) == len(seeds) == len(wanted):
@@ -96,16 +99,16 @@ class MotionStreamer:
             check_length(frames)
         if not texts:
             return []
-        latents = self.sample_latents(texts, seeds, wanted, self.sampling_with(sampling, changes))
+        latents = self.sample_latents(texts, seeds, wanted, self.sampling_with(sampling, changes), progress)
         motions = self.decode(torch.nn.utils.rnn.pad_sequence(latents, batch_first=True))
         frames = [given or len(found) * self.tae.frames_per_code for given, found in zip(wanted, latents)]
         return [motion[:count].cpu().numpy() for motion, count in zip(motions, frames)]
 
     def sample_latents(self, texts: Sequence[str], seeds: Sequence[int], wanted: Sequence[int | None],
-                       sampling: Sampling) -> list[Tensor]:
+                       sampling: Sampling, progress: Callable[[int], object] | None = None) -> list[Tensor]:
         """The latents [(L_i, C)] of each motion, in the AR model's units.
 
-        wanted  frames of each, which it then has; one of None ends by itself
+        wanted  frames of each, which it then has; one of None ends by itself; progress as in `generate_batch`
         """
         streams, embedded = self.latent_streams(sampling), self.embed(texts)
         rows = [self.new_row(text, seed, hold=frames is not None)
@@ -119,6 +122,8 @@ class MotionStreamer:
             for row, latent in zip(streams.rows, latents):
                 if row not in over:
                     sampled[row].append(latent)
+            if progress:
+                progress(self.tae.frames_per_code * (len(streams.rows) - len(over)))
             if done := [row for row in streams.rows if row in over or len(sampled[row]) == counts[row]]:
                 streams.drop(done)
         return [torch.stack(latents) for latents in sampled.values()]
@@ -161,7 +166,8 @@ class MotionStreamer:
         """
         motion = np.asarray(motion, dtype=np.float32)
         if motion.ndim != 2 or motion.shape[1] != DIM or len(motion) < self.tae.frames_per_code:
-            raise ValueError(f"a past of shape {motion.shape}: expected (T, {DIM}), T at least {self.tae.frames_per_code}")
+            raise ValueError(f"a past of shape {motion.shape}: expected (T, {DIM}), T at least "
+                             f"{self.tae.frames_per_code}")
         if not np.isfinite(motion).all():
             raise ValueError("the past has values that are not finite (NaN or infinity): give a motion without")
         frames = min(len(motion) // self.tae.frames_per_code * self.tae.frames_per_code, self.longest)

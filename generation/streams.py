@@ -15,7 +15,7 @@ from models.text_encoder import stack_texts
 from models.transformer import StreamingTransformer
 from options.sampling import STEPS, Calibration, Sampling
 
-RESTART_CONTEXTS = (8, 2)       # latents of the past under which a prompt's motion starts again, then if it is over again
+RESTART_CONTEXTS = (8, 2)       # latents of the past with which a prompt's motion starts again, then if it ends again
 
 
 @dataclass(eq=False)

@@ -23,8 +23,8 @@ class RMSNorm(nn.Module):
 
 
 def rope_table(positions: Tensor, dim: int) -> Tensor:
-    """The rotary embedding's factors (2, ..., dim) for integer positions (...), base 10000: of each pair of channels the
-    cosine, twice; and the sine, negative first.
+    """The rotary embedding's factors (2, ..., dim) for integer positions (...), base 10000: of each pair of channels
+    the cosine, twice; and the sine, negative first.
 
     Computed in float64: after an hour of a stream, float32 would turn by wrong angles.
     """
@@ -36,7 +36,7 @@ def rope_table(positions: Tensor, dim: int) -> Tensor:
 
 def rotate(x: Tensor, rope: Tensor | tuple[Tensor, Tensor]) -> Tensor:
     """Turn the consecutive pairs (0, 1), (2, 3) ... of x (..., dim) as complex numbers by their position:
-    (a + bi)(cos + i sin) = (a, b) * (cos, cos) + (b, a) * (-sin, sin). rope: both factors, which x is broadcast with."""
+    (a + bi)(cos + i sin) = (a, b) * (cos, cos) + (b, a) * (-sin, sin). rope: both factors, broadcast with x."""
     cos, sin = rope
     return torch.addcmul(x * cos, x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2), sin)
 
@@ -46,6 +46,7 @@ class Attention(nn.Module):
 
     The scale is a buffer because the published checkpoints carry it.
     """
+    scale: Tensor
 
     def __init__(self, width: int, heads: int, context: int):
         super().__init__()
@@ -62,7 +63,8 @@ class Attention(nn.Module):
     def split_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, 3D) -> normalised queries and keys, values, (B, H, L, D/H) each; not rotated yet."""
         qkv = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return *F.normalize(qkv[:2].float(), dim=-1), qkv[2]
+        q, k = F.normalize(qkv[:2].float(), dim=-1).unbind()
+        return q, k, qkv[2]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, rope: Tensor) -> Tensor:
         """softmax(scale q k + causal mask) v of rotated queries and keys: (B, H, L, D/H) each -> (B, L, D)"""
@@ -124,8 +126,8 @@ class Block(nn.Module):
         self.mlp = SwiGLU(width)
 
     def forward(self, x: Tensor, rope: Tensor, text: tuple[Tensor, Tensor, Tensor] | None = None) -> Tensor:
-        """x (B, L, D), rope (2, L, D/H); text: keys, values and mask for `cross`, of a block that has it -> (B, L, D)"""
+        """x (B, L, D), rope (2, L, D/H); text: keys, values and mask, for a block with `cross` -> (B, L, D)"""
         x = x + self.attention(self.norm_attention(x), rope)
-        if self.cross is not None:
+        if self.cross and self.norm_cross and text:
             x = x + self.cross(self.norm_cross(x), *text)
         return x + self.mlp(self.norm_mlp(x))

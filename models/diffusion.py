@@ -29,6 +29,8 @@ class Move(NamedTuple):
 class Diffusion(nn.Module):
     """The schedule, what is predicted (noise or velocity), and sampling. The coefficients are computed in float64 and
     kept in torch's default type."""
+    signal: Tensor
+    noise: Tensor
 
     def __init__(self, prediction: str = "noise", steps: int = STEPS):
         super().__init__()
@@ -70,7 +72,7 @@ class Diffusion(nn.Module):
         """
         moves = self.moves(steps, solver)
         noisy = any(move.noise_coef for move in moves)
-        x, start_before = noise[0] if noisy else temperature * noise[0], None
+        x = start_before = noise[0] if noisy else temperature * noise[0]
         for number, move in enumerate(moves, start=1):
             # Predict what is left when all noise is gone.
             start = predict(x, move.t)

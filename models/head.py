@@ -4,6 +4,7 @@ R rows, B latents, C latent channels, D condition width, W head width.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,7 @@ class TimeEmbedding(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + gate * mlp(norm(x) * (1 + scale) + shift), with shift, scale and gate from step and condition (adaLN-Zero)."""
+    """x + gate * mlp(norm(x) * (1 + scale) + shift); step and condition give shift, scale and gate (adaLN-Zero)."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -55,6 +56,7 @@ class DiffusionHead(nn.Module):
     At the last step, t = 49, an error of the noise is 30 times as large in the next x: an x_0 of norm 3 may come out
     as 500. A network that predicts the velocity instead leaves an error no room to grow.
     """
+    blocks: Sequence[ResidualBlock]
 
     def __init__(self, latent_dim: int, condition_dim: int, width: int, depth: int, prediction: str = "noise"):
         super().__init__()
@@ -63,7 +65,8 @@ class DiffusionHead(nn.Module):
         self.time_embed = TimeEmbedding(width)
         self.condition_embed = nn.Linear(condition_dim, width)
         self.input = nn.Linear(latent_dim, width)
-        self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]
+            ResidualBlock(width) for _ in range(depth))
         self.final_modulation = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, latent_dim)
         self.initialise()
@@ -74,8 +77,9 @@ class DiffusionHead(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        for layer in (self.time_embed.mlp[0], self.time_embed.mlp[2]):
-            nn.init.normal_(layer.weight, std=0.02)
+        for layer in self.time_embed.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=0.02)
         for layer in (*self.modulations(), self.output):
             nn.init.zeros_(layer.weight)
 

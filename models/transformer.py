@@ -4,6 +4,8 @@ B rows, L latents, C latent channels, D width, P positions of the text (1 as pub
 position is the condition of the first latent, that at latent i the condition of latent i + 1.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,8 @@ TEXT_SHARE = 0.2    # of the text in what a latent starts as, so that the latent
 
 class StreamingTransformer(nn.Module):
     """Embeddings of text and latents, blocks, norm, linear: conditions for `head`, the diffusion head."""
+    blocks: Sequence[Block]
+    rope: Tensor
 
     def __init__(self, config: AR):
         super().__init__()
@@ -29,8 +33,9 @@ class StreamingTransformer(nn.Module):
         self.latent_embed = nn.Linear(config.latent_dim, width)
         self.text_to_latents = nn.Linear(width if tokens else config.text_dim, width,
                                          bias=False) if config.text_everywhere else None
-        self.blocks = nn.ModuleList(Block(width, config.heads, config.context, config.attends_to_text(number))
-                                    for number in range(config.layers))
+        self.blocks = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]
+            Block(width, config.heads, config.context, config.attends_to_text(number))
+            for number in range(config.layers))
         self.norm = RMSNorm(width)
         self.out = nn.Linear(width, width)
         self.register_buffer("rope", rope_table(torch.arange(config.context), width // config.heads),
@@ -53,15 +58,16 @@ class StreamingTransformer(nn.Module):
 
     def prompt(self, text: Tensor) -> Prompt:
         """Texts of a batch, (B, text_dim) or (B, N, text_dim), as the blocks read them."""
-        if self.text is None:
+        if self.text_embed is not None:
             positions, mask = self.text_embed(text)[:, None], text.new_ones(len(text), 0, dtype=torch.bool)
             states, everywhere = positions[:, :0], text
         else:
-            states, pooled, mask = self.text(text)
+            states, pooled, mask = self.text(text)    # pyright: ignore[reportOptionalCall]
             positions, everywhere = pooled[:, :self.config.text_positions], pooled[:, -1]
         added = torch.zeros_like(positions[:, 0]) if self.text_to_latents is None else self.text_to_latents(everywhere)
         crossed = [block.cross.keys_values(states) for block in self.blocks if block.cross is not None]
-        none = states.new_empty(len(states), 0, self.config.heads, states.shape[1], states.shape[2] // self.config.heads)
+        heads = self.config.heads
+        none = states.new_empty(len(states), 0, heads, states.shape[1], self.config.width // heads)
         k, v = (torch.stack(parts, dim=1) for parts in zip(*crossed)) if crossed else (none, none)
         return Prompt(positions, added[:, None], k, v, mask)
 
@@ -100,7 +106,8 @@ class StreamingTransformer(nn.Module):
     @torch.no_grad()
     def start_text(self, weight: Tensor, bias: Tensor) -> None:
         """Let the first K channels of the embedded text be weight (K, text_dim) times the sentence plus bias (K,)."""
-        self.text_embed.weight[:len(weight)], self.text_embed.bias[:len(weight)] = weight, bias
+        embed: nn.Linear = self.text_embed    # pyright: ignore[reportAssignmentType]
+        embed.weight[:len(weight)], embed.bias[:len(weight)] = weight, bias
         if self.text_to_latents is not None:
             self.text_to_latents.weight[:len(weight)] = TEXT_SHARE * weight
 

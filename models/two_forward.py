@@ -38,8 +38,8 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
                      context_noise: float = 0.0, repeats: int = REPEATS) -> Tensor:
     """Diffusion loss of the true latents under conditions that partly come from predicted ones.
 
-    latents (B, L, C) of `lengths` (B,) valid latents each; text as `stack_texts` has it. Each valid row counts `repeats`
-    times, with its own step and noise; the mean is over those of the whole batch.
+    latents (B, L, C) of `lengths` (B,) valid latents each; text as `stack_texts` has it. Each valid row counts
+    `repeats` times, with its own step and noise; the mean is over those of the whole batch.
 
     context_lengths  (B,) the leading latents that are only context (the stream's A), never replaced and without loss
     draws            fixes random choices, as `Draws` has them
@@ -50,28 +50,28 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
                      way to learn to go on from latents that are not quite right
     """
     past = torch.zeros_like(lengths) if context_lengths is None else context_lengths
-    draws = Draws(latents, model.most_latents + 1, draws or {})
+    random = Draws(latents, model.most_latents + 1, draws or {})
     scored = scored_latents(latents.shape[1], lengths, past)                                           # (B, L)
     prompt = model.prompt(text)
 
     # First forward, without gradient: predict x_0 of some latents, the same positions in every clip, from the truth.
-    mask, mixed = scored & draws.replaced_positions(step, total_steps, replaced), latents              # (B, L)
-    t, noise = draws.steps_and_noise("first", mask.flatten().nonzero()[:, 0], mask)
+    mask, mixed = scored & random.replaced_positions(step, total_steps, replaced), latents              # (B, L)
+    t, noise = random.steps_and_noise("first", mask.flatten().nonzero()[:, 0], mask)
     if len(t):
         with torch.no_grad():
             conditions = model.conditions(latents[:, :-1], prompt, lengths - 1)[mask]                  # (rows, D)
             predicted = model.head.loss(latents[mask], conditions, t, noise)[1]
         mixed = latents.masked_scatter(mask[..., None], predicted.to(latents.dtype))
     if context_noise:
-        mixed = mixed + draws.clip_noise(context_noise)
+        mixed = mixed + random.clip_noise(context_noise)
 
     # Second forward: the diffusion loss of the true latents, conditioned on the mixture.
     if early:
-        scored &= draws.early(early, past) | (torch.arange(latents.shape[1], device=lengths.device)
+        scored &= random.early(early, past) | (torch.arange(latents.shape[1], device=lengths.device)
                                               == lengths[:, None] - 1)
     conditions = model.conditions(mixed[:, :-1], prompt, lengths - 1)[scored].repeat(repeats, 1)       # (rows, D)
     rows = torch.arange(len(conditions), device=latents.device)
-    t, noise = draws.steps_and_noise("second", rows, scored, repeats)
+    t, noise = random.steps_and_noise("second", rows, scored, repeats)
     return mean_of_all(model.head.loss(latents[scored].repeat(repeats, 1), conditions, t, noise)[0])
 
 
@@ -92,25 +92,28 @@ class Draws:
         """Which positions the first forward replaces (L,)."""
         chosen = self.given.get("replaced_positions")
         if chosen is None:
-            chosen = draw_replaced(self.context, step, total_steps, self.device, most)
+            chosen = draw_replaced(self.context, step,    # pyright: ignore[reportCallIssue]  torch.compiler.disable
+                                   total_steps, self.device, most)
         return torch.zeros(self.context, dtype=torch.bool, device=self.device).index_fill(0, chosen, True)[:self.count]
 
     def steps_and_noise(self, name: str, rows: Tensor, kept: Tensor, repeats: int = 1) -> tuple[Tensor, Tensor]:
-        """Diffusion steps (R,) and noise (R, C): the given ones of these rows, or new ones of the kept (B, L), tiled."""
+        """Diffusion steps (R,) and noise (R, C): those given of these rows, or new ones of the kept (B, L), tiled."""
         if f"t_{name}" in self.given:
             return self.given[f"t_{name}"][rows], self.given[f"noise_{name}"][rows]
         shape = repeats, self.context
         t = own_rows(lambda whole: torch.randint(STEPS, (whole, *shape), device=self.device), self.clips)
         noise = own_rows(lambda whole: torch.randn(whole, *shape, self.channels, device=self.device), self.clips)
-        return tuple(x[:, :, :self.count].transpose(0, 1)[:, kept].flatten(0, 1) for x in (t, noise))
+        t, noise = (x[:, :, :self.count].transpose(0, 1)[:, kept].flatten(0, 1) for x in (t, noise))
+        return t, noise
 
     def clip_noise(self, most: float) -> Tensor:
         """Noise of another deviation from 0 to `most` for each clip (B, L, C)."""
         deviation = own_rows(lambda whole: torch.rand(whole, 1, 1, device=self.device), self.clips)
-        return most * deviation * own_rows(lambda whole: torch.randn(whole, self.context, self.channels, device=self.device),
-                                    self.clips)[:, :self.count]
+        shape = self.context, self.channels
+        noise = own_rows(lambda whole: torch.randn(whole, *shape, device=self.device), self.clips)
+        return most * deviation * noise[:, :self.count]
 
     def early(self, early: float, past: Tensor) -> Tensor:
         """Which latents count, each by its probability (B, L)."""
-        uniform = own_rows(lambda whole: torch.rand(whole, self.context, device=self.device), self.clips)[:, :self.count]
-        return uniform * (torch.arange(self.count, device=self.device) + 1 - past[:, None]) < early
+        uniform = own_rows(lambda whole: torch.rand(whole, self.context, device=self.device), self.clips)
+        return uniform[:, :self.count] * (torch.arange(self.count, device=self.device) + 1 - past[:, None]) < early

@@ -1,4 +1,4 @@
-"""What motions are generated with, in three parts: what belongs to a checkpoint, how to sample, where and how to run."""
+"""How motions are generated, in three parts: what belongs to a checkpoint, how to sample, where and how to run."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -32,8 +32,8 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured of an AR model's latents or fitted to it, and is stored in its checkpoint: nobody chooses it. The
-    defaults fit the authors' weights."""
+    """What was measured of an AR model's latents or fitted to it, and is stored in its checkpoint: nobody chooses it.
+    The defaults fit the authors' weights."""
 
     latent_scale: float = opt(1.0, "latents of the TAE are those of the AR model times this")
     stop_threshold: float = opt(0.1, "distance to the end latent, in the TAE's units, below which a motion ends")
@@ -81,8 +81,8 @@ class SamplingFlags:
     guidance: float | None = opt(None, "weight of the text; None: what is stored with the model")
     temperature: float | None = opt(None, "factor of the noise; None: what is stored with the model")
     steps: int | None = opt(None, "diffusion steps of a latent, 1 to 50; None: what is stored with the model")
-    solver: str | None = opt(None, "ancestral, as in training, ddim or dpm++, for few steps, or fitted, the model's own "
-                             "for very few; None: what is stored", choices=SOLVERS)
+    solver: str | None = opt(None, "ancestral, as in training; ddim or dpm++, for few steps; fitted, the model's own "
+                             "for very few; None: what is stored with the model", choices=SOLVERS)
 
     def over(self, stored: Sampling) -> Sampling:
         """What is stored with a model, but for what is given here."""
@@ -95,6 +95,6 @@ class Compute:
 
     device: str = opt("auto", "where to run", choices=DEVICES)
     precision: str = opt("float32", "of the linear layers; int8 on CPUs only", choices=PRECISIONS)
-    tolerance: float | None = opt(None, "how far, of a latent's size, diffusion steps that are worked on together may be "
-                                  "from one after another; 0: one after another; None: what the precision bears")
+    tolerance: float | None = opt(None, "how far, of a latent's size, diffusion steps that are worked on together may "
+                                  "be from one after another; 0: one after another; None: what the precision bears")
     cuda_graphs: bool = opt(False, "run a few streams on a CUDA GPU as CUDA graphs")

@@ -65,7 +65,7 @@ def test_attention_equals_a_plain_reference():
 
 @pytest.mark.parametrize("count, read", [(1, 1), (1, 4), (1, 12), (3, 3), (3, 5)])
 def test_steps_equal_a_whole_pass(count, read):
-    """However much is read at once, behind so many positions of text; beyond the context, as one pass with a band mask."""
+    """However much is read at once, behind so many positions of text; beyond the context, as one pass with a band."""
     attention, x, last = tiny_attention(), torch.randn(2, 40, 16), 12 - count
     rope = rope_table(torch.arange(read), 8)
     pieces, (_, keys, values) = [attention(x[:, :read], rope)], attention.split_heads(attention.qkv(x[:, :read]))
@@ -80,8 +80,8 @@ def test_steps_equal_a_whole_pass(count, read):
 
 
 def banded(attention: Attention, x: torch.Tensor, context: int, count: int = 1) -> torch.Tensor:
-    """One pass over x (B, L, D): each position sees the text, the first `count`, as if at most the context away, and the
-    last context - count latents, itself included; the text sees itself as always."""
+    """One pass over x (B, L, D): each position sees the text, the first `count`, as if at most the context away, and
+    the last context - count latents, itself included; the text sees itself as always."""
     at = torch.arange(x.shape[1])
     q, k, v = attention.split_heads(attention.qkv(x))
     scores = rotate(q, rope_table(at, 8)) @ rotate(k, rope_table(at, 8)).mT

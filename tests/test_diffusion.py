@@ -146,7 +146,8 @@ def test_head_loss(prediction):
         noisy = signal * latents[row] + sigma * noise[row]
         predicted = head(noisy[None], t[row:row + 1], condition[row:row + 1])[0]
         if prediction == "velocity":
-            error, expected = predicted - (signal * noise[row] - sigma * latents[row]), signal * noisy - sigma * predicted
+            error = predicted - (signal * noise[row] - sigma * latents[row])
+            expected = signal * noisy - sigma * predicted
         else:
             error, expected = predicted - noise[row], (noisy - sigma * predicted) / signal
         torch.testing.assert_close(loss[row], (error ** 2).mean(), rtol=1e-4, atol=1e-6)

@@ -207,8 +207,8 @@ def test_what_was_computed_is_kept_until_something_changes(with_val, tmp_path, m
 def test_two_ranks_give_what_one_gives(with_val, tmp_path, target, hashed):
     config = replace(with_val, target=target, batch=8, out=tmp_path / "one")
     flags = [str(flag) for name in ("target", "evaluator", "resume_pth", "resume_trans", "data_root", "streams",
-                                    "repetitions", "batch") for flag in (f"--{name}", getattr(config, name))] + ["--device", "cpu"]
-    out = tmp_path / "two"
+                                    "repetitions", "batch") for flag in (f"--{name}", getattr(config, name))]
+    flags, out = [*flags, "--device", "cpu"], tmp_path / "two"
     ended = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
                             ROOT / "eval_t2m.py", *flags, "--out", out], cwd=tmp_path, capture_output=True, text=True,
                            env=os.environ | dict(OMP_NUM_THREADS="1"))

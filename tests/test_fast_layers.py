@@ -12,6 +12,7 @@ from generation.fast import accelerate, layers
 from generation.fast.layers import OneDNN, PackedConv, packed
 from generation.streams import LatentStreams, Row, noise_of
 from models.causal_tae import CausalConv1d, CausalTAE
+from models.head import DiffusionHead
 from models.transformer import StreamingTransformer
 from options.models import AR, TAE
 from options.sampling import PRECISIONS, Calibration, Sampling
@@ -53,7 +54,8 @@ def test_streams_and_decodes_as_before(precision, text):
     text, empty = torch.randn(2, 5, 6)[..., :5 if config.text == "tokens" else 1, :].squeeze(1)
 
     def latents(model: StreamingTransformer) -> torch.Tensor:
-        streams = LatentStreams(model, Calibration(stop_threshold=0.0, end_latent=(0.0,) * 4), Sampling(guidance=1.5), empty)
+        calibration = Calibration(stop_threshold=0.0, end_latent=(0.0,) * 4)
+        streams = LatentStreams(model, calibration, Sampling(guidance=1.5), empty)
         streams.start(Row(text, torch.empty(0, 4), noise_of(0, 4)))
         return torch.stack([streams.step()[0] for _ in range(3)])
 
@@ -103,7 +105,7 @@ def test_float32_is_packed_where_there_is_onednn(monkeypatch):
 
 def test_what_is_replaced_is_freed_before_more_is_made(monkeypatch):
     """Else a network of a gigabyte needs two."""
-    head = StreamingTransformer(AR(latent_dim=4, text_dim=6, width=64, layers=1, heads=2, head_width=64, head_depth=2)).head
+    head = DiffusionHead(latent_dim=4, condition_dim=64, width=64, depth=2)
     weights, alive = [weakref.ref(layer.weight) for layer in head.modulations()], []
     monkeypatch.setattr(layers, "packed", lambda weight, *given: alive.append(
         (len(weight), sum(one() is not None for one in weights))) or packed(weight, *given))

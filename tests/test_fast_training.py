@@ -92,7 +92,8 @@ def test_a_convolution_is_that_of_the_library(stride, dilation, dtype, tolerance
 @pytest.mark.parametrize("grad", [True, False])
 def test_an_accelerated_tae_is_the_plain_one(grad):
     """Values and gradients; parameters have the same names, and are the same objects."""
-    plain, fast, motion = CausalTAE(TAE(latent_dim=4, width=8)), CausalTAE(TAE(latent_dim=4, width=8)), torch.randn(2, 16, 272)
+    plain, fast = (CausalTAE(TAE(latent_dim=4, width=8)) for _ in range(2))
+    motion = torch.randn(2, 16, 272)
     fast.load_state_dict(plain.state_dict())
     before = dict(fast.named_parameters())
     accelerate_training(fast)

@@ -44,7 +44,8 @@ def tiny_tae() -> CausalTAE:
 
 def streamer(calibration: Calibration = NEVER, sampling: Sampling = GUIDED, mean: Tensor = MEAN,
              std: Tensor = STD) -> MotionStreamer:
-    return MotionStreamer(tiny_tae().set_statistics(mean, std), tiny_ar(), Words(), calibration, sampling, Compute("cpu"))
+    tae = tiny_tae().set_statistics(mean, std)
+    return MotionStreamer(tae, tiny_ar(), Words(), calibration, sampling, Compute("cpu"))
 
 
 def all_latents(texts: list[str], seeds: list[int]) -> Tensor:
@@ -153,7 +154,7 @@ def test_saved_and_loaded_equals(tmp_path):
 def test_models_that_do_not_belong_together_refuse():
     model, encoder = streamer(), Words()
     encoder.dim = 384
-    with pytest.raises(ValueError, match="text encoder words gives a vector of 384 channels, the AR model reads vector of 6"):
+    with pytest.raises(ValueError, match="words gives a vector of 384 channels, the AR model reads vector of 6"):
         MotionStreamer(model.tae, model.ar, encoder, NEVER)
     with pytest.raises(ValueError, match="the end latent 16: use models of one training"):
         MotionStreamer(model.tae, model.ar, Words(), Calibration())
@@ -203,7 +204,8 @@ def test_scripts_and_python_take_as_many_passes(precision, tolerance):
     assert python.sampling == script.sampling
 
     def passes(model: MotionStreamer, **changes: float | str) -> int:
-        counted, streams = [], LatentStreams(model.ar, model.calibration, model.sampling.but(**changes), torch.zeros(384))
+        sampling, counted = model.sampling.but(**changes), []
+        streams = LatentStreams(model.ar, model.calibration, sampling, torch.zeros(384))
         streams.start(model.new_row(torch.ones(384) / 384 ** 0.5, seed=1, hold=True))
         hook = model.ar.head.output.register_forward_hook(lambda *given: counted.append(0))
         streams.step()

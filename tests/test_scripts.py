@@ -267,7 +267,8 @@ def test_a_solver_is_fitted_beside_those_there_are(chain, script, monkeypatch, t
     assert after.calibration == replace(before.calibration, fitted=fitted) and after.sampling == before.sampling
     parallel(after.model.head, 0.0, fitted)
     for steps in (2, 1):
-        streams = LatentStreams(after.model, after.calibration, Sampling(steps=steps, solver="fitted"), torch.zeros(384))
+        sampling = Sampling(steps=steps, solver="fitted")
+        streams = LatentStreams(after.model, after.calibration, sampling, torch.zeros(384))
         streams.start(Row(torch.ones(384), torch.empty(0, 16), noise_of(0, 16), hold=True))
         assert streams.step()[0].isfinite().all()
 
@@ -468,7 +469,8 @@ def test_tae_objective_adds_up():
 def test_sums_over_a_batch_weigh_the_same_in_parts():
     """Of a batch whose halves are equal, each half as one of two parts has the losses of the whole."""
     tae, half = randomised(CausalTAE(train_causal_tae.PRESETS["tiny"].model), 0.05), torch.randn(2, 64, 272)
-    found = [train_causal_tae.TAEObjective(tae, 7.0, 2.0, 2.0, latent_spread=0.0, parts=parts)(torch.cat([half] * (2 // parts)), step=1) for parts in (1, 2)]
+    found = [train_causal_tae.TAEObjective(tae, 7.0, 2.0, 2.0, latent_spread=0.0, parts=parts)(
+        torch.cat([half] * (2 // parts)), step=1) for parts in (1, 2)]
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, msg=name)
 

@@ -94,7 +94,8 @@ def test_steps_equal_whole_passes(shown, config):
 @pytest.mark.parametrize("config", TEXTS)
 def test_steps_go_on_beyond_the_context(config):
     """As one pass whose every layer sees the text and the last latents that the context holds beside it."""
-    model, latents, text, count = tiny_ar(config), torch.randn(2, 40, 4), stacked(some_texts(config, 2)), config.text_positions
+    model, latents, text = tiny_ar(config), torch.randn(2, 40, 4), stacked(some_texts(config, 2))
+    count = config.text_positions
     condition, kept = cache.read(model, latents[:, :0], text)
     conditions = [condition, *(cache.step(model, latents[:, at], kept) for at in range(40))]
     prompt = model.prompt(text)

@@ -12,7 +12,7 @@ from options.sampling import FORMULAE, STEPS, Fitted, Sampling
 from test_diffusion import each_prediction, noise_for, tiny_head
 
 
-def parallel_head(prediction: str = "noise", tolerance: float = 0.0, fitted: list[Fitted] = []) -> ParallelHead:
+def parallel_head(prediction: str = "noise", tolerance: float = 0.0, fitted: tuple[Fitted, ...] = ()) -> ParallelHead:
     return parallel(tiny_head(prediction), tolerance, fitted)
 
 

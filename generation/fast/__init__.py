@@ -8,6 +8,7 @@ training    layers of training on a CPU, and no work for padding
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from torch import nn
 
@@ -16,11 +17,12 @@ from generation.fast.timesteps import parallel
 from models.head import DiffusionHead
 from options.sampling import Fitted
 
-TOLERANCES = {"float32": 5e-6, "bfloat16": 0.02, "int8": 0.02}     # what rounding moves a latent by needs no more passes
+Network = TypeVar("Network", bound=nn.Module)
+TOLERANCES = {"float32": 5e-6, "bfloat16": 0.02, "int8": 0.02}     # as near as rounding lets a latent come anyway
 
 
-def accelerate(model: nn.Module, precision: str = "float32", tolerance: float | str | None = "auto",
-               fitted: Sequence[Fitted] = ()) -> nn.Module:
+def accelerate(model: Network, precision: str = "float32", tolerance: float | str | None = "auto",
+               fitted: Sequence[Fitted] = ()) -> Network:
     """Make a network fast, in place, for inference on the device where it is; returned too.
 
     precision  of the linear layers, as `layers` has them
@@ -29,8 +31,7 @@ def accelerate(model: nn.Module, precision: str = "float32", tolerance: float | 
     fitted     the solvers that were fitted to the model, for Sampling(solver="fitted")
     raises     ValueError as `layers.pack`, and for a tolerance below 0
     """
-    if tolerance is None or tolerance == "auto":
-        tolerance = TOLERANCES.get(precision, 0.0)
+    tolerance = TOLERANCES.get(precision, 0.0) if tolerance in (None, "auto") else float(tolerance)
     if not tolerance >= 0:
         raise ValueError(f"a tolerance of {tolerance}: expected 0 or more, or \"auto\"")
     for head in [module for module in model.modules() if isinstance(module, DiffusionHead)]:

@@ -42,8 +42,8 @@ class Cache:
 
 
 def read(model: StreamingTransformer, latents: Tensor, text: Tensor) -> tuple[Tensor, Cache]:
-    """One pass over texts, as `stack_texts` gives them, and latents (B, L, C) -> the condition of the next latent (B, D),
-    and what `step` goes on from."""
+    """One pass over texts, as `stack_texts` gives them, and latents (B, L, C) -> the condition of the next latent
+    (B, D), and what `step` goes on from."""
     prompt, size, count = model.prompt(text), model.config.context, model.config.text_positions
     x, kept = model.prefix(latents, prompt), []
     rope = model.rope[:, :x.shape[1]]

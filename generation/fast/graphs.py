@@ -24,7 +24,7 @@ from models.transformer import StreamingTransformer
 from options.sampling import Sampling
 
 Result = TypeVar("Result")
-ROWS = 16           # at most of a batch that is captured: larger ones shrink as their motions end, and each size is another
+ROWS = 16           # at most of a batch that is captured: larger ones shrink as motions end, each size needs a graph
 KEPT = 32           # graphs of a model, of which the one that was not used for longest goes first
 
 
@@ -87,8 +87,8 @@ class Graph(Generic[Result]):
 
 
 class SampleGraph:
-    """`ParallelHead.sample`, for the noise (1 + M or more, B, C) and conditions (B, D) of B streams, under the text and,
-    where there is guidance, under the empty text."""
+    """`ParallelHead.sample`, for the noise (1 + M or more, B, C) and conditions (B, D) of B streams, under the text
+    and, where there is guidance, under the empty text."""
 
     def __init__(self, head: ParallelHead, sampling: Sampling, noise: Tensor, condition: Tensor,
                  empty: Tensor | None = None):

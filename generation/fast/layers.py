@@ -15,6 +15,7 @@ int8      a CPU's alone: weights with a scale for each output, activations with 
 """
 
 import warnings
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +26,11 @@ from models.attention import SwiGLU
 from models.causal_tae import CausalConv1d
 from options.sampling import PRECISIONS
 
+Network = TypeVar("Network", bound=nn.Module)
 NARROW = 64         # a layer with fewer inputs or outputs than this stays as it is: the latents go through these
 
 
-def pack(model: nn.Module, precision: str) -> nn.Module:
+def pack(model: Network, precision: str) -> Network:
     """Change the layers of a network in place, which then serves inference only, where it is; returned too.
 
     raises  ValueError for an unknown precision, one that the model's device cannot do, and a network packed before

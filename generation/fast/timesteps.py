@@ -1,8 +1,8 @@
 """Diffusion timesteps in parallel: `DiffusionHead.sample` as a fixed-point (Picard) iteration over several of them.
 
 A lone latent's pass through the head has two rows, but takes the time that its weights need from memory: twelve rows
-take hardly longer. So several points of the way from noise to x_0 are guessed, the head runs at all of them at once, and
-again at the points that follow from what it found, until they no longer move (Shih et al., arXiv 2305.16317).
+take hardly longer. So several points of the way from noise to x_0 are guessed, the head runs at all of them at once,
+and again at the points that follow from what it found, until they no longer move (Shih et al., arXiv 2305.16317).
 
 B latents, C channels, D condition width, W head width, M moves, K of them at once, N blocks.
 """
@@ -22,9 +22,9 @@ from models.head import DiffusionHead
 from options.sampling import STEPS, Fitted, Sampling
 
 PredictStarts = Callable[[Tensor, slice], Tensor]    # the x_0 of points (K, B, C), where the K moves of that part begin
-LEAN = 0.5          # of signal x, by which x_0 follows x if the velocity stays: trained networks lean less, random ones more
+LEAN = 0.5          # of signal x, by which x_0 follows x if the velocity stays; trained networks lean less
 ROWS = 12           # of a pass that takes hardly longer than one of two rows
-NARROW = 1024       # a head's width up to which its many small operations take longer than its linear layers: twice the rows
+NARROW = 1024       # a head's width up to which small operations take longer than linear layers: twice the rows
 PASSES = 2          # at least over a path: what is guessed must be computed again
 FEW = 10            # moves of a path that take about as many passes over all of it
 
@@ -103,7 +103,7 @@ class Path:
 
     def iterate(self, predict: PredictStarts, noise_part: Tensor, tried: Tensor, rests: Tensor,
                 part: slice) -> tuple[Tensor, Tensor]:
-        """All points (M + 1, B, C) and rests (M, B, C), from those tried of a part (K, B, C) and the rests before it."""
+        """All points (M + 1, B, C) and rests (M, B, C), from those tried of a part (K, B, C) and the rests before."""
         found = torch.addcmul(predict(tried, part), self.leans[part], tried, value=-1)
         rests = torch.cat([rests, found, found[-1:].expand(len(self.times) - part.stop, -1, -1)])
         return torch.addmm(noise_part.flatten(1), self.rest_coefs, rests.flatten(1)).view_as(noise_part), rests

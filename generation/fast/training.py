@@ -5,7 +5,7 @@ The library that PyTorch takes for them, Intel's MKL, needs twice as long on an 
 """
 
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +17,11 @@ from models.causal_tae import CausalConv1d
 from models.text_transformer import Prompt
 from models.transformer import StreamingTransformer
 
+Network = TypeVar("Network", bound=nn.Module)
 PART = 1024     # rows that stay in the cache while they are worked on
 
 
-def accelerate_training(model: nn.Module) -> nn.Module:
+def accelerate_training(model: Network) -> Network:
     """Change the classes of a network's parts, in place; parameters stay the same, with their names. Returned too."""
     for module in model.modules():
         if type(module) is CausalConv1d:
