@@ -72,7 +72,7 @@ class SolverObjective(nn.Module):
         self.ar, self.model = ar, ar.model.requires_grad_(False)
         head = parallel(self.model.head, tolerance=0.0)
         self.true_plan = head.plan(config.true_steps, "dpm++")
-        path, count = Path.of_solver(head.diffusion, config.steps, "ddim", lean=0.0), config.steps
+        path, count = Path.from_solver(head.diffusion, config.steps, "ddim", lean=0.0), config.steps
         self.times = nn.Parameter(path.times.flatten() / STEPS)                          # (K,)
         self.noise = nn.Parameter(path.noise_coefs[1:, 0])                               # (K,)
         self.starts = nn.Parameter(path.rest_coefs[1:][tuple(torch.tril_indices(count, count))])    # (K (K + 1) / 2,)
@@ -109,7 +109,7 @@ class SolverObjective(nn.Module):
     def plan(self) -> Plan:
         """The solver's, as it is now."""
         head = self.model.head
-        return head.plan_of(Path.of_fitted(head.diffusion, STEPS * self.times, self.noise, self.starts), self.guiding)
+        return head.plan_of(Path.from_fitted(head.diffusion, STEPS * self.times, self.noise, self.starts), self.guiding)
 
     def sample(self, plan: Plan, conditions: Tensor, noise: Tensor) -> Tensor:
         """Latents (R, C) under conditions (2, R, D) from start noise (R, C)."""

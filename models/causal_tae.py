@@ -27,7 +27,7 @@ class CausalConv1d(nn.Conv1d):
         super().__init__(inputs, outputs, kernel, stride=stride, dilation=dilation)
         self.context = (kernel - 1) * dilation + 1 - stride
 
-    def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:    # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:  # type: ignore[override]
         """x (B, T, inputs) -> (B, T / stride, outputs). `cache` keeps the left context between calls of a stream."""
         x = self.pad(x, cache)                                            # (B, context + T, inputs)
         return F.conv1d(x.mT, self.weight, self.bias, self.stride, dilation=self.dilation).mT
@@ -54,7 +54,7 @@ class Upsample(nn.Module):
 class CausalSequential(nn.Sequential):
     """nn.Sequential that hands the cache to the layers that keep context."""
 
-    def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:    # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:  # type: ignore[override]
         for layer in self:
             keeps_context = isinstance(layer, (CausalConv1d, CausalSequential, ResidualBlock))
             x = layer(x, cache) if keeps_context else layer(x)

@@ -34,7 +34,7 @@ def test_a_path_leads_where_the_plain_loop_does(prediction, solver, steps, guide
 
 def fitted_ddim(diffusion: Diffusion, steps: int) -> Fitted:
     """The numbers of ddim."""
-    path = Path.of_solver(diffusion, steps, "ddim", lean=0.0)
+    path = Path.from_solver(diffusion, steps, "ddim", lean=0.0)
     starts = [path.rest_coefs[1 + point, :1 + point] for point in range(steps)]
     return Fitted(*(tuple(values.tolist()) for values in (
         path.times.flatten(), path.noise_coefs[1:, 0], torch.cat(starts), torch.ones(steps))))
@@ -105,7 +105,7 @@ def test_steps_together_equal_one_after_another(prediction, steps, solver):
 
 def test_the_slowest_row_decides():
     """Steps together are settled when all rows are, though one needs more passes than the others."""
-    path, target = Path.of_solver(Diffusion(), STEPS, "ancestral"), torch.tensor([[0.0], [1.0], [5.0]])
+    path, target = Path.from_solver(Diffusion(), STEPS, "ancestral"), torch.tensor([[0.0], [1.0], [5.0]])
     noise_part = path.noise_part(torch.randn(1 + STEPS, 3, 1))
 
     def sample(together: int) -> torch.Tensor:
@@ -115,6 +115,6 @@ def test_the_slowest_row_decides():
 
 
 def test_too_little_noise():
-    path = Path.of_solver(Diffusion(), STEPS, "ancestral")
+    path = Path.from_solver(Diffusion(), STEPS, "ancestral")
     with pytest.raises(ValueError, match="noise for 49 steps, expected 50"):
         path.noise_part(torch.randn(STEPS, 3, 4))

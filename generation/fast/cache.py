@@ -57,7 +57,7 @@ def read(model: StreamingTransformer, latents: Tensor, text: Tensor) -> tuple[Te
         x = x + block.mlp(block.norm_mlp(x))
     condition = model.out(model.norm(x))[:, -1]
     return condition, Cache(torch.full((len(text),), latents.shape[1]),
-                            *(torch.stack(of_blocks, dim=1) for of_blocks in zip(*kept)), *prompt[1:])
+                            *(torch.stack(parts, dim=1) for parts in zip(*kept)), *prompt[1:])
 
 
 def step(model: StreamingTransformer, latents: Tensor, cache: Cache) -> Tensor:
@@ -74,11 +74,11 @@ def inputs(model: StreamingTransformer, latents: Tensor, cache: Cache) -> tuple[
     mask    (B, 1, 1, W) what is added to its scores: -inf where nothing has been seen yet
     """
     count, last, device = model.config.text_positions, model.most_latents, latents.device
-    own, of_text = count + cache.seen % last, torch.arange(count)
-    slots = torch.cat([own[:, None], of_text.expand(len(own), -1)], dim=1).to(device)
+    own, text_slots = count + cache.seen % last, torch.arange(count)
+    slots = torch.cat([own[:, None], text_slots.expand(len(own), -1)], dim=1).to(device)
     cache.seen += 1
     place = (count - 1 + cache.seen)[:, None]                                             # (B, 1)
-    places = torch.cat([place, place, (cache.seen - last).clamp(min=0)[:, None] + of_text], dim=1)
+    places = torch.cat([place, place, (cache.seen - last).clamp(min=0)[:, None] + text_slots], dim=1)
     rope = rope_table(places, model.config.width // model.config.heads)[:, :, None].to(device)
     unseen = torch.arange(model.config.context) > place
     mask = torch.zeros(unseen.shape).masked_fill(unseen, -math.inf)[:, None, None].to(device)

@@ -48,7 +48,7 @@ class Path:
     rest_coefs: Tensor
 
     @classmethod
-    def of_solver(cls, diffusion: Diffusion, steps: int, solver: str, lean: float = LEAN) -> "Path":
+    def from_solver(cls, diffusion: Diffusion, steps: int, solver: str, lean: float = LEAN) -> "Path":
         """Through `Diffusion.moves`."""
         moves = diffusion.moves(steps, solver)
         level = np.sqrt(diffusion.alpha_bar[[move.t for move in moves]])
@@ -62,7 +62,7 @@ class Path:
                      for values in (*at_points, noise_coefs, rest_coefs)))
 
     @classmethod
-    def of_fitted(cls, diffusion: Diffusion, times: Tensor, noise: Tensor, starts: Tensor) -> "Path":
+    def from_fitted(cls, diffusion: Diffusion, times: Tensor, noise: Tensor, starts: Tensor) -> "Path":
         """Through the K points of a `Fitted` solver: times and noise (K,), starts (K (K + 1) / 2)."""
         count = len(times)
         points, own = torch.tril_indices(count, count, device=starts.device)
@@ -173,7 +173,7 @@ class ParallelHead(DiffusionHead):
 
     def make_plan(self, steps: int, solver: str) -> Plan:
         if solver != "fitted":
-            return self.plan_of(Path.of_solver(self.diffusion, steps, solver))
+            return self.plan_of(Path.from_solver(self.diffusion, steps, solver))
         by_steps = {len(one.times): one for one in self.fitted}
         if steps not in by_steps:
             raise ValueError(f"no solver of {steps} steps was fitted to this model, only of "
@@ -181,7 +181,7 @@ class ParallelHead(DiffusionHead):
                              "or fit one: python fit_solver.py")
         like = self.diffusion.signal
         times, noise, starts, guiding = (like.new_tensor(values) for values in astuple(by_steps[steps]))
-        return self.plan_of(Path.of_fitted(self.diffusion, times, noise, starts), guiding)
+        return self.plan_of(Path.from_fitted(self.diffusion, times, noise, starts), guiding)
 
     def plan_of(self, path: Path, guiding: Tensor | None = None) -> Plan:
         """Of a path, and of what guidance beyond 1 is multiplied by at its points (M,)."""
@@ -225,9 +225,9 @@ class ParallelHead(DiffusionHead):
 
     def denoise(self, x: Tensor, modulations: Sequence[Tensor]) -> Tensor:
         """`forward` behind its modulations (R, W): noisy latents (R, C) -> what is predicted (R, C)."""
-        x, (*of_blocks, shift, scale) = self.input(x), modulations                       # (R, W) each
+        x, (*block_parts, shift, scale) = self.input(x), modulations                       # (R, W) each
         for number, block in enumerate(self.blocks):
-            shift_in, scale_in, gate = of_blocks[3 * number:3 * number + 3]
+            shift_in, scale_in, gate = block_parts[3 * number:3 * number + 3]
             x = torch.addcmul(x, gate, block.mlp(torch.addcmul(shift_in, block.norm(x), scale_in)))
         return self.output(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), scale))
 
