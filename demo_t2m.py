@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from dataset.clips import load_statistics
+from dataset.clips import with_statistics
+from generation.pipeline import MotionStreamer, check_length, text_encoder_of
 from models.checkpoints import load_ar, load_tae
-from models.pipeline import MotionStreamer, check_length, text_encoder_of
 from motion.formats.bvh import write_bvh
 from motion.formats.npz import write_amass
 from motion.render import Title, render_video
 from motion.representation_272 import FPS, motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options import opt, parse
-from options.models import Drawing
+from options.sampling import Compute, SamplingFlags
 from options.training import DATASETS, DEVICES
 from utils.checkpoint import write_whole
 from utils.distributed import pick_device
@@ -38,9 +37,9 @@ BATCH = 32    # motions generated at once
 
 @dataclass(frozen=True)
 class Chosen:
-    """The model and how it draws."""
+    """The model, how to sample from it, and where to run."""
 
-    drawing: Drawing = Drawing()
+    sampling: SamplingFlags = SamplingFlags()
     resume_pth: Path = opt(SHIPPED / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
     resume_trans: Path = opt(SHIPPED / "ar", "AR model: a checkpoint folder, or the authors' file")
     text_encoder: str | None = opt(None, "sentence-transformers name or folder; None: the AR model's own")
@@ -48,7 +47,7 @@ class Chosen:
                                           choices=DEVICES)
     dataname: str = opt("t2m_272", "data set whose statistics the authors' TAE needs", choices=DATASETS)
     data_root: str | None = opt(None, "its folder; None: the published name, here")
-    device: str = opt("auto", "where to generate", choices=DEVICES)
+    compute: Compute = Compute()
 
 
 @dataclass(frozen=True)
@@ -134,14 +133,12 @@ def load_model(config: Chosen) -> MotionStreamer:
     if (config.resume_pth == SHIPPED / "tae") != (config.resume_trans == SHIPPED / "ar"):
         raise ValueError("Only one of --resume-pth and --resume-trans is given, but a TAE and an AR model belong "
                          "together; give both or neither.")
-    tae, mean, std = load_tae(config.resume_pth)
-    if mean is None:
-        mean, std = map(torch.from_numpy, load_statistics(config.dataname, config.data_root))
-    ar, sampling, encoder = load_ar(config.resume_trans)
-    text_encoder = text_encoder_of(ar, config.text_encoder or encoder,
-                                   pick_device(config.text_encoder_device or config.device))
-    return MotionStreamer(tae, ar, text_encoder, mean, std, config.drawing.over(sampling), config.device,
-                          config.drawing.precision)
+    tae = with_statistics(load_tae(config.resume_pth), config.dataname, config.data_root)
+    ar = load_ar(config.resume_trans)
+    text_encoder = text_encoder_of(ar.model, config.text_encoder or ar.text_encoder,
+                                   pick_device(config.text_encoder_device or config.compute.device))
+    sampling = config.sampling.over(ar.sampling)
+    return MotionStreamer(tae, ar.model, text_encoder, ar.calibration, sampling, config.compute)
 
 
 def embed_ahead(model: MotionStreamer, sentences: Sequence[str]) -> None:

@@ -25,20 +25,20 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from dataset.clips import load_clips, own_or_data
+from dataset.clips import load_clips, own_or_data, with_statistics
 from dataset.pairs import POOL, SHORTEST, Item, MotionTexts
 from dataset.streams import REMEDY, Pair
 from Evaluator_272 import streams
 from Evaluator_272.checkpoints import load_evaluator
 from Evaluator_272.judge import Judge
+from generation.fast import accelerate
+from generation.pipeline import MotionStreamer, text_encoder_of
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_ar, load_tae
-from models.pipeline import MotionStreamer, text_encoder_of
-from models.precision import at_precision
 from motion.representation_272 import DIM, motion272_to_positions
 from options import opt, parse, to_json
-from options.models import Drawing
-from options.training import DATASETS, DEVICES
+from options.sampling import Compute, SamplingFlags
+from options.training import DATASETS
 from utils import metrics
 from utils.checkpoint import write_json, write_whole
 from utils.distributed import distributed, rank
@@ -71,12 +71,12 @@ class EvalT2M:
     repetitions: int = opt(20, "draws of captions, batches and noise")
     limit: int | None = opt(None, "use this many clips, or pairs, only; the same for every target")
     batch: int = opt(32, "motions embedded, rebuilt or generated at once")
-    drawing: Drawing = Drawing()
+    sampling: SamplingFlags = SamplingFlags()
+    compute: Compute = Compute()
     multimodality_texts: int = opt(0, "captions that are generated several times for MModality; the paper's: 100")
     multimodality_motions: int = opt(30, "times that each of them is")
     seed: int = opt(0, "of every draw")
     out: Path = opt(Path("output/eval"), "folder of the results, and of the embeddings that are kept between runs")
-    device: str = opt("auto", "where to run", choices=DEVICES)
 
 
 def hash_of(source: Path, *statistics: np.ndarray) -> str:
@@ -140,14 +140,13 @@ def row(real: np.ndarray, motions: np.ndarray, texts: np.ndarray, everyone: np.n
             "Diversity": metrics.diversity(motions, None, rng)}
 
 
-def rebuild(tae: CausalTAE, device: torch.device, mean: np.ndarray, std: np.ndarray, judge: Judge,
+def rebuild(tae: CausalTAE, device: torch.device, judge: Judge,
             items: Sequence[Item], part: range) -> np.ndarray:
     """Embeddings (N, D) of motions rebuilt from the means of their latents, and their MPJPE as one more column."""
     motions = [items[index].motion for index in part]
-    padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy((motion - mean) / std).float() for motion in motions],
-                                             batch_first=True).to(device)
+    padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(motion) for motion in motions], batch_first=True).to(device)
     with torch.no_grad():
-        decoded = tae.decode(tae.encode(padded)[0]).cpu().numpy() * std + mean       # causal: padding changes nothing
+        decoded = tae.decode(tae.encode(padded)).cpu().numpy()                       # causal: padding changes nothing
     rebuilt = [frames[:len(motion)] for frames, motion in zip(decoded, motions)]
     errors = [metrics.mpjpe(motion272_to_positions(motion), motion272_to_positions(frames))
               for motion, frames in zip(motions, rebuilt)]
@@ -190,12 +189,10 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
     of_text = judge.of_sentences(text for item in items for text in item.texts)
     rebuilt = model = None
     if config.target == "tae":
-        tae, mean, std = load_tae(config.resume_pth)
-        mean, std = own_or_data(mean, std, config.dataname, config.data_root)
-        hashes["tae"] = hash_of(config.resume_pth, mean.numpy(), std.numpy())
+        tae = with_statistics(load_tae(config.resume_pth), config.dataname, config.data_root)
+        hashes["tae"] = hash_of(config.resume_pth, tae.mean.numpy(), tae.std.numpy())
         rebuilt = judge.kept_or(["tae", data, hashes["tae"], *how_exact(config)], len(items), partial(
-            rebuild, at_precision(tae.to(device), config.drawing.precision), device, mean.numpy(), std.numpy(), judge,
-            items), "rebuilt motions")
+            rebuild, accelerate(tae.to(device), config.compute.precision), device, judge, items), "rebuilt motions")
     if config.target == "t2m":
         model = load_model(config, device)
         hashes |= hashes_of_model(config, model)
@@ -268,20 +265,19 @@ def load_judge(config: EvalT2M, device: torch.device) -> Judge:
 
 
 def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
-    tae, mean, std = load_tae(config.resume_pth)
-    ar, sampling, encoder = load_ar(config.resume_trans)
-    mean, std = own_or_data(mean, std, config.dataname, config.data_root)
-    return MotionStreamer(tae, ar, text_encoder_of(ar, encoder, device), mean, std, config.drawing.over(sampling), device.type,
-                          config.drawing.precision)
+    tae = with_statistics(load_tae(config.resume_pth), config.dataname, config.data_root)
+    ar = load_ar(config.resume_trans)
+    return MotionStreamer(tae, ar.model, text_encoder_of(ar.model, ar.text_encoder, device), ar.calibration,
+                          config.sampling.over(ar.sampling), replace(config.compute, device=device.type))
 
 
 def how_exact(config: EvalT2M) -> list:
-    """Of what embeddings depend on: the precision, and with int8 the batch, whose rows share a scale."""
-    return [config.drawing.precision, *[config.batch] * (config.drawing.precision == "int8")]
+    """Of what embeddings depend on: precision and tolerance, and with int8 the batch, whose rows share a scale."""
+    return [config.compute.precision, config.compute.tolerance, *[config.batch] * (config.compute.precision == "int8")]
 
 
 def hashes_of_model(config: EvalT2M, model: MotionStreamer) -> dict[str, str]:
-    return dict(tae=hash_of(config.resume_pth, model.mean.cpu().numpy(), model.std.cpu().numpy()),
+    return dict(tae=hash_of(config.resume_pth, model.tae.mean.cpu().numpy(), model.tae.std.cpu().numpy()),
                 ar=hash_of(config.resume_trans))
 
 
@@ -391,7 +387,7 @@ def main():
             raise ValueError(f"--{name.replace('_', '-')} is {value}; expected {least} or more.")
     if of_streams and config.streams is None:
         raise ValueError(f"--target stream needs --streams, the folder of the pairs. {REMEDY}")
-    with distributed(config.device) as device:
+    with distributed(config.compute.device) as device:
         if config.target == "latency":
             if rank() == 0:                                               # others would only disturb the clock
                 report = measure_latency(config, device)

@@ -3,10 +3,10 @@
 python fit_solver.py --preset small --resume-trans output/streamer_small/last --latent-dir data/latents --steps 3
 
 Without noise on the way a latent is a function of its start noise and its conditions, which many steps compute. A
-solver of K steps has a sum for each point that it goes through, of the start noise and all x_0 predicted so far, a place
-on the schedule and a guidance: K (K + 7) / 2 numbers, learnt by the gradient through the K steps, so that they arrive at
-the same latents (as in Shaul et al., arXiv 2403.01329). The networks stay as they are. The checkpoint is the AR model with
-the solver stored beside those it had: draw with --solver fitted --steps K.
+solver of K steps has a sum for each point that it goes through, of the start noise and all x_0 predicted so far, a
+place on the schedule and a guidance: K (K + 7) / 2 numbers, learnt by the gradient through the K steps, so that they
+arrive at the same latents (as in Shaul et al., arXiv 2403.01329). The networks stay as they are. The checkpoint is the
+AR model with the solver stored beside those it had: sample with --solver fitted --steps K.
 
 B clips, L latents (padded), C latent channels, D width, R latents that count.
 """
@@ -18,14 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from dataset.latents import NO_TEXT, LatentClips
-from models.checkpoints import ar_checkpoint, load_ar
-from models.diffusion import STEPS
-from models.head import Plan
-from models.streamer import StreamingTransformer
+from generation.fast.timesteps import Path, Plan, parallel
+from models.checkpoints import ARCheckpoint, ar_checkpoint, load_ar
 from models.text_encoder import stack_texts
 from models.two_forward import scored_latents
 from options import opt, parse, to_json
-from options.models import Fitted, Sampling
+from options.sampling import STEPS, Fitted
 from options.training import Training
 from utils.distributed import distributed, mean_of_all, own_rows
 from utils.engine import fit, seed_step, to_device
@@ -68,39 +66,38 @@ PRESETS = {
 class SolverObjective(nn.Module):
     """What DDP wraps: the solver's numbers, and how far from the true latents it arrives."""
 
-    def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, empty: Tensor,
-                 config: FitSolver):
+    def __init__(self, ar: ARCheckpoint, empty: Tensor, config: FitSolver):
         """It starts as ddim with evenly spaced steps."""
         super().__init__()
-        self.model, self.sampling, self.text_encoder = model.requires_grad_(False), sampling, text_encoder
-        with torch.no_grad():
-            self.true_plan = model.head.plan(config.true_steps, "dpm++")
-        path, count = model.head.diffusion.path(config.steps, "ddim", lean=0.0), config.steps
+        self.ar, self.model = ar, ar.model.requires_grad_(False)
+        head = parallel(self.model.head, tolerance=0.0)
+        self.true_plan = head.plan(config.true_steps, "dpm++")
+        path, count = Path.from_solver(head.diffusion, config.steps, "ddim", lean=0.0), config.steps
         self.times = nn.Parameter(path.times.flatten() / STEPS)                          # (K,)
-        self.noise = nn.Parameter(path.of_noises[1:, 0])                                 # (K,)
-        self.starts = nn.Parameter(path.of_rests[1:][tuple(torch.tril_indices(count, count))])    # (K (K + 1) / 2,)
+        self.noise = nn.Parameter(path.noise_coefs[1:, 0])                               # (K,)
+        self.starts = nn.Parameter(path.rest_coefs[1:][tuple(torch.tril_indices(count, count))])    # (K (K + 1) / 2,)
         self.guiding = nn.Parameter(torch.ones_like(self.noise))                         # (K,)
         self.register_buffer("empty", empty, persistent=False)                           # (text_dim,)
 
     def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """batch: latents (B, L, C), lengths and past (B,), text (B, text_dim), as LatentClips collates them.
 
-        Of each clip's latents some, from none to all, are drawn by the solver, as they will be: pasts are not all true.
+        Of each clip's latents some, from none to all, are sampled by the solver: later, pasts are not all true either.
         """
         latents, lengths, text = batch["latents"], batch["lengths"], batch["text"]
         clips, count, channels = latents.shape
         context, device = self.model.most_latents + 1, latents.device
         first, second = own_rows(lambda whole: torch.randn(whole, 2, context, channels, device=device),
                                  clips)[:, :, :count].unbind(dim=1)                      # (B, L, C) each
-        drawn = own_rows(lambda whole: torch.rand(whole, 1 + context, device=device), clips)
+        uniform = own_rows(lambda whole: torch.rand(whole, 1 + context, device=device), clips)
         scored = scored_latents(count, lengths, batch["past"])                           # (B, L)
-        replaced = scored & (drawn[:, 1:][:, :count] < drawn[:, :1])
+        replaced = scored & (uniform[:, 1:][:, :count] < uniform[:, :1])
         with torch.no_grad():
-            found = self.draw(self.plan(), self.conditions(latents, lengths, text, replaced), first[replaced])
+            found = self.sample(self.plan(), self.conditions(latents, lengths, text, replaced), first[replaced])
             latents = latents.masked_scatter(replaced[..., None], found)
             conditions = self.conditions(latents, lengths, text, scored)
-            true = self.draw(self.true_plan, conditions, second[scored])
-        found = self.draw(self.plan(), conditions, second[scored])
+            true = self.sample(self.true_plan, conditions, second[scored])
+        found = self.sample(self.plan(), conditions, second[scored])
         return dict(loss=mean_of_all(((found - true).square().mean(dim=-1) + NEAR ** 2).sqrt()))
 
     def conditions(self, latents: Tensor, lengths: Tensor, text: Tensor, which: Tensor) -> Tensor:
@@ -112,17 +109,17 @@ class SolverObjective(nn.Module):
     def plan(self) -> Plan:
         """The solver's, as it is now."""
         head = self.model.head
-        return head.plan_of(head.diffusion.fitted_path(STEPS * self.times, self.noise, self.starts), self.guiding)
+        return head.plan_of(Path.from_fitted(head.diffusion, STEPS * self.times, self.noise, self.starts), self.guiding)
 
-    def draw(self, plan: Plan, conditions: Tensor, noise: Tensor) -> Tensor:
+    def sample(self, plan: Plan, conditions: Tensor, noise: Tensor) -> Tensor:
         """Latents (R, C) under conditions (2, R, D) from start noise (R, C)."""
-        return self.model.head.sample(*conditions, self.sampling.guidance, self.sampling.temperature, noise, plan=plan)
+        return self.model.head.sample(*conditions, self.ar.sampling, noise[None], plan=plan)
 
     def checkpoint(self):
         numbers = (tuple(values.tolist()) for values in (STEPS * self.times, self.noise, self.starts, self.guiding))
-        others = tuple(one for one in self.sampling.fitted if len(one.times) != len(self.times))
-        sampling = replace(self.sampling, fitted=(*others, Fitted(*numbers)))
-        return ar_checkpoint(self.model, sampling, self.text_encoder)
+        others = tuple(one for one in self.ar.calibration.fitted if len(one.times) != len(self.times))
+        calibration = replace(self.ar.calibration, fitted=(*others, Fitted(*numbers)))
+        return ar_checkpoint(self.model, calibration, self.ar.sampling, self.ar.text_encoder)
 
 
 class Comparison:
@@ -137,11 +134,11 @@ class Comparison:
         self.objective, self.noise = objective, torch.randn_like(batch["latents"])[scored]
         with torch.no_grad():
             self.conditions = objective.conditions(batch["latents"], batch["lengths"], batch["text"], scored)
-            self.true = objective.draw(objective.true_plan, self.conditions, self.noise)
+            self.true = objective.sample(objective.true_plan, self.conditions, self.noise)
 
     def __call__(self, step: int) -> dict[str, float]:
         """The median of all latents' distances, and their root mean square, in a latent channel's unit."""
-        error = self.objective.draw(self.objective.plan(), self.conditions, self.noise) - self.true
+        error = self.objective.sample(self.objective.plan(), self.conditions, self.noise) - self.true
         squares = error.square().mean(dim=-1)
         return dict(distance=float(squares.median().sqrt()), rms=float(squares.mean().sqrt()))
 
@@ -149,17 +146,18 @@ class Comparison:
 def main():
     config = parse(PRESETS)
     with distributed(config.training.device) as device:
-        model, sampling, text_encoder = load_ar(config.start)
+        ar = load_ar(config.start)
+        model, text_encoder = ar.model.to(device), ar.text_encoder
         train, val = (LatentClips(config.latent_dir, split, model.most_latents + 1, pairs=True)
                       for split in ("train", "val"))
         made = train.index["text_encoder"], train.texts.kind, len(train.index["end_latent"])
         if made != (text_encoder, model.config.text, model.config.latent_dim):
-            raise ValueError(f"{config.latent_dir} holds texts by {made[0]} ({made[1]}) and latents of {made[2]} channels; "
-                             f"{config.start} reads texts by {text_encoder} ({model.config.text}) and latents of "
-                             f"{model.config.latent_dim}: give the --latent-dir that it was trained on")
-        train.scale = val.scale = sampling.latent_scale
-        objective = SolverObjective(model.to(device), sampling, text_encoder, train.texts[NO_TEXT], config)
-        compare = Comparison(objective.to(device), val, config.watch, config.training.seed, device)
+            raise ValueError(f"{config.latent_dir} holds texts by {made[0]} ({made[1]}) and latents of {made[2]} "
+                             f"channels; {config.start} reads texts by {text_encoder} ({model.config.text}), latents "
+                             f"of {model.config.latent_dim}: give the --latent-dir that it was trained on")
+        train.scale = val.scale = ar.calibration.latent_scale
+        objective = SolverObjective(ar, train.texts[NO_TEXT], config).to(device)
+        compare = Comparison(objective, val, config.watch, config.training.seed, device)
         fit(objective, train, config.training, to_json(config), compare, best="distance")
 
 

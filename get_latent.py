@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from dataset.clips import Clip, load_clips, load_groups, own_or_data
+from dataset.clips import Clip, load_clips, load_groups, with_statistics
 from dataset.latents import map_latents
 from dataset.texts import KINDS, Texts, known_texts, write_texts
 from dataset.streams import load_pairs
+from generation.fast import accelerate
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, sample_latents
 from models.checkpoints import fingerprint, load_tae
 from models.text_encoder import DEFAULT_TEXT_ENCODER, TextEncoder, default_dtype, weights_of
@@ -54,9 +55,9 @@ class GetLatent:
 @torch.no_grad()
 def encode(tae: CausalTAE, motions: list[Tensor], noises: list[Tensor]) -> list[Tensor]:
     """Normalised motions (T_i, 272), noise (T_i/4, C) -> latents (T_i/4, C). Causal, so padding changes nothing."""
-    device = next(tae.parameters()).device
+    device = tae.mean.device
     padded = torch.nn.utils.rnn.pad_sequence(motions, batch_first=True).to(device)
-    mean, logvar = (moments.cpu() for moments in tae.encode(padded))
+    mean, logvar = (moments.cpu() for moments in tae.encode_normalised(padded))
     return [sample_latents(mean[row, :len(noise)], logvar[row, :len(noise)], noise)
             for row, noise in enumerate(noises)]
 
@@ -67,14 +68,14 @@ def noise_of(clip: Clip, length: int, channels: int, seed: int) -> Tensor:
     return torch.randn(length, channels, generator=torch.Generator().manual_seed(int.from_bytes(digest[:7])))
 
 
-def encode_clips(tae: CausalTAE, clips: list[Clip], mean: Tensor, std: Tensor, batch_size: int,
-                 seed: int) -> Iterator[tuple[Clip, Tensor]]:
+def encode_clips(tae: CausalTAE, clips: list[Clip], batch_size: int, seed: int) -> Iterator[tuple[Clip, Tensor]]:
     """This rank's share of the clips, each with its latents (T/4, C), in batches of like length.
 
     The batches, and so the last bits, are the same for any number of ranks.
     raises   ValueError naming a clip whose latents are not finite
     """
     clips = sorted(clips, key=lambda clip: len(clip.motion))
+    mean, std = tae.mean.cpu(), tae.std.cpu()
     firsts = range(rank() * batch_size, len(clips), world_size() * batch_size)
     for first in tqdm(firsts, unit="batch", disable=rank() > 0):
         batch = clips[first:first + batch_size]
@@ -121,9 +122,9 @@ def main():
 def encode_set(config: GetLatent, device: torch.device) -> None:
     """Write the latent folder. Every rank encodes, the first does the rest."""
     data, folder = (config.dataname, config.data_root), Path(config.latent_dir)
-    tae, mean, std = load_tae(config.tae)
-    mean, std = own_or_data(mean, std, *data)
-    tae.to(device)
+    tae = with_statistics(load_tae(config.tae), *data)
+    mean, std, made_by = tae.mean.numpy(), tae.std.numpy(), fingerprint(tae)
+    accelerate(tae.to(device))
     end = encode(tae, [torch.zeros(FRAMES_PER_LATENT, DIM)], [torch.zeros(1, tae.config.latent_dim)])[0][0]   # (C,)
 
     clips, groups = clips_by_split(config)
@@ -134,7 +135,7 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
     for clip in every:
         first, last = last, last + len(clip.motion) // FRAMES_PER_LATENT + 1
         places[clip.id] = first, last
-    made_of = dict(latents=digest(fingerprint(tae), mean.numpy(), std.numpy(), config.seed,
+    made_of = dict(latents=digest(made_by, mean, std, config.seed,
                                   *(part for split, found in clips.items() for clip in found
                                     for part in (split, clip.id, clip.motion))),
                    encoder=digest(weights_of(config.text_encoder), default_dtype(config.text_encoder), config.text),
@@ -148,7 +149,7 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
         (folder / "index.json").unlink(missing_ok=True)    # what it says is no longer so; the new one comes last
 
     if "latents" not in kept:
-        share = encode_clips(tae, every, mean, std, config.batch_size, config.seed)
+        share = encode_clips(tae, every, config.batch_size, config.seed)
         with write_whole(part_of(folder, rank())) as path:
             save_file({clip.id: torch.cat([latents, end[None]]) for clip, latents in share}, path)
         wait_for_all()
@@ -169,7 +170,7 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
         write_texts(folder, config.text, list(number), text_encoder, known)
 
     write_json(folder / "index.json", dict(
-        dataname=config.dataname, tae=fingerprint(tae), text_encoder=config.text_encoder, text=config.text,
+        dataname=config.dataname, tae=made_by, text_encoder=config.text_encoder, text=config.text,
         end_latent=end.tolist(), latent_scale=scale,
         nearest=nearest, stop_threshold=nearest / 2,       # half-way to the nearest latent of real motion
         made_of=made_of,

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dataset.clips import Clip, load_clips, load_groups, own_or_data
+from dataset.clips import Clip, load_clips, load_groups, with_statistics
 from dataset.streams import load_pairs
 from dataset.windows import MotionWindows
 from Evaluator_272.watch import side_by_side
+from generation.fast.training import accelerate_training
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, gaussian_kl, sigma_nll
 from models.checkpoints import load_tae, tae_checkpoint
 from motion.representation_272 import POSITIONS, ROOT, ROTATIONS, motion272_to_pose, motion272_to_positions
@@ -27,7 +28,7 @@ from utils.errors import run
 from utils.metrics import jerk, mpjpe
 
 
-SHOWN = 2    # clips that TensorBoard shows rebuilt beside the captured
+SHOWN = 2    # clips that TensorBoard shows reconstructed beside the captured
 
 
 @dataclass(frozen=True)
@@ -66,65 +67,64 @@ PRESETS = {
 class TAEObjective(nn.Module):
     """What DDP wraps: everything that needs gradients is inside this forward."""
 
-    def __init__(self, tae: CausalTAE, mean: Tensor, std: Tensor, root_weight: float,
-                 position_weight: float = 0.0, jerk_weight: float = 0.0, latent_spread: float = 1.0, parts: int = 1):
+    def __init__(self, tae: CausalTAE, root_weight: float, position_weight: float = 0.0, jerk_weight: float = 0.0,
+                 latent_spread: float = 1.0, parts: int = 1):
         super().__init__()
-        self.tae, self.mean, self.std = tae, mean, std
+        self.tae = tae
         self.root_weight, self.position_weight, self.jerk_weight = root_weight, position_weight, jerk_weight
         self.latent_spread, self.parts = latent_spread, parts
-        self.register_buffer("unit", std, persistent=False)               # (272,) metres, or numbers of a 6-D rotation
 
     def forward(self, motion: Tensor, step: int) -> dict[str, Tensor]:
         """motion (B, T, 272), normalised. "loss" is minimised; all are logged."""
-        def nll(rebuilt: Tensor, motion: Tensor) -> Tensor:
+        def nll(reconstructed: Tensor, motion: Tensor) -> Tensor:
             """A sum over the batch; the engine takes the mean over the parts that it comes in."""
-            return self.parts * sigma_nll(rebuilt, motion)
+            return self.parts * sigma_nll(reconstructed, motion)
 
-        rebuilt, mean, logvar = (x.float() for x in self.tae(motion, self.latent_spread))
-        recon = nll(rebuilt, motion)
-        root = nll(rebuilt[..., ROOT], motion[..., ROOT])
+        reconstructed, mean, logvar = (x.float() for x in self.tae(motion, self.latent_spread))
+        recon = nll(reconstructed, motion)
+        root = nll(reconstructed[..., ROOT], motion[..., ROOT])
         losses = dict(recon=recon, root=root, kl=gaussian_kl(mean, logvar))
         loss = recon + losses["kl"] + self.root_weight * root
-        rebuilt, motion = rebuilt * self.unit, motion * self.unit         # the mean is left out: differences count
+        reconstructed, motion = (x * self.tae.std for x in (reconstructed, motion))    # no mean: differences count
         if self.position_weight:
-            losses["position"] = nll(rebuilt[..., POSITIONS], motion[..., POSITIONS])
+            losses["position"] = nll(reconstructed[..., POSITIONS], motion[..., POSITIONS])
             loss = loss + self.position_weight * losses["position"]
         if self.jerk_weight:
-            jerks = rebuilt.diff(n=3, dim=1), motion.diff(n=3, dim=1)
+            jerks = reconstructed.diff(n=3, dim=1), motion.diff(n=3, dim=1)
             losses["jerk"] = sum(nll(*(jerk[..., part] for jerk in jerks)) for part in (POSITIONS, ROTATIONS))
             loss = loss + self.jerk_weight * losses["jerk"]
         return dict(loss=loss, **losses)
 
     def checkpoint(self):
-        return tae_checkpoint(self.tae, self.mean, self.std)
+        return tae_checkpoint(self.tae)
 
 
 @torch.no_grad()
-def rebuild(tae: CausalTAE, clip: Clip, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A clip's motion (T, 272), denormalised, cut to whole latents, and the same rebuilt from their means."""
-    motion = clip.motion[:len(clip.motion) // FRAMES_PER_LATENT * FRAMES_PER_LATENT]
-    normalised = torch.from_numpy((motion - mean) / std).float().to(next(tae.parameters()).device)[None]
-    return motion, tae.decode(tae.encode(normalised)[0])[0].cpu().numpy() * std + mean
+def reconstruct(tae: CausalTAE, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+    """A clip's motion (T, 272), cut to whole latents, and the same decoded from their means."""
+    motion = np.asarray(clip.motion[:len(clip.motion) // FRAMES_PER_LATENT * FRAMES_PER_LATENT], dtype=np.float32)
+    return motion, tae.decode(tae.encode(torch.tensor(motion, device=tae.mean.device)[None]))[0].cpu().numpy()
 
 
-def reconstruction(tae: CausalTAE, clips: list[Clip], mean: np.ndarray, std: np.ndarray) -> dict[str, float]:
-    """Whole clips rebuilt, shared out among the ranks, averaged over frames: MPJPE in mm; the mean jerk of the rebuilt
-    joints, of those that the rebuilt rotations give, and of the captured, mm per frame^3."""
+def reconstruction(tae: CausalTAE, clips: list[Clip]) -> dict[str, float]:
+    """Whole clips reconstructed, shared out among the ranks, averaged over frames: MPJPE in mm; the mean jerk of the
+    reconstructed joints, of those that the reconstructed rotations give, and of the captured, mm per frame^3."""
     found, frames = np.zeros(4), 0
     for clip in clips[rank()::world_size()]:
-        motion, rebuilt = rebuild(tae, clip, mean, std)
-        joints, captured = motion272_to_positions(rebuilt), motion272_to_positions(motion)
+        motion, reconstructed = reconstruct(tae, clip)
+        joints, captured = motion272_to_positions(reconstructed), motion272_to_positions(motion)
+        turned = forward_kinematics(*motion272_to_pose(reconstructed))
         found += len(motion) * np.array([mpjpe(captured, joints), *(
-            1000 * jerk(one).mean() for one in (joints, forward_kinematics(*motion272_to_pose(rebuilt)), captured))])
+            1000 * jerk(one).mean() for one in (joints, turned, captured))])
         frames += len(motion)
     found, frames = map(sum, zip(*gather((found, frames))))
     return dict(zip(("mpjpe_mm", "jerk_mm", "rotations_jerk_mm", "captured_jerk_mm"), (found / frames).tolist()))
 
 
-def videos(tae: CausalTAE, clips: list[Clip], mean: np.ndarray, std: np.ndarray) -> dict[str, bytes]:
-    """GIFs of a fixed choice of clips, captured and rebuilt side by side."""
+def videos(tae: CausalTAE, clips: list[Clip]) -> dict[str, bytes]:
+    """GIFs of a fixed choice of clips, captured and reconstructed side by side."""
     chosen = np.random.default_rng(0).permutation(len(clips))[:SHOWN]
-    return {clips[index].id: side_by_side(dict(zip(("captured", "rebuilt"), rebuild(tae, clips[index], mean, std))))
+    return {clips[index].id: side_by_side(dict(zip(("captured", "reconstructed"), reconstruct(tae, clips[index]))))
             for index in chosen}
 
 
@@ -137,25 +137,25 @@ def main():
     data = config.training.dataname, config.training.data_root
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
-        tae, mean, std = load_tae(config.start) if config.start else (CausalTAE(config.model), None, None)
+        tae = load_tae(config.start) if config.start else CausalTAE(config.model)
         if tae.config != config.model:
             raise ValueError(f"{config.start} is a {tae.config}, the options say {config.model}: give its sizes")
-        mean, std = own_or_data(mean, std, *data)
+        with_statistics(tae, *data)
         train, groups = load_clips(*data, "train"), load_groups(*data)
         if config.streams:
             pairs, kinds = load_pairs(config.streams, "train")
             train, groups = train + pairs, groups | kinds
-        windows = MotionWindows(train, mean.numpy(), std.numpy(), config.window, groups)
+        windows = MotionWindows(train, tae.mean.numpy(), tae.std.numpy(), config.window, groups)
         clips = [clip for clip in load_clips(*data, "val") if len(clip.motion) >= FRAMES_PER_LATENT]
         if config.decoder_only:
             tae.encoder.requires_grad_(False)
             tae.to_moments.requires_grad_(False)
-        objective = TAEObjective(tae, mean, std, config.root_weight, config.position_weight,
-                                 config.jerk_weight, config.latent_spread, config.training.accumulate).to(device)
+        objective = TAEObjective(tae, config.root_weight, config.position_weight, config.jerk_weight,
+                                 config.latent_spread, config.training.accumulate).to(device)
+        accelerate_training(objective)
 
         def evaluate(step: int) -> dict[str, float | bytes]:
-            shown = tae, clips, mean.numpy(), std.numpy()
-            return reconstruction(*shown) | (videos(*shown) if rank() == 0 else {})
+            return reconstruction(tae, clips) | (videos(tae, clips) if rank() == 0 else {})
 
         fit(objective, windows, config.training, to_json(config), evaluate, best="mpjpe_mm")
 

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from dataset.latents import NO_TEXT, LatentClips
 from Evaluator_272.watch import load_watch
+from generation.fast.training import accelerate_training
+from generation.pipeline import text_encoder_of
 from models.checkpoints import ar_checkpoint, fill, fingerprint, load_ar, load_tae
-from models.diffusion import STEPS
-from models.pipeline import text_encoder_of
-from models.products import Linear
-from models.streamer import StreamingTransformer
+from models.transformer import StreamingTransformer
 from models.two_forward import REPEATS, scored_latents, two_forward_loss
 from options import opt, parse, to_json
-from options.models import AR, Sampling
+from options.models import AR
+from options.sampling import STEPS, Calibration, Sampling
 from options.training import Training
 from utils.distributed import distributed, gather, mean_of_all, noise_like, rank, world_size
 from utils.engine import fit, seed_step, to_device
@@ -83,7 +83,7 @@ class TextMoments(nn.Module):
 
     def __init__(self, width: int, channels: int):
         super().__init__()
-        self.linear = Linear(width, QUARTERS * 2 * channels)
+        self.linear = nn.Linear(width, QUARTERS * 2 * channels)
 
     def forward(self, pooled: Tensor, latents: Tensor, lengths: Tensor, past: Tensor) -> Tensor:
         """pooled texts (B, D); clips as in `T2MObjective` -> the mean squared error over all quarters that hold latents."""
@@ -100,10 +100,10 @@ class TextMoments(nn.Module):
 class T2MObjective(nn.Module):
     """What DDP wraps: both forwards and the diffusion loss."""
 
-    def __init__(self, model: StreamingTransformer, sampling: Sampling, text_encoder: str, empty: Tensor,
+    def __init__(self, model: StreamingTransformer, calibration: Calibration, text_encoder: str, empty: Tensor,
                  config: TrainT2M):
         super().__init__()
-        self.model, self.sampling, self.text_encoder, self.config = model, sampling, text_encoder, config
+        self.model, self.calibration, self.text_encoder, self.config = model, calibration, text_encoder, config
         self.moments = TextMoments(model.config.width, model.config.latent_dim) if config.moments else None
         self.register_buffer("empty", empty, persistent=False)            # (D,), or (N, D) of tokens
 
@@ -124,7 +124,7 @@ class T2MObjective(nn.Module):
         return dict(loss=loss + config.moments * moments, moments=moments)
 
     def checkpoint(self):
-        return ar_checkpoint(self.model, self.sampling, self.text_encoder)
+        return ar_checkpoint(self.model, self.calibration, Sampling(), self.text_encoder)
 
 
 def train_ar(config: TrainT2M, pairs: bool) -> None:
@@ -146,13 +146,14 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
                       for split, drop in (("train", config.text_drop), ("val", 0.0)))
         check_latents(train, config, pairs)
         index = train.index
-        sampling = Sampling(latent_scale=index["latent_scale"], stop_threshold=index["stop_threshold"],
-                            end_latent=tuple(index["end_latent"]))
+        calibration = Calibration(latent_scale=index["latent_scale"], stop_threshold=index["stop_threshold"],
+                                  end_latent=tuple(index["end_latent"]))
         if config.text_start and not config.start:
             model.start_text(*train.motion_of_text(config.text_start, config.training.balance, config.text_noise))
         if config.start:
-            fill(model, load_ar(config.start)[0].state_dict(), config.start)
-        objective = T2MObjective(model, sampling, index["text_encoder"], train.texts[NO_TEXT], config).to(device)
+            fill(model, load_ar(config.start).model.state_dict(), config.start)
+        objective = T2MObjective(model, calibration, index["text_encoder"], train.texts[NO_TEXT], config).to(device)
+        accelerate_training(objective)
         batches = list(fixed_batches(val, config.training.batch_size, config.training.seed))
         watch = load_watch(
             config.evaluator, config.tae, text_encoder_of(model, index["text_encoder"], device, on_disk=False),
@@ -161,7 +162,7 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
         def evaluate(step: int) -> dict[str, float | bytes]:
             losses = losses_by_step(model, batches, config.training.seed, device)
             losses |= text_gaps(model, batches, config.training.seed, device)
-            return losses | (watch(model, sampling) if watch else {})
+            return losses | (watch(model, calibration) if watch else {})
 
         latents = {name: index[name] for name in ("tae", "text_encoder", "latent_scale")}
         fit(objective, train, config.training, to_json(config) | dict(latents=latents), evaluate, best="loss")
@@ -176,7 +177,7 @@ def check_latents(clips: LatentClips, config: TrainT2M, pairs: bool) -> None:
     if index["dataname"] != config.training.dataname:
         raise ValueError(f"{folder} holds latents of {index['dataname']}, not of {config.training.dataname}: give "
                          f"--dataname {index['dataname']}")
-    if config.tae and fingerprint(load_tae(config.tae)[0]) != index["tae"]:
+    if config.tae and fingerprint(load_tae(config.tae)) != index["tae"]:
         raise ValueError(f"{folder} was not encoded by {config.tae}: run get_latent.py --resume-pth {config.tae} "
                          f"--latent-dir {folder} --dataname {index['dataname']} --text-encoder {index['text_encoder']}")
     made = clips.texts.kind, clips.texts.dim, len(index["end_latent"])
@@ -233,7 +234,8 @@ def text_gaps(model: StreamingTransformer, batches: list[dict[str, Tensor]], see
             losses, place = latent_losses(model, batch, text, firsts)
             total[row] += [float(losses[:, place // 8 == eight].sum()) for eight in (0, 1)]
     own, other = sum(gather(total))
-    return {f"text_gap_{first}": value for first, value in zip(("1_8", "9_16"), ((other - own) / own.clip(1e-12)).tolist())}
+    gaps = ((other - own) / own.clip(1e-12)).tolist()
+    return {f"text_gap_{place}": gap for place, gap in zip(("1_8", "9_16"), gaps)}
 
 
 def latent_losses(model: StreamingTransformer, batch: dict[str, Tensor], text: Tensor,

@@ -23,8 +23,8 @@ import numpy as np
 
 from dataset.pairs import POOL
 from dataset.streams import Pair, load_pairs
+from generation.pipeline import MotionStreamer
 from models.causal_tae import FRAMES_PER_LATENT
-from models.pipeline import MotionStreamer
 from motion.representation_272 import motion272_to_positions
 from utils import metrics
 from utils.distributed import rank

@@ -5,33 +5,30 @@ N motions, T frames, D channels of an embedding.
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
-from dataset.clips import Clip, load_clips, own_or_data
+from dataset.clips import Clip, load_clips, own_or_data, with_statistics
 from dataset.pairs import POOL, SHORTEST, MotionTexts
 from Evaluator_272.checkpoints import load_evaluator
 from Evaluator_272.judge import Judge
+from generation.pipeline import MotionStreamer
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_tae
-from models.pipeline import MotionStreamer
-from models.streamer import StreamingTransformer
 from models.text_encoder import TextEncoder
+from models.transformer import StreamingTransformer
 from motion.render import render_frames
 from motion.representation_272 import DIM, FPS, motion272_to_positions
-from options.models import Sampling
+from options.sampling import Calibration, Compute, Sampling
 from utils.distributed import rank
 from utils.metrics import frechet_distance, pooled_r_precision
 
 LONGEST = 299                      # frames of a motion that is judged
-FEW = dict(steps=10, solver="dpm++")    # how motions are drawn: quickly
+QUICKLY = Sampling(steps=10, solver="dpm++")
 LARGEST = 10.0                     # metres, or what else a channel holds: no person's motion has more
 SHOWN = 3                          # motions that are drawn beside the real ones
 SHOWN_FRAMES, EVERY = 150, 3       # of a GIF's motion, and from one picture to the next: 10 a second
@@ -42,14 +39,13 @@ class Watch:
     """A fixed choice of held-out motions and captions, to which an AR model's motions are compared again and again.
 
     clips         whole clips, not normalised
-    tae           decodes the latents; mean and std (272,) are its
+    tae           decodes the latents, and has its statistics
     text_encoder  needed here only: it is released, and what it gave is kept
     count         motions; of these the first SHOWN are drawn
     """
 
-    def __init__(self, clips: Sequence[Clip], tae: CausalTAE, mean: Tensor, std: Tensor, text_encoder: TextEncoder,
-                 judge: Judge, count: int):
-        self.tae, self.mean, self.std, self.text_encoder, self.judge = tae, mean, std, text_encoder, judge
+    def __init__(self, clips: Sequence[Clip], tae: CausalTAE, text_encoder: TextEncoder, judge: Judge, count: int):
+        self.tae, self.text_encoder, self.judge = tae, text_encoder, judge
         rng = np.random.default_rng(0)
         items = MotionTexts(clips, np.zeros(DIM), np.ones(DIM), SHORTEST, LONGEST).items
         items = [items[index] for index in rng.permutation(len(items))[:count]]
@@ -60,13 +56,13 @@ class Watch:
         self.of_real = judge.shared_out(len(items), lambda part: judge.motions([self.real[index] for index in part]))
         self.of_texts = judge.shared_out(len(items), lambda part: judge.texts([self.captions[index] for index in part]))
 
-    def __call__(self, ar: StreamingTransformer, sampling: Sampling) -> dict[str, float | bytes]:
+    def __call__(self, ar: StreamingTransformer, calibration: Calibration) -> dict[str, float | bytes]:
         """FID to the real motions and R@3 of as many generated ones, and on rank 0 GIFs; every rank calls it.
 
         For so few motions FID is mostly bias: compare it along a run, not with eval_t2m.py's.
         """
-        model = MotionStreamer(deepcopy(self.tae), deepcopy(ar), self.text_encoder, self.mean, self.std,
-                               replace(sampling, **FEW), next(ar.parameters()).device.type)
+        model = MotionStreamer(deepcopy(self.tae), deepcopy(ar), self.text_encoder, calibration, QUICKLY,
+                               Compute(next(ar.parameters()).device.type))
         by_length = np.argsort([-len(motion) for motion in self.real], kind="stable")    # for batches of like length
         embedded = self.judge.shared_out(len(by_length), lambda part: self.judge.motions(
             self.generate(model, by_length[part.start:part.stop])))
@@ -98,9 +94,7 @@ def load_watch(evaluator: Path | str, tae: Path | str, text_encoder: TextEncoder
     network, *statistics = load_evaluator(evaluator)
     mean, std = own_or_data(*statistics, *data)
     judge = Judge(network.to(device), mean.numpy(), std.numpy(), hash="", batch=POOL, kept=Path())    # nothing is kept
-    decoder, *statistics = load_tae(tae)
-    return Watch(load_clips(*data, "val"), decoder, *own_or_data(*statistics, *data),
-                 text_encoder, judge, count)
+    return Watch(load_clips(*data, "val"), with_statistics(load_tae(tae), *data), text_encoder, judge, count)
 
 
 def side_by_side(motions: dict[str, np.ndarray]) -> bytes:

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from benchmarks.generate import SIZES, tae_of
 from benchmarks.timing import processor, table, timed
+from generation.fast import accelerate
 from models.causal_tae import CausalTAE
-from models.precision import PRECISIONS, at_precision
 from options import opt, parse
+from options.sampling import PRECISIONS
 from utils.checkpoint import write_json
 from utils.errors import run
 
@@ -64,7 +65,7 @@ def main() -> None:
 @torch.no_grad()
 def measure(config: Decode, precision: str) -> dict:
     """One row."""
-    tae = at_precision(tae_of(config.size, config.weights)[0], precision)
+    tae = accelerate(tae_of(config.size, config.weights), precision)
     latents = torch.randn(1, max(POSITIONS), tae.config.latent_dim, generator=torch.Generator().manual_seed(0))
     caches, spent = {position: cache_at(tae, latents, position) for position in POSITIONS}, defaultdict(list)
     for _ in range(config.latents + 1):

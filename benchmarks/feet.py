@@ -20,11 +20,11 @@ import numpy as np
 
 from benchmarks.calibration import Clips
 from benchmarks.sentences import load_kinds
-from models.pipeline import MotionStreamer
+from generation.pipeline import MotionStreamer
 from motion.representation_272 import motion272_to_pose, motion272_to_positions
 from motion.skeleton import JOINT_NAMES, forward_kinematics
 from options import opt, parse
-from options.models import Drawing
+from options.sampling import Compute, SamplingFlags
 from utils.checkpoint import write_json
 from utils.errors import run
 
@@ -39,7 +39,8 @@ class Feet:
 
     weights: Path = opt(Path("weights/mocap_stream"), "folder with the checkpoints tae/ and ar/")
     seeds: int = opt(20, "motions per sentence, with the seeds 0, 1, ...")
-    drawing: Drawing = Drawing()
+    sampling: SamplingFlags = SamplingFlags()
+    compute: Compute = Compute()
     data_root: str | None = opt(None, "folder of mocap_272, to compare with")
     json: Path | None = opt(None, "file for all that is printed")
 
@@ -49,8 +50,8 @@ def main() -> None:
     if config.seeds < 1:
         raise ValueError(f"--seeds {config.seeds}: expected 1 or more motions per sentence")
     clips = Clips(config.data_root)
-    model = MotionStreamer.from_pretrained(config.weights, precision=config.drawing.precision)
-    model.sampling = config.drawing.over(model.sampling)
+    model = MotionStreamer.from_pretrained(config.weights, **vars(config.compute))
+    model.sampling = config.sampling.over(model.sampling)
     report = {}
     print(f"{'':8}{'':12}{'slide':>22}{'sunk':>22}\n{'':20}generated data  times   generated data")
     for name, labels in KINDS.items():

@@ -1,8 +1,8 @@
-"""What a latent, as it is drawn here, needs of the machine: the weights that its products read and the operations that
-they do, and how long that would take if nothing else did.
+"""What a latent, as it is sampled here, needs of the machine: the weights that its linear layers read and the
+operations that they do, and how long that would take if nothing else did.
 
-Norms, sums and the attention's own products are left out; they are small. Both rates are measured on the machine: bytes
-a second by summing as many as the model's weights, operations a second by a large product of the same precision.
+Norms, sums and the attention itself are left out; they are small. Both rates are measured on the machine: bytes a
+second by summing as many as the model's weights, operations a second by a large matmul of the same precision.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import timed
-from models.precision import PRODUCTS, packed
+from generation.fast.layers import PACKED, packed
 
-SIDE, ROWS = 2048, 512         # of the large product; four times as large on a GPU
+SIDE, ROWS = 2048, 512         # of the large matmul; four times as large on a GPU
 REPEATS = 5
 QUEUED = 50                    # calls that a GPU is given at once, so that it works all the time
 
 
 @dataclass
 class Needs:
-    """Of some work, all its products together."""
+    """Of some work, all its linear layers together."""
     megabytes: float = 0.0
     gigaoperations: float = 0.0
     seconds: float = 0.0
@@ -39,7 +39,7 @@ class Rates:
     def of(cls, model: nn.Module, precision: str, device: torch.device) -> "Rates":
         """For a model at its precision."""
         large, calls = (1, 1) if device.type == "cpu" else (4, QUEUED)
-        weights = torch.ones(sum(map(bytes_of, products(model))) // 4, device=device)
+        weights = torch.ones(sum(map(bytes_of, linear_layers(model))) // 4, device=device)
         layer = packed(torch.randn(large * SIDE, large * SIDE, device=device), None, precision, large * ROWS)
         x = torch.randn(large * ROWS, large * SIDE, device=device)
 
@@ -51,7 +51,7 @@ class Rates:
 
 
 def needs(model: nn.Module, rates: Rates, work: Callable[[], object]) -> Needs:
-    """What the products of a model need while it does some work, each the longer of its reading and its operations."""
+    """What a model's linear layers need while it does some work, each the longer of its reading and its operations."""
     found = Needs()
 
     def count(layer: nn.Module, given: tuple[Tensor], result: Tensor) -> None:
@@ -61,15 +61,15 @@ def needs(model: nn.Module, rates: Rates, work: Callable[[], object]) -> Needs:
         found.gigaoperations += operations
         found.seconds += max(gigabytes / rates.bytes, operations / rates.operations)
 
-    hooks = [layer.register_forward_hook(count) for layer in products(model)]
+    hooks = [layer.register_forward_hook(count) for layer in linear_layers(model)]
     work()
     for hook in hooks:
         hook.remove()
     return found
 
 
-def products(model: nn.Module) -> list[nn.Module]:
-    return [layer for layer in model.modules() if isinstance(layer, PRODUCTS)]
+def linear_layers(model: nn.Module) -> list[nn.Module]:
+    return [layer for layer in model.modules() if isinstance(layer, PACKED)]
 
 
 def bytes_of(layer: nn.Module) -> int:

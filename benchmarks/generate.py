@@ -1,13 +1,13 @@
-"""How fast latents are drawn, by precision, steps, place in the stream and number of streams, against the plain loop.
+"""How fast latents are sampled, by precision, steps, place in the stream and number of streams, against the plain loop.
 
     python -m benchmarks.generate --size small --json small.json
     python -m benchmarks.generate --size full --json full.json
     python -m benchmarks.generate --size small --streams 1 8 32 --steps 50 --positions 40      several in one batch
 
-small is the model that ships; full has the published sizes and random weights; tiny is for the tests. All without text
-encoding, on the CPU or, with `--device cuda`, on a GPU. Each precision has a process of its own. There each plain latent
-(benchmarks/plain.py), at position 30, is followed by a share of all the fast ones, so that both have the same of a noisy
-machine; what counts are medians. A row of the table and of the JSON file:
+small is the model that ships; full has the published sizes and random weights; tiny is for the tests. All without
+text encoding, on the CPU or, with `--device cuda`, on a GPU. Each precision has a process of its own. There each plain
+latent (benchmarks/plain.py), at position 30, is followed by a share of all the fast ones, so that both have the same of
+a noisy machine; what counts are medians. A row of the table and of the JSON file:
 
 streams, position    streams in one batch, and latents that each has before the timed ones; several streams are timed at
                      the last of the positions only
@@ -15,21 +15,21 @@ seconds_per_latent   the AR model's work, transformer and head; of several strea
 decode_seconds       the TAE's work for that latent, likewise
 frames_per_second    with decoding, of all streams together
 first_frame_seconds  from a known embedding to four denormalised frames, of every stream
-peak_memory_mb       the most that the process (with CUDA: PyTorch on the GPU) has held from its start to the first frames
-                     of so many streams, loading the float32 weights included, the plain loop's model not. What CUDA
-                     records is recorded then, and no part of the first frame's seconds
+peak_memory_mb       the most that the process (with CUDA: PyTorch on the GPU) has held from its start to the first
+                     frames of so many streams, loading the float32 weights included, the plain loop's model not. CUDA
+                     graphs are captured then, and no part of the first frame's seconds
 times_plain          by how much a latent takes the plain loop longer. At full size on a CPU a plain latent counts as
                      4.5 s at most: the published code needs 3.3 to 4.5 s on two cores of another machine
 plain_seconds        as measured here, in turn with this row
 largest_difference   from the plain loop's latents for the same noise, at position 30; for 50 ancestral steps only
-megabytes            of weights that a latent reads, each time that a product needs them; a mean over some latents
-gigaoperations       of its products, likewise
+megabytes            of weights that a latent reads, each time that a layer needs them; a mean over some latents
+gigaoperations       of its linear layers, likewise
 floor_seconds        what these take at the rates that this machine reaches (benchmarks/floor.py)
 times_floor          by how much a latent takes longer
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -46,16 +46,14 @@ from benchmarks.floor import Needs, Rates, needs
 from benchmarks.plain import plain_latent
 from benchmarks.streaming import memory_mb
 from benchmarks.timing import processor, table, timed
-from models import streamer
+from generation.fast.graphs import Graphs
+from generation.pipeline import MotionStreamer
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
-from models.checkpoints import load_ar, load_tae
-from models.diffusion import STEPS
-from models.pipeline import MotionStreamer
-from models.precision import PRECISIONS
-from models.streamer import LatentStreams, StreamingTransformer
-from motion.representation_272 import DIM
+from models.checkpoints import ARCheckpoint, load_ar, load_tae
+from models.transformer import StreamingTransformer
 from options import opt, parse
-from options.models import AR, SOLVERS, TAE, Drawing, Sampling
+from options.models import AR, TAE
+from options.sampling import PRECISIONS, SOLVERS, STEPS, Calibration, Compute, Sampling
 from utils.checkpoint import write_json
 from utils.distributed import pick_device
 from utils.errors import run
@@ -87,6 +85,7 @@ class Generate:
     size: str = opt("small", "which model", choices=("small", *SIZES))
     weights: Path = opt(Path("weights/mocap_stream"), "small: folder with the checkpoints tae/ and ar/")
     device: str = opt("cpu", "cpu, cuda, mps")
+    cuda_graphs: bool = opt(False, "on CUDA, a few streams as CUDA graphs")
     precision: tuple[str, ...] | None = opt(None, "precisions of the fast path; None: all that the device has",
                                             choices=PRECISIONS)
     steps: tuple[int, ...] = opt((50, 25, 10, 5, 3), "diffusion steps of a latent")
@@ -100,8 +99,8 @@ class Generate:
 
 
 class RandomTexts:
-    """In the place of a text encoder: each sentence has an embedding of its own, of norm 1, or states of TOKENS tokens, at
-    no cost."""
+    """In the place of a text encoder: each sentence has an embedding of its own, of norm 1, or states of TOKENS tokens,
+    at no cost."""
     name = "random"
 
     def __init__(self, model: AR):
@@ -110,8 +109,8 @@ class RandomTexts:
     def __call__(self, sentences: Sequence[str]) -> Tensor:
         seeds = [crc32(sentence.encode()) for sentence in sentences]
         shape = (TOKENS, self.dim) if self.tokens else (self.dim,)
-        drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        return F.normalize(torch.stack(drawn), dim=-1)
+        found = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return F.normalize(torch.stack(found), dim=-1)
 
 
 def main() -> None:
@@ -134,17 +133,18 @@ def measure(config: Generate, precision: str) -> list[dict]:
     """The rows of one precision."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    (tae, mean, std), (ar, sampling) = tae_of(config.size, config.weights), ar_of(config.size, config.weights)
-    model = MotionStreamer(tae, ar, RandomTexts(ar.config), mean, std, sampling, config.device, precision)
-    samplings = [Drawing(steps=steps, solver=config.solver or ("ancestral" if steps == STEPS else "dpm++"),
-                         tolerance=config.tolerance, precision=precision).over(sampling) for steps in config.steps]
+    ar = ar_of(config.size, config.weights)
+    model = MotionStreamer(tae_of(config.size, config.weights), ar.model, RandomTexts(ar.model.config), ar.calibration,
+                           ar.sampling, Compute(config.device, precision, config.tolerance, config.cuda_graphs))
+    samplings = [ar.sampling.but(steps=steps, solver=config.solver or ("ancestral" if steps == STEPS else "dpm++"))
+                 for steps in config.steps]
     memory = {}
     for count in sorted(config.streams):
         for sampling in samplings:
             model.sampling = sampling
             first_frames(model, count)
         memory[count] = torch.cuda.max_memory_reserved() / 2 ** 20 if config.device == "cuda" else memory_mb()
-    plain = ar_of(config.size, config.weights)[0].to(model.device)        # only now: it is no part of that memory
+    plain = ar_of(config.size, config.weights).model.to(model.device)        # only now: it is no part of that memory
     rates = Rates.of(model.ar, precision, model.device)
     cases = [Case(model, config.positions, count, sampling) for count in config.streams for sampling in samplings]
     least = {case: case.needs(rates) for case in cases}
@@ -161,12 +161,12 @@ def measure(config: Generate, precision: str) -> list[dict]:
 
 
 class Case:
-    """`count` streams that draw by `sampling`, and how long they took at each position."""
+    """`count` streams that sample by `sampling`, and how long they took at each position."""
 
     def __init__(self, model: MotionStreamer, positions: Sequence[int], count: int, sampling: Sampling):
         self.model, self.count, self.sampling = model, count, sampling
         self.positions = positions if count == 1 else positions[-1:]
-        self.streams = LatentStreams(model.ar, sampling, model.empty)
+        self.streams = model.latent_streams(sampling)
         self.decoder = model.tae.new_cache(count, model.device)
         for seed in range(count):
             self.streams.start(model.new_row(model.embed([TEXT])[0], seed, hold=True, past=past_of(model)))
@@ -177,14 +177,14 @@ class Case:
         self.model.sampling = self.sampling
         self.first.append(timed(first_frames, self.model, self.count)[0])
         for position in latents * list(self.positions):
-            self.streams.memory.seen = torch.full_like(self.streams.memory.seen, position)
-            seconds, (drawn, _) = timed(self.streams.step)
+            self.streams.cache.seen = torch.full_like(self.streams.cache.seen, position)
+            seconds, (latents, _) = timed(self.streams.step)
             self.step[position].append(seconds / self.count)
-            self.decode.append(timed(self.model.decode, drawn[:, None], self.decoder)[0] / self.count)
+            self.decode.append(timed(self.model.decode, latents[:, None], self.decoder)[0] / self.count)
 
     def needs(self, rates: Rates) -> Needs:
-        """What a stream's share of a latent needs; nothing of it recorded, so that its products show."""
-        with patch.object(streamer, "records", lambda device, rows: False):
+        """What a stream's share of a latent needs; without CUDA graphs, so that its layers show."""
+        with patch.object(Graphs, "fit", lambda rows: False):
             found = needs(self.model.ar, rates, lambda: [self.streams.step() for _ in range(ROUNDS)])
         return Needs(*(value / ROUNDS / self.count for value in vars(found).values()))
 
@@ -224,11 +224,11 @@ def past_of(model: MotionStreamer) -> Tensor:
 
 
 def fast_latents(model: MotionStreamer, sampling: Sampling, noise: Tensor, count: int) -> Tensor:
-    """What `count` equal streams draw at the plain loop's position, all with the noise (51, C): (count, C)."""
-    streams = LatentStreams(model.ar, sampling, model.empty)
+    """What `count` equal streams sample at the plain loop's position, all with the noise (51, C): (count, C)."""
+    streams = model.latent_streams(sampling)
     for _ in range(count):
         row = model.new_row(model.embed([TEXT])[0], seed=0, hold=True, past=past_of(model)[:PLAIN_POSITION])
-        row.draw = lambda: noise
+        row.sample_noise = lambda: noise
         streams.start(row)
     return streams.step()[0]
 
@@ -241,24 +241,25 @@ def first_frames(model: MotionStreamer, count: int) -> None:
     next(streams)
 
 
-def tae_of(size: str, weights: Path) -> tuple[CausalTAE, Tensor, Tensor]:
-    """The TAE of a size, always the same, and the mean and std (272,) of its motions."""
+def tae_of(size: str, weights: Path) -> CausalTAE:
+    """The TAE of a size, always the same."""
     if size == "small":
         return load_tae(weights / "tae")
     torch.manual_seed(0)
-    return CausalTAE(SIZES[size][0]), torch.zeros(DIM), torch.ones(DIM)
+    return CausalTAE(SIZES[size][0])
 
 
-def ar_of(size: str, weights: Path) -> tuple[StreamingTransformer, Sampling]:
-    """The AR model of a size, always the same, and how to sample: motions never end, streams read all their past."""
+def ar_of(size: str, weights: Path) -> ARCheckpoint:
+    """The AR model of a size, always the same: motions never end, streams read all their past."""
     if size == "small":
-        ar, sampling, _ = load_ar(weights / "ar")
+        ar = load_ar(weights / "ar")
     else:
         torch.manual_seed(0)
-        ar, sampling = StreamingTransformer(SIZES[size][1]), Sampling()
-        for layer in (*ar.head.modulated(), ar.head.output):
+        ar = ARCheckpoint(StreamingTransformer(SIZES[size][1]).eval(), Calibration(), Sampling(), "")
+        for layer in (*ar.model.head.modulations(), ar.model.head.output):
             nn.init.normal_(layer.weight, std=0.02)                       # as built they are zero
-    return ar.eval(), replace(sampling, stop_threshold=0.0, past=ar.most_latents)
+    return ar._replace(calibration=replace(ar.calibration, stop_threshold=0.0),
+                       sampling=replace(ar.sampling, past=ar.model.most_latents))
 
 
 def counted(config: Generate, seconds: float) -> float:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.peers --json peers.json
 
-Each round makes one clip of 9.8 seconds with each system, in turn on the same CPU; what counts are medians. Ours makes it
-as a stream, each latent decoded as soon as it is drawn, and once more as a clip, decoded at the end. Texts are embedded
-beforehand, for all. The peers are stand-ins: their published shapes with random weights, in float32 and
+Each round makes one clip of 9.8 seconds with each system, in turn on the same CPU; what counts are medians. Ours makes
+it as a stream, each latent decoded as soon as it is sampled, and once more as a clip, decoded at the end. Texts are
+embedded beforehand, for all. The peers are stand-ins: their published shapes with random weights, in float32 and
 PyTorch's own layers, and for each clip as many passes as they make, of two rows where there is guidance. What they do
 besides (sampling of tokens, noise, masks) is left out, in their favour. The peers show nothing before the clip is done.
 
@@ -27,12 +27,12 @@ from torch import nn
 from benchmarks.generate import TEXT, RandomTexts, ar_of, tae_of
 from benchmarks.timing import processor, table, timed
 from benchmarks.train import plain_layers
+from generation.pipeline import MotionStreamer
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
-from models.pipeline import MotionStreamer
-from models.precision import PRECISIONS
 from motion.representation_272 import FPS
 from options import opt, parse
-from options.models import SOLVERS, TAE, Drawing
+from options.models import TAE
+from options.sampling import PRECISIONS, SOLVERS, Compute
 from utils.checkpoint import write_json
 from utils.errors import run
 
@@ -79,9 +79,9 @@ def main() -> None:
 
 def ours(config: Peers, precision: str, steps: int) -> Callable[[], Times]:
     """Makes a stream, then a clip of the same length."""
-    (tae, mean, std), (ar, sampling) = tae_of("small", config.weights), ar_of("small", config.weights)
-    sampling = Drawing(steps=steps, solver=config.solver, precision=precision).over(sampling)
-    model = MotionStreamer(tae, ar, RandomTexts(ar.config), mean, std, sampling, "cpu", precision)
+    ar = ar_of("small", config.weights)
+    model = MotionStreamer(tae_of("small", config.weights), ar.model, RandomTexts(ar.model.config), ar.calibration,
+                           ar.sampling.but(steps=steps, solver=config.solver), Compute("cpu", precision))
     frames = round(SECONDS * FPS)
 
     def stream() -> float:
@@ -119,8 +119,6 @@ def momask() -> Callable[[], Times]:
     masked, residual, tokens = transformer(384, 6), transformer(384, 6), round(SECONDS * PEERS_FPS) // 4
     x, out, decoder = torch.randn(2, tokens + 1, 384), nn.Linear(384, 512), CausalTAE(TAE(width=512)).eval()
     latents = torch.randn(1, tokens, decoder.config.latent_dim)
-    for parameter in decoder.parameters():
-        parameter.data = parameter.data.contiguous()      # as the library's convolutions have them
 
     def work() -> None:
         for network in 10 * [masked] + 5 * [residual]:

@@ -1,4 +1,4 @@
-"""How well does a TAE rebuild clips that it has not seen, and does it tremble?
+"""How well does a TAE reconstruct clips that it has not seen, and does it tremble?
 
     python -m benchmarks.reconstruction --split test
     python -m benchmarks.reconstruction --split test --data-root data/cmu_272     one of the sets alone
@@ -21,21 +21,21 @@ from utils.errors import run
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """MPJPE of clips rebuilt from the means of their latents, and their jerk in times that of the captured: all, and by
+    """MPJPE of reconstructed clips, and their jerk relative to that of the captured: all, and by
     kind of motion."""
 
     tae: str = opt("weights/mocap_small/tae", "TAE: a checkpoint folder", flag="resume-pth")
     dataname: str = opt("mocap_272", "data set", choices=DATASETS)
     data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
-    split: str = opt("test", "clips to rebuild", choices=("train", "val", "test"))
+    split: str = opt("test", "clips to reconstruct", choices=("train", "val", "test"))
     device: str = opt("auto", "where to run", choices=DEVICES)
 
 
 def main() -> None:
     config = parse({"reconstruction": Reconstruction()})
     data = config.dataname, config.data_root
-    tae, mean, std = load_tae(config.tae)
-    if mean is None:
+    tae = load_tae(config.tae)
+    if not tae.has_statistics:
         raise ValueError(f"{config.tae} has no statistics: give a checkpoint folder")
     tae.to(pick_device(config.device))
     clips = [clip for clip in load_clips(*data, config.split) if len(clip.motion) >= FRAMES_PER_LATENT]
@@ -44,7 +44,7 @@ def main() -> None:
         of_group[groups.get(clip.id, "all")].append(clip)
     found, frames = [], []
     for name, members in sorted(of_group.items(), key=lambda item: -len(item[1])):
-        found.append(list(reconstruction(tae, members, mean.numpy(), std.numpy()).values()))
+        found.append(list(reconstruction(tae, members).values()))
         frames.append(sum(len(clip.motion) // FRAMES_PER_LATENT for clip in members))
         show(name, members, *found[-1])
     show("every frame", clips, *np.average(found, axis=0, weights=frames))

@@ -25,11 +25,11 @@ from benchmarks.sentences import Kind, Sentences, judge, load_kinds
 from dataset.captions import read_captions, words
 from dataset.clips import dataset_root, split_ids
 from dataset.prepare.folder import reported_sentences
-from models.pipeline import MotionStreamer
+from generation.pipeline import MotionStreamer
 from models.text_encoder import TextEncoder
 from motion.representation_272 import FPS
 from options import opt, parse
-from options.models import Drawing
+from options.sampling import Compute, SamplingFlags
 from utils.checkpoint import write_json
 from utils.errors import run
 
@@ -42,7 +42,8 @@ class SaysDoes:
     kinds: tuple[str, ...] = opt((), "only these categories or kinds, as benchmarks/sentences.json names them")
     seeds: int = opt(5, "motions per sentence, with the seeds 0, 1, ...")
     batch: int = opt(60, "motions drawn at once; a lone one works on several steps together, as in a stream")
-    drawing: Drawing = Drawing()
+    sampling: SamplingFlags = SamplingFlags()
+    compute: Compute = Compute()
     validation: bool = opt(False, "other sentences than the reported, by which to choose how to sample")
     calibrate: bool = opt(False, "test the real clips of the data set instead")
     data_root: str | None = opt(None, "folder of mocap_272, to measure how unlike its captions these are")
@@ -57,13 +58,13 @@ def main() -> None:
     if config.calibrate:
         report = calibrate(kinds, config.data_root)
     else:
-        model = MotionStreamer.from_pretrained(config.weights, precision=config.drawing.precision)
-        model.sampling = config.drawing.over(model.sampling)
+        model = MotionStreamer.from_pretrained(config.weights, **vars(config.compute))
+        model.sampling = config.sampling.over(model.sampling)
         asked = [kind.validation if config.validation else kind.reported for kind in kinds]
         closest = closest_captions(asked, config.data_root, model.text_encoder) if config.data_root else {}
-        settings = {name: getattr(model.sampling, name)
-                    for name in ("guidance", "temperature", "steps", "solver", "tolerance")}
-        report = dict(weights=str(config.weights), validation=config.validation, precision=config.drawing.precision,
+        settings = {name: getattr(model.sampling, name) for name in ("guidance", "temperature", "steps", "solver")}
+        settings["tolerance"] = model.ar.head.tolerance
+        report = dict(weights=str(config.weights), validation=config.validation, precision=config.compute.precision,
                       batch=config.batch, **settings, **check(model, kinds, asked, config.seeds, config.batch),
                       closest_captions=closest)
         show(report)

@@ -30,12 +30,12 @@ from dataset.clips import load_clips
 from dataset.streams import load_pairs
 from Evaluator_272.streams import WINDOW, Scene, play
 from models.causal_tae import FRAMES_PER_LATENT
-from models.pipeline import MotionStream, MotionStreamer
+from generation.pipeline import MotionStream, MotionStreamer
 from motion.representation_272 import FPS, motion272_to_positions, motion272_to_pose
 from motion.rotation import matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES
 from options import opt, parse
-from options.models import Drawing
+from options.sampling import Compute, SamplingFlags
 from utils import metrics
 from utils.checkpoint import write_json
 from utils.errors import run
@@ -54,7 +54,8 @@ class Streaming:
     weights: Path = opt(Path("weights/mocap_stream"), "folder with the checkpoints tae/ and ar/")
     seeds: int = opt(5, "changes: streams for each change, with the seeds 0, 1, ...")
     validation: bool = opt(False, "changes: other sentences than the reported, by which to choose how to sample")
-    drawing: Drawing = Drawing()
+    sampling: SamplingFlags = SamplingFlags()
+    compute: Compute = Compute()
     past: int | None = opt(None, "latents that a new prompt goes on from; None: what is stored")
     streams: str | None = opt(None, "changes: folder of real pairs, to compare the jerk with")
     data_root: str | None = opt(None, "endurance: folder of mocap_272, to compare speeds and angles with")
@@ -65,9 +66,9 @@ def main() -> None:
     config = parse({"streaming": Streaming()})
     if config.seeds < 1:
         raise ValueError(f"--seeds {config.seeds}: expected 1 or more streams for each change")
-    model = MotionStreamer.from_pretrained(config.weights, precision=config.drawing.precision)
+    model = MotionStreamer.from_pretrained(config.weights, **vars(config.compute))
     past = model.sampling.past if config.past is None else config.past
-    model.sampling = replace(config.drawing.over(model.sampling), past=past)
+    model.sampling = replace(config.sampling.over(model.sampling), past=past)
     report = dict(speed=speed, changes=changes, endurance=endurance)[config.measure](model, config)
     print(json.dumps(report, indent=2))
     if config.json:

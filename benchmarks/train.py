@@ -6,7 +6,7 @@
 
 Both take steps in one process, in turn, with equal weights, batches and draws, without the text encoder. The plain loop
 of the AR model pads to the context, computes all positions twice, draws for all rows and tiles them before it drops the
-padding; its products and convolutions are the library's. It is float32; ours, the step of utils/engine.py, also runs in
+padding; its layers are the library's. It is float32; ours, the step of utils/engine.py, also runs in
 bfloat16. The objective is the published one, without what the small presets add. Times are medians, losses those of the
 first step; memory is what model, optimizer and two steps add to the process. Differences are relative.
 
@@ -18,7 +18,6 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,14 +33,15 @@ from benchmarks.timing import processor
 from dataset.clips import load_clips, load_statistics
 from dataset.latents import LatentClips
 from dataset.windows import MotionWindows
-from models import products
+from generation.fast import training
+from generation.fast.training import accelerate_training
 from models.attention import rope_table, rotate
 from models.causal_tae import CausalTAE, ResidualBlock, gaussian_kl, sample_latents, sigma_nll
-from models.diffusion import STEPS
-from models.streamer import StreamingTransformer
+from models.transformer import StreamingTransformer
 from models.two_forward import REPEATS, replaced_share, two_forward_loss
 from motion.representation_272 import DIM, ROOT
 from options import opt, parse
+from options.sampling import STEPS
 from options.training import DEVICES, Training
 from train_causal_tae import PRESETS as TAE
 from train_causal_tae import TAEObjective, TrainTAE
@@ -56,6 +56,7 @@ from utils.errors import run
 BATCHES = {"small": 32, "full": 8, "tiny": 4}
 PRECISIONS = ("float32", "bfloat16")
 SHORTEST = 10                  # latents of a random clip
+TOKENS = 12                    # of a random text, where the model reads these
 Batch = dict[str, Tensor]
 
 
@@ -131,20 +132,20 @@ def tae_trainer(preset: TrainTAE, count: int, folder: str | None = None) -> Trai
         return dict(motion=F.interpolate(corners, preset.window, mode="linear").mT.contiguous())
 
     def build() -> TAEObjective:
-        return TAEObjective(CausalTAE(preset.model), torch.zeros(DIM), torch.ones(DIM), preset.root_weight)
+        return TAEObjective(CausalTAE(preset.model), preset.root_weight)
 
     return Trainer("tae", preset.training, build, batch,
                    lambda objective, batch: objective(batch["motion"], step=0)["loss"], plain_tae_loss)
 
 
 def ar_trainer(name: str, preset: TrainT2M, count: int, folder: str | None) -> Trainer:
-    """On latents (B, L, C), lengths and past (B,), text (B, text_dim), with draws for all rows. Of the random clips for
-    streams, half are pairs."""
+    """On latents (B, L, C), lengths and past (B,), text (B, text_dim) or (B, TOKENS, text_dim), with draws for all
+    rows. Of the random clips for streams, half are pairs."""
     model, pairs = preset.model, name == "streams"
     clips = LatentClips(folder, "train", model.context, preset.text_drop, pairs) if folder else None
-    if clips and clips.texts.dim != model.text_dim:
-        raise ValueError(f"{folder} holds texts of {clips.texts.dim} channels, the model reads "
-                         f"{model.text_dim}: give another --size or --latent-dir")
+    if clips and (clips.texts.kind, clips.texts.dim) != (model.text, model.text_dim):
+        raise ValueError(f"{folder} holds texts ({clips.texts.kind}) of {clips.texts.dim} channels, the model reads "
+                         f"{model.text} of {model.text_dim}: give another --size or --latent-dir")
 
     def batch(step: int, total: int) -> Batch:
         rng, generator = np.random.default_rng(step), torch.Generator().manual_seed(step)
@@ -158,7 +159,7 @@ def ar_trainer(name: str, preset: TrainT2M, count: int, folder: str | None) -> T
             lengths = integers(SHORTEST, model.context + 1, (count,))
             past = pairs * integers(2, (count,)) * (lengths * uniform(count)).long()
             found = dict(latents=normal(count, model.context, model.latent_dim), lengths=lengths, past=past,
-                         text=F.normalize(normal(count, model.text_dim), dim=-1))
+                         text=F.normalize(normal(count, *[TOKENS] * (model.text == "tokens"), model.text_dim), dim=-1))
         rows, replaced = count * model.context, int(model.context * replaced_share(step, total))
         return found | dict(replaced_positions=torch.randperm(model.context, generator=generator)[:replaced],
                             t_first=integers(STEPS, (rows,)), noise_first=normal(rows, model.latent_dim),
@@ -199,21 +200,21 @@ def plain_ar_loss(model: StreamingTransformer, batch: Batch) -> Tensor:
 
 
 def plain_conditions(model: StreamingTransformer, latents: Tensor, text: Tensor) -> Tensor:
-    """Section 2, at all positions: latents (B, L-1, C), text (B, text_dim) -> conditions (R, D)."""
-    x = model.latent_embed(latents)
-    if model.text_to_latents is not None:
-        x = x + model.text_to_latents(text)[:, None]
-    x = torch.cat([model.text_embed(text)[:, None], x], dim=1)                                # (B, L, D)
+    """Section 2, at all positions: latents (B, L-1, C), texts as `stack_texts` has them -> conditions (R, D). What the
+    published model has not, token states and cross-attention, is ours."""
+    prompt = model.prompt(text)
+    x = torch.cat([prompt.positions, model.latent_embed(latents) + prompt.everywhere], dim=1)    # (B, P+L-1, D)
     heads, dim = model.config.heads, model.config.width // model.config.heads
     rope = rope_table(torch.arange(x.shape[1], device=x.device), dim)
-    for block in model.blocks:
+    for block, tokens in zip(model.blocks, model.text_of_blocks(prompt)):
         qkv = block.attention.qkv(block.norm_attention(x)).unflatten(-1, (3, heads, dim))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)                                                  # (B, H, L, D/H) each
         q, k = (rotate(F.normalize(part, dim=-1), rope) for part in (q, k))
         seen = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=block.attention.scale.item())
         x = x + block.attention.out(seen.transpose(1, 2).flatten(-2))
+        x = x + block.cross(block.norm_cross(x), *tokens) if tokens else x
         x = x + block.mlp(block.norm_mlp(x))
-    return model.out(model.norm(x)).flatten(0, 1)
+    return model.out(model.norm(x))[:, model.config.text_positions - 1:].flatten(0, 1)
 
 
 def plain_diffusion(head: nn.Module, latents: Tensor, condition: Tensor, t: Tensor,
@@ -228,7 +229,7 @@ def plain_diffusion(head: nn.Module, latents: Tensor, condition: Tensor, t: Tens
     found = head.output(F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift)
     signal, sigma = head.diffusion.signal[t, None], head.diffusion.noise[t, None]
     start = (noisy - sigma * found) / signal
-    if head.prediction == "velocity":                     # v = add_noise(noise, t, -x_0)
+    if head.diffusion.prediction == "velocity":                     # v = add_noise(noise, t, -x_0)
         start, noise = signal * noisy - sigma * found, head.diffusion.add_noise(noise, t, -latents)
     return ((found - noise) ** 2).mean(dim=-1), start
 
@@ -238,9 +239,9 @@ def plain_tae_loss(objective: TAEObjective, batch: Batch) -> Tensor:
     tae, motion = objective.tae, batch["motion"]
     mean, logvar = tae.to_moments(plain_layers(tae.encoder, motion.mT).mT).chunk(2, dim=-1)   # (B, L, C)
     logvar = logvar.clamp(-30, 20)
-    rebuilt = plain_layers(tae.decoder, tae.from_latent(sample_latents(mean, logvar)).mT).mT  # (B, T, 272)
-    root = sigma_nll(rebuilt[..., ROOT], motion[..., ROOT])
-    return sigma_nll(rebuilt, motion) + gaussian_kl(mean, logvar) + objective.root_weight * root
+    reconstructed = plain_layers(tae.decoder, tae.from_latent(sample_latents(mean, logvar)).mT).mT  # (B, T, 272)
+    root = sigma_nll(reconstructed[..., ROOT], motion[..., ROOT])
+    return sigma_nll(reconstructed, motion) + gaussian_kl(mean, logvar) + objective.root_weight * root
 
 
 def plain_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
@@ -265,9 +266,9 @@ class Side:
         self.training, self.plain, self.loss_of = trainer.training, plain, trainer.plain if plain else trainer.ours
         seed_step(self.training.seed)
         self.model = trainer.build().to(device)
+        if not plain:
+            accelerate_training(self.model)
         self.parameters = list(self.model.parameters())
-        for parameter in self.parameters if plain else ():
-            parameter.data = parameter.data.contiguous()  # as the library's convolutions have them
         for parameter in self.parameters:
             if filled and not parameter.any():            # as built, zero gates would hide mistakes
                 nn.init.normal_(parameter, std=0.02)
@@ -277,7 +278,7 @@ class Side:
     def loss(self, batch: Batch, precision: str = "float32", step: int = 1) -> Tensor:
         seed_step(self.training.seed, step=step)          # for the TAE's noise
         autocast = torch.autocast(self.parameters[0].device.type, torch.bfloat16, enabled=precision == "bfloat16")
-        with autocast, patch.object(products, "linear", F.linear) if self.plain else nullcontext():
+        with autocast:
             return self.loss_of(self.model, batch)
 
     def step(self, batch: Batch, precision: str = "float32", step: int = 1) -> float:
@@ -293,7 +294,7 @@ class Side:
 def compare(trainer: Trainer, repeats: int, device: torch.device) -> tuple[list[dict], dict]:
     """A row for each precision, and the checks. Half of the positions are replaced, the mean over a training.
 
-    tera_operations_per_sample   multiplications and additions of the products, forwards and backwards
+    tera_operations_per_sample   multiplications and additions of the linear layers, forwards and backwards
     padding_costs   time of our step with the batch padded to the context, in times of that padded to its longest clip;
                     and the same for clips half as long
     """
@@ -317,7 +318,7 @@ def compare(trainer: Trainer, repeats: int, device: torch.device) -> tuple[list[
     checks = dict(loss_difference=abs(losses[0] / losses[2] - 1), gradient_difference=error,
                   bfloat16_times_float32=seconds[0] / seconds[1],
                   bfloat16_loss_difference=abs(losses[1] / losses[0] - 1), bfloat16_gradient_difference=bfloat16_error)
-    with patch.object(products, "product", F.linear), FlopCounterMode(display=False) as operations:   # it knows these
+    with patch.object(training, "matmul", F.linear), FlopCounterMode(display=False) as operations:   # it knows these
         sides[0].loss(cut(wide)).backward()
     checks["tera_operations_per_sample"] = operations.get_total_flops() / len(next(iter(wide.values()))) / 1e12
     if "lengths" in wide:

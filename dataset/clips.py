@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dataset.captions import Caption, read_captions
 from dataset.shards import load_shard, many_made
+from models.causal_tae import CausalTAE
 from motion.representation_272 import DIM
 from utils.distributed import rank
 
@@ -143,6 +144,13 @@ def own_or_data(mean: Tensor | None, std: Tensor | None, dataname: str,
                 data_root: str | Path | None = None) -> tuple[Tensor, Tensor]:
     """A checkpoint's statistics, or `load_statistics` where it has none, as the authors' files. Errors as there."""
     return (mean, std) if mean is not None else tuple(map(torch.from_numpy, load_statistics(dataname, data_root)))
+
+
+def with_statistics(tae: CausalTAE, dataname: str, data_root: str | Path | None = None) -> CausalTAE:
+    """A TAE with its statistics: the authors' file has none and takes the data's. Errors as `load_statistics`."""
+    if tae.has_statistics:
+        return tae
+    return tae.set_statistics(*map(torch.from_numpy, load_statistics(dataname, data_root)))
 
 
 def load_groups(dataname: str, data_root: str | Path | None = None) -> dict[str, str]:

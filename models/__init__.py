@@ -1,1 +1,1 @@
-"""The networks. Nothing here names a device or reads a data set."""
+"""The networks, as in the papers. Nothing here names a device, reads a data set, or exists only to be fast."""

@@ -1,17 +1,13 @@
 """Transformer block with QK-norm: x += attention(rms(x)); [x += cross(rms(x), text);] x += swiglu(rms(x)).
 
-B rows, L positions, D width, H heads, N tokens of a text. Positions (B, L, D) may come packed: only the N valid ones,
-(N, D), which is what norms and matrices then work on; `Padding` lays them out for the attention.
+B rows, L positions, D width, H heads, N tokens of a text.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from models.products import Linear
 
 
 class RMSNorm(nn.Module):
@@ -27,10 +23,10 @@ class RMSNorm(nn.Module):
 
 
 def rope_table(positions: Tensor, dim: int) -> Tensor:
-    """What `rotate` multiplies by, (2, ..., dim), for integer positions (...), base 10000: of each pair of channels the
-    cosine, twice; and the sine, negative first.
+    """The rotary embedding's factors (2, ..., dim) for integer positions (...), base 10000: of each pair of channels
+    the cosine, twice; and the sine, negative first.
 
-    Made in float64: after an hour of a stream, float32 would turn by wrong angles.
+    Computed in float64: after an hour of a stream, float32 would turn by wrong angles.
     """
     frequency = 10000 ** (-torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device) / dim)
     angle = positions.double()[..., None] * frequency
@@ -40,25 +36,9 @@ def rope_table(positions: Tensor, dim: int) -> Tensor:
 
 def rotate(x: Tensor, rope: Tensor | tuple[Tensor, Tensor]) -> Tensor:
     """Turn the consecutive pairs (0, 1), (2, 3) ... of x (..., dim) as complex numbers by their position:
-    (a + bi)(cos + i sin) = (a, b) * (cos, cos) + (b, a) * (-sin, sin). rope: both factors, which x is broadcast with."""
+    (a + bi)(cos + i sin) = (a, b) * (cos, cos) + (b, a) * (-sin, sin). rope: both factors, broadcast with x."""
     cos, sin = rope
     return torch.addcmul(x * cos, x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2), sin)
-
-
-class Padding:
-    """Which positions of (B, L) are valid, to take the others out and to put them back as zeros."""
-
-    def __init__(self, valid: Tensor):
-        self.shape = valid.shape                                          # (B, L)
-        self.rows = valid.flatten().nonzero()[:, 0]                       # (N,)
-
-    def remove(self, x: Tensor) -> Tensor:
-        """(B, L, D) -> (N, D)"""
-        return x.flatten(0, 1).index_select(0, self.rows)
-
-    def restore(self, x: Tensor) -> Tensor:
-        """(N, D) -> (B, L, D)"""
-        return x.new_zeros(self.shape.numel(), x.shape[-1]).index_copy(0, self.rows, x).unflatten(0, self.shape)
 
 
 class Attention(nn.Module):
@@ -66,107 +46,75 @@ class Attention(nn.Module):
 
     The scale is a buffer because the published checkpoints carry it.
     """
+    scale: Tensor
 
     def __init__(self, width: int, heads: int, context: int):
         super().__init__()
         self.heads = heads
-        self.qkv = Linear(width, 3 * width, bias=False)
-        self.out = Linear(width, width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
         self.register_buffer("scale", torch.tensor(math.log2(context ** 2 - context)))
 
-    def forward(self, x: Tensor, rope: Tensor, padding: Padding | None = None, kept: dict | None = None) -> Tensor:
-        """x (B, L, D), or (N, D) with its `padding`; rope (2, L, D/H). `kept` takes the keys and values."""
-        qkv = self.qkv(x)
-        q, k, v = self.heads_of(qkv if padding is None else padding.restore(qkv))        # (B, H, L, D/H) each
-        if kept is not None:
-            kept.update(unrotated=k)
-        q, k = rotate(q, rope).to(v.dtype), rotate(k, rope).to(v.dtype)
-        if kept is not None:
-            kept.update(k=k, v=v)
-        hidden = torch.full((q.shape[2],) * 2, -math.inf, device=x.device).triu(1)
-        # Plainly, because at 78 positions the fused kernel is slower on a CPU and no better elsewhere.
-        weights = torch.addcmul(hidden, (q @ k.mT).float(), self.scale).softmax(dim=-1)   # (B, H, L, L)
-        x = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                         # (B, L, D)
-        return self.out(x if padding is None else padding.remove(x))
+    def forward(self, x: Tensor, rope: Tensor) -> Tensor:
+        """x (B, L, D), rope (2, L, D/H) -> (B, L, D)"""
+        q, k, v = self.split_heads(self.qkv(x))                                           # (B, H, L, D/H) each
+        return self.out(self.attend(q, k, v, rope))
 
-    def step(self, x: Tensor, rope: tuple[Tensor, Tensor], window: "Window", slots: Tensor, hidden: Tensor) -> Tensor:
-        """The next position of each row, x (B, 1, D): it enters the window, and sees what is there.
-
-        rope    cosines and sines (B, 1, 2 + P, D/H) of where its query, its key and the text's P keys stand
-        slots   (B, H, 1 + P, D/H) where these keys come to lie
-        hidden  (B, 1, 1, W) what is added to its scores: -inf where it does not see the window
-        """
-        qkv = self.qkv(x).view(len(x), 3, self.heads, -1).transpose(1, 2)                 # (B, H, 3, D/H)
-        qk = torch.cat([F.normalize(qkv[:, :, :2].float(), dim=-1), window.text], dim=2)
-        q, keys = rotate(qk, rope).tensor_split([1], dim=2)                               # (B, H, 1 and 1 + P, D/H)
-        window.k.scatter_(2, slots, keys)
-        window.v.scatter_(2, slots[:, :, :1], qkv[:, :, 2:].float())
-        x = F.scaled_dot_product_attention(self.scale * q, window.k, window.v, hidden, scale=1.0)
-        return self.out(x.view(len(x), 1, -1))
-
-    def heads_of(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, L, 3D) -> queries, keys and values, (B, H, L, D/H) each; not rotated yet."""
+    def split_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L, 3D) -> normalised queries and keys, values, (B, H, L, D/H) each; not rotated yet."""
         qkv = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return *F.normalize(qkv[:2].float(), dim=-1), qkv[2]
+        q, k = F.normalize(qkv[:2].float(), dim=-1).unbind()
+        return q, k, qkv[2]
 
-
-class Window(NamedTuple):
-    """Keys and values (B, H, W, D/H) that one block keeps: the text's in the first P slots, then a ring of the last
-    W - P latents'. The text's keys stand where the context begins, so they are kept unrotated too, (B, H, P, D/H)."""
-    k: Tensor
-    v: Tensor
-    text: Tensor
-
-    @classmethod
-    def of(cls, kept: dict[str, Tensor], size: int, positions: int) -> "Window":
-        """From those of a whole pass over P positions of text and fewer than `size` - P latents; padded behind."""
-        k, v = (F.pad(kept[name], (0, 0, 0, size - kept[name].shape[2])) for name in ("k", "v"))
-        return cls(k, v, kept["unrotated"][:, :, :positions].clone())
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, rope: Tensor) -> Tensor:
+        """softmax(scale q k + causal mask) v of rotated queries and keys: (B, H, L, D/H) each -> (B, L, D)"""
+        q, k = rotate(q, rope).to(v.dtype), rotate(k, rope).to(v.dtype)
+        mask = torch.full((q.shape[2],) * 2, -math.inf, device=q.device).triu(1)
+        # Plainly, because at 78 positions the fused kernel is slower on a CPU and no better elsewhere.
+        weights = torch.addcmul(mask, (q @ k.mT).float(), self.scale).softmax(dim=-1)     # (B, H, L, L)
+        return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                      # (B, L, D)
 
 
 class CrossAttention(nn.Module):
-    """Some positions look at the states of others: softmax(q k / sqrt(D/H)) v, without positions."""
+    """Some positions attend to the states of others: softmax(q k / sqrt(D/H)) v, without positions."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.query = Linear(width, width, bias=False)
-        self.key_value = Linear(width, 2 * width, bias=False)
-        self.out = Linear(width, width, bias=False)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
 
     def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """states (B, N, D) -> keys and values (B, H, N, D/H) each"""
         return self.key_value(states).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
 
-    def forward(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor, padding: Padding | None = None) -> Tensor:
-        """x (B, L, D), or (N, D) with its `padding`; k, v (B, H, N, D/H); mask (B, N), where there is a token."""
-        q = self.query(x)
-        q = (q if padding is None else padding.restore(q)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        x = F.scaled_dot_product_attention(q, k, v, mask[:, None, None]).transpose(1, 2).flatten(-2)   # (B, L, D)
-        return self.out(x if padding is None else padding.remove(x))
+    def forward(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """x (B, L, D); k, v (B, H, N, D/H); mask (B, N), where there is a token -> (B, L, D)"""
+        return self.out(self.attend(self.query(x), k, v, mask))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """Queries (B, L, D), the others as in `forward` -> (B, L, D)"""
+        q = q.unflatten(-1, (self.heads, -1)).transpose(1, 2)                             # (B, H, L, D/H)
+        return F.scaled_dot_product_attention(q, k, v, mask[:, None, None]).transpose(1, 2).flatten(-2)
 
 
 class SwiGLU(nn.Module):
-    """silu(a x) * b x -> out, hidden width 2/3 of 4 D rounded up to a multiple of 256."""
+    """silu(gate x) * value x -> out, inner width 2/3 of 4 D rounded up to a multiple of 256."""
 
     def __init__(self, width: int):
         super().__init__()
-        hidden = math.ceil(8 * width // 3 / 256) * 256
-        self.gate = Linear(width, hidden, bias=False)
-        self.value = Linear(width, hidden, bias=False)
-        self.out = Linear(hidden, width, bias=False)
-        self.product: nn.Module | None = None                             # in place of gate and value, for inference
+        inner = math.ceil(8 * width // 3 / 256) * 256
+        self.gate = nn.Linear(width, inner, bias=False)
+        self.value = nn.Linear(width, inner, bias=False)
+        self.out = nn.Linear(inner, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.product(x).chunk(2, dim=-1) if self.product else (self.gate(x), self.value(x))
-        return self.out(F.silu(gate) * value)
+        return self.out(F.silu(self.gate(x)) * self.value(x))
 
 
 class Block(nn.Module):
-    """The block of the equation above, with `cross` where it looks at the text; other arguments as in `Attention`.
-
-    text  keys, values and mask for `CrossAttention`, of a block that has it
-    """
+    """The block of the equation above, with `cross` where it attends to the text."""
 
     def __init__(self, width: int, heads: int, context: int, cross: bool = False):
         super().__init__()
@@ -177,16 +125,9 @@ class Block(nn.Module):
         self.norm_mlp = RMSNorm(width)
         self.mlp = SwiGLU(width)
 
-    def forward(self, x: Tensor, rope: Tensor, padding: Padding | None = None, kept: dict | None = None,
-                text: tuple[Tensor, Tensor, Tensor] | None = None) -> Tensor:
-        x = x + self.attention(self.norm_attention(x), rope, padding, kept)
-        if self.cross is not None:
-            x = x + self.cross(self.norm_cross(x), *text, padding)
-        return x + self.mlp(self.norm_mlp(x))
-
-    def step(self, x: Tensor, rope: tuple[Tensor, Tensor], window: Window, slots: Tensor, hidden: Tensor,
-             text: tuple[Tensor, Tensor, Tensor] | None = None) -> Tensor:
-        x = x + self.attention.step(self.norm_attention(x), rope, window, slots, hidden)
-        if self.cross is not None:
+    def forward(self, x: Tensor, rope: Tensor, text: tuple[Tensor, Tensor, Tensor] | None = None) -> Tensor:
+        """x (B, L, D), rope (2, L, D/H); text: keys, values and mask, for a block with `cross` -> (B, L, D)"""
+        x = x + self.attention(self.norm_attention(x), rope)
+        if self.cross and self.norm_cross and text:
             x = x + self.cross(self.norm_cross(x), *text)
         return x + self.mlp(self.norm_mlp(x))

@@ -2,6 +2,7 @@
 
 B clips, T frames, L = T/4 latents, C latent channels, W hidden channels. Every convolution looks left only, so
 latent l depends on frames < 4(l+1) and frame t on latents <= t/4: both halves can run as a stream.
+Motion is denormalised unless a name says so; the statistics of the training set are buffers of the network.
 """
 
 import math
@@ -10,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.products import Convolution, Linear, taps
 from motion.representation_272 import DIM
 from options.models import TAE
 from utils.distributed import mean_of_all, noise_like, sum_over_ranks
@@ -20,42 +20,24 @@ DILATIONS = (9, 3, 1)
 
 
 class CausalConv1d(nn.Conv1d):
-    """A convolution over frames, padded on the left only, with (kernel - 1) * dilation + 1 - stride of them.
-
-    Channels come last and the taps lie side by side, so that it is one matrix product, which is
-    faster on a CPU than the library's convolution, whose shape the weights keep.
-    """
+    """A convolution over frames that looks left only: pad on the left with (kernel - 1) * dilation + 1 - stride frames,
+    then convolve. Channels come last."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1):
         super().__init__(inputs, outputs, kernel, stride=stride, dilation=dilation)
-        self.weight.data = self.weight.data.mT.contiguous().mT            # as `matrix` lies in memory
         self.context = (kernel - 1) * dilation + 1 - stride
-        self.product: nn.Module | None = None                             # in place of the weights, for inference
 
-    def matrix(self) -> Tensor:
-        """The weights (outputs, kernel * inputs), tap after tap."""
-        return self.weight.mT.flatten(1)
-
-    def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:  # type: ignore[override]
         """x (B, T, inputs) -> (B, T / stride, outputs). `cache` keeps the left context between calls of a stream."""
-        if self.context:
-            x = self.with_past(x, cache)
-        (kernel,), (stride,), (dilation,) = self.kernel_size, self.stride, self.dilation
-        reach = x.shape[1] - (kernel - 1) * dilation                      # from the first input of a tap to its last
-        frames = [slice(tap * dilation, tap * dilation + reach, stride) for tap in range(kernel)]
-        if self.product:
-            return self.product(taps(x, frames))
-        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-            return F.linear(taps(x, frames), self.matrix(), self.bias)
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
-        return Convolution.apply(x, self.matrix(), self.bias, frames)
+        x = self.pad(x, cache)                                            # (B, context + T, inputs)
+        return F.conv1d(x.mT, self.weight, self.bias, self.stride, dilation=self.dilation).mT
 
-    def with_past(self, x: Tensor, cache: dict | None) -> Tensor:
-        """x (B, T, inputs) behind its left context."""
+    def pad(self, x: Tensor, cache: dict | None = None) -> Tensor:
+        """x (B, T, inputs) behind its left context: zeros, or what the calls before have left in the cache."""
+        if not self.context:
+            return x
         past = cache.get(self) if cache else None
-        if past is None:
-            past = x.new_zeros(x.shape[0], self.context, x.shape[2])
+        past = x.new_zeros(x.shape[0], self.context, x.shape[2]) if past is None else past
         x = torch.cat([past, x], dim=1)
         if cache is not None:
             cache[self] = x[:, x.shape[1] - self.context:]
@@ -72,7 +54,7 @@ class Upsample(nn.Module):
 class CausalSequential(nn.Sequential):
     """nn.Sequential that hands the cache to the layers that keep context."""
 
-    def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:  # type: ignore[override]
         for layer in self:
             keeps_context = isinstance(layer, (CausalConv1d, CausalSequential, ResidualBlock))
             x = layer(x, cache) if keeps_context else layer(x)
@@ -96,7 +78,15 @@ def residual_stack(width: int) -> CausalSequential:
 
 
 class CausalTAE(nn.Module):
-    """Two stages down, each halving the frames, and two up; 16 channels in between."""
+    """Two stages down, each halving the frames, and two up; 16 channels in between.
+
+    mean, std       (272,) of the training set, buffers that checkpoints keep beside the network; 0 and 1 until set
+    has_statistics  whether they are set: the authors' file has none, they lie with the data
+    """
+
+    frames_per_code = FRAMES_PER_LATENT
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, config: TAE):
         super().__init__()
@@ -107,8 +97,8 @@ class CausalTAE(nn.Module):
             *(CausalSequential(CausalConv1d(width, width, 4, stride=2), residual_stack(width)) for _ in range(2)),
             CausalConv1d(width, width, 3),
         )
-        self.to_moments = Linear(width, 2 * config.latent_dim)
-        self.from_latent = Linear(config.latent_dim, width)
+        self.to_moments = nn.Linear(width, 2 * config.latent_dim)
+        self.from_latent = nn.Linear(config.latent_dim, width)
         self.decoder = CausalSequential(
             CausalConv1d(width, width, 3), nn.ReLU(),
             *(CausalSequential(residual_stack(width), Upsample(), CausalConv1d(width, width, 3))
@@ -117,16 +107,34 @@ class CausalTAE(nn.Module):
             CausalConv1d(width, DIM, 3),
         )
 
-    def encode(self, motion: Tensor) -> tuple[Tensor, Tensor]:
-        """motion (B, T, 272), normalised, T a multiple of 4 -> mean, logvar, each (B, T/4, C)."""
-        if motion.shape[-1] != DIM or motion.shape[1] % FRAMES_PER_LATENT:
-            raise ValueError(f"motion has shape {tuple(motion.shape)}; expected (B, T, {DIM}) with T a multiple "
-                             f"of {FRAMES_PER_LATENT}: cut the clip to whole latents")
+        self.register_buffer("mean", torch.zeros(DIM), persistent=False)
+        self.register_buffer("std", torch.ones(DIM), persistent=False)
+        self.has_statistics = False
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> "CausalTAE":
+        """Take the mean and std (272,) of the training set; returns the network."""
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+        self.has_statistics = True
+        return self
+
+    def encode(self, motion: Tensor) -> Tensor:
+        """motion (B, T, 272), T a multiple of 4 -> latents (B, T/4, C), the means of their distributions."""
+        refuse_other_shapes(motion)
+        return self.encode_normalised((motion - self.mean) / self.std)[0]
+
+    def decode(self, latents: Tensor, cache: dict | None = None) -> Tensor:
+        """latents (B, L, C) -> motion (B, 4L, 272); `cache` as in `decode_normalised`."""
+        return self.decode_normalised(latents, cache) * self.std + self.mean
+
+    def encode_normalised(self, motion: Tensor) -> tuple[Tensor, Tensor]:
+        """motion (B, T, 272), normalised, T a multiple of 4 -> mean, logvar of its latents, each (B, T/4, C)."""
+        refuse_other_shapes(motion)
         x = self.encoder(motion)                                          # (B, L, W)
         mean, logvar = self.to_moments(x).chunk(2, dim=-1)                # (B, L, C) each
         return mean, logvar.clamp(-30, 20)
 
-    def decode(self, latents: Tensor, cache: dict | None = None) -> Tensor:
+    def decode_normalised(self, latents: Tensor, cache: dict | None = None) -> Tensor:
         """latents (B, L, C) -> motion (B, 4L, 272), normalised.
 
         With a `cache` (an empty dict at the start of a stream) the calls continue one another: however the latents
@@ -143,12 +151,20 @@ class CausalTAE(nn.Module):
         return {layer: torch.zeros(rows, layer.context, layer.in_channels, device=device) for layer in layers}
 
     def forward(self, motion: Tensor, spread: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-        """motion (B, T, 272) -> rebuilt (B, T, 272) from one sample of the latents, mean and logvar (B, L, C).
+        """motion (B, T, 272), normalised -> reconstructed (B, T, 272), normalised too, from one sample of the latents;
+        mean and logvar (B, L, C).
 
         spread  factor of the deviation of the sample
         """
-        mean, logvar = self.encode(motion)
-        return self.decode(sample_latents(mean, logvar, spread * noise_like(mean))), mean, logvar
+        mean, logvar = self.encode_normalised(motion)
+        return self.decode_normalised(sample_latents(mean, logvar, spread * noise_like(mean))), mean, logvar
+
+
+def refuse_other_shapes(motion: Tensor) -> None:
+    """ValueError unless motion is (B, T, 272), of whole latents."""
+    if motion.shape[-1] != DIM or motion.shape[1] % FRAMES_PER_LATENT:
+        raise ValueError(f"motion has shape {tuple(motion.shape)}; expected (B, T, {DIM}) with T a multiple "
+                         f"of {FRAMES_PER_LATENT}: cut the clip to whole latents")
 
 
 def sample_latents(mean: Tensor, logvar: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -156,14 +172,14 @@ def sample_latents(mean: Tensor, logvar: Tensor, noise: Tensor | None = None) ->
     return mean + (logvar / 2).exp() * (noise_like(mean) if noise is None else noise)
 
 
-def sigma_nll(rebuilt: Tensor, motion: Tensor) -> Tensor:
+def sigma_nll(reconstructed: Tensor, motion: Tensor) -> Tensor:
     """Gaussian negative log-likelihood with the whole batch's own optimal sigma, summed (sigma-VAE, arXiv 2006.13202).
 
     log sigma = softclip(log(MSE) / 2, -6);  sum of ((x - y) / sigma)^2 / 2 + log sigma + log(2 pi) / 2
     """
-    log_sigma = mean_of_all((rebuilt - motion) ** 2).log() / 2
+    log_sigma = mean_of_all((reconstructed - motion) ** 2).log() / 2
     log_sigma = -6 + F.softplus(log_sigma + 6)
-    nll = ((motion - rebuilt) / log_sigma.exp()) ** 2 / 2 + log_sigma + math.log(2 * math.pi) / 2
+    nll = ((motion - reconstructed) / log_sigma.exp()) ** 2 / 2 + log_sigma + math.log(2 * math.pi) / 2
     return sum_over_ranks(nll.sum())
 
 

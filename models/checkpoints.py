@@ -1,57 +1,80 @@
 """Our checkpoint folders <-> networks: what is stored beside the weights, in one place."""
 
 import hashlib
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.causal_tae import CausalTAE
 from models.published import fill, load_published_ar, load_published_tae
-from models.streamer import StreamingTransformer
 from models.text_encoder import DEFAULT_TEXT_ENCODER
+from models.transformer import StreamingTransformer
 from options import from_json, to_json
-from options.models import AR, TAE, Sampling
+from options.models import AR, TAE
+from options.sampling import Calibration, Sampling
 from utils.checkpoint import load_checkpoint
 
 
-def tae_checkpoint(tae: CausalTAE, mean: Tensor, std: Tensor) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_checkpoint` writes of a TAE: its tensors, with the statistics (272,) of its data, and its config."""
-    return dict(tae.state_dict(), mean=mean, std=std), dict(model=to_json(tae.config))
+class ARCheckpoint(NamedTuple):
+    """The AR model, what was measured of its latents, how to sample from it, and the name of its text encoder."""
+    model: StreamingTransformer
+    calibration: Calibration
+    sampling: Sampling
+    text_encoder: str
 
 
-def load_tae(source: Path | str) -> tuple[CausalTAE, Tensor | None, Tensor | None]:
-    """A TAE -> the network, and the mean and std (272,) that normalise its motions.
+def tae_checkpoint(tae: CausalTAE) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_checkpoint` writes of a TAE: its tensors, with the statistics of its data, and its config."""
+    return dict(tae.state_dict(), mean=tae.mean, std=tae.std), dict(model=to_json(tae.config))
 
-    source  a checkpoint folder, or the authors' file: this has no statistics, they lie with the data (None, None)
+
+def load_tae(source: Path | str) -> CausalTAE:
+    """A TAE, with its statistics.
+
+    source  a checkpoint folder, or the authors' file: this has no statistics, they lie with the data
     raises  FileNotFoundError, or ValueError for a damaged checkpoint or another network's
     """
     if Path(source).is_file():
-        return load_published_tae(source), None, None
+        return load_published_tae(source)
     tensors, config = load_checkpoint(source, required=["model"])
     if "mean" not in tensors or "std" not in tensors:
         raise ValueError(f"{source} is not a TAE checkpoint: it has no mean and std. "
                          "Make one: python train_causal_tae.py")
-    mean, std = tensors.pop("mean"), tensors.pop("std")
-    return fill(CausalTAE(from_json(TAE, config["model"])), tensors, source), mean, std
+    statistics = tensors.pop("mean"), tensors.pop("std")
+    return fill(CausalTAE(from_json(TAE, config["model"])), tensors, source).set_statistics(*statistics)
 
 
-def ar_checkpoint(model: StreamingTransformer, sampling: Sampling,
+def ar_checkpoint(model: StreamingTransformer, calibration: Calibration, sampling: Sampling,
                   text_encoder: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `save_checkpoint` writes of an AR model: its tensors and its config."""
-    return model.state_dict(), dict(model=to_json(model.config), sampling=to_json(sampling), text_encoder=text_encoder)
+    return model.state_dict(), dict(model=to_json(model.config), calibration=to_json(calibration),
+                                    sampling=to_json(sampling), text_encoder=text_encoder)
 
 
-def load_ar(source: Path | str) -> tuple[StreamingTransformer, Sampling, str]:
-    """An AR model -> the network, how to sample from it, and the name of its text encoder. As `load_tae`."""
+def load_ar(source: Path | str) -> ARCheckpoint:
+    """An AR model and what is stored beside it. As `load_tae`."""
     if Path(source).is_file():
-        return load_published_ar(source), Sampling(), DEFAULT_TEXT_ENCODER
+        return ARCheckpoint(load_published_ar(source), Calibration(), Sampling(), DEFAULT_TEXT_ENCODER)
     tensors, config = load_checkpoint(source, required=["model"])
     if "sampling" not in config:
         raise ValueError(f"{source} is not an AR checkpoint: its config has no 'sampling'. "
                          "Make one: python train_t2m.py")
-    model = fill(StreamingTransformer(from_json(AR, config["model"])), tensors, source)
-    return model, from_json(Sampling, config["sampling"]), config["text_encoder"]
+    config = with_calibration(config)
+    return ARCheckpoint(fill(StreamingTransformer(from_json(AR, config["model"])), tensors, source),
+                        from_json(Calibration, config["calibration"]), from_json(Sampling, config["sampling"]),
+                        config["text_encoder"])
+
+
+def with_calibration(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of an AR checkpoint as it is written now: older ones kept calibration and tolerance under sampling."""
+    if "calibration" in config:
+        return config
+    measured = {item.name for item in fields(Calibration)}
+    stored = {name: value for name, value in config["sampling"].items() if name != "tolerance"}
+    return config | dict(calibration={name: value for name, value in stored.items() if name in measured},
+                         sampling={name: value for name, value in stored.items() if name not in measured})
 
 
 def fingerprint(tae: CausalTAE) -> str:

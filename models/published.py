@@ -3,13 +3,16 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from models.causal_tae import CausalTAE
-from models.streamer import StreamingTransformer
+from models.transformer import StreamingTransformer
 from options.models import AR, TAE
 from utils.checkpoint import load_torch
+
+Network = TypeVar("Network", bound=nn.Module)
 
 TAE_NAMES = [
     (r"^tae\.", ""), (r"^decode_proj", "from_latent"), (r"^encoder\.proj", "to_moments"),
@@ -86,7 +89,7 @@ def sizes(source, read):
                          f"it has no {error.args[0]}") from None
 
 
-def fill(model: nn.Module, tensors: dict[str, Tensor], source: Path | str) -> nn.Module:
+def fill(model: Network, tensors: dict[str, Tensor], source: Path | str) -> Network:
     """`model` with these weights, in eval mode; every name and shape must fit, or ValueError names `source`."""
     try:
         model.load_state_dict(tensors)

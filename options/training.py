@@ -23,7 +23,7 @@ class Training:
     accumulate: int = opt(1, "parts that a step's batch is worked through in, one after the other, for less memory; "
                           "what is taken over a batch (the sigma of a loss, negatives, means over valid rows) is then "
                           "taken over each part")
-    balance: float = opt(0.0, "draw a clip by 1/(clips of its kind)^balance: 0 all clips alike, 1 all kinds alike")
+    balance: float = opt(0.0, "sample a clip by 1/(clips of its kind)^balance: 0 all clips alike, 1 all kinds alike")
     lr: float = opt(2e-4, "learning rate after the warm-up")
     warmup: int = opt(1000, "steps of linear warm-up", flag="warm-up-iter")
     schedule: str = opt("constant", "learning rate after the warm-up", choices=("constant", "cosine"))

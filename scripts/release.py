@@ -55,14 +55,15 @@ def evaluator_parts(source: str) -> Parts:
 
 
 def generator_parts(config: Release) -> dict[str, Parts]:
-    model, sampling, text_encoder = load_ar(config.ar)
-    chosen = {name: value for name in ("guidance", "temperature", "stop_threshold", "past")
-              if (value := getattr(config, name)) is not None}
-    sampling = replace(sampling, **chosen)
-    tae, mean, std = load_tae(config.tae)
-    if mean is None:
+    ar = load_ar(config.ar)
+    calibration = ar.calibration
+    if config.stop_threshold is not None:
+        calibration = replace(calibration, stop_threshold=config.stop_threshold)
+    sampling = ar.sampling.but(guidance=config.guidance, temperature=config.temperature, past=config.past)
+    tae = load_tae(config.tae)
+    if not tae.has_statistics:
         raise ValueError(f"{config.tae} is the authors' file, which MotionStreamer loads as it is: give one of ours")
-    return dict(tae=tae_checkpoint(tae, mean, std), ar=ar_checkpoint(model, sampling, text_encoder))
+    return dict(tae=tae_checkpoint(tae), ar=ar_checkpoint(ar.model, calibration, sampling, ar.text_encoder))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from conftest import randomised
-from models.attention import Attention, Block, CrossAttention, RMSNorm, SwiGLU, Window, rope_table, rotate
+from generation.fast import cache
+from models.attention import Attention, Block, CrossAttention, RMSNorm, SwiGLU, rope_table, rotate
 
 
 def tiny_attention() -> Attention:
@@ -64,32 +65,32 @@ def test_attention_equals_a_plain_reference():
 
 @pytest.mark.parametrize("count, read", [(1, 1), (1, 4), (1, 12), (3, 3), (3, 5)])
 def test_steps_equal_a_whole_pass(count, read):
-    """However much is read at once, behind so many positions of text; beyond the context, as one pass with a band mask."""
-    attention, x = tiny_attention(), torch.randn(2, 40, 16)
-    kept = {}
-    pieces = [attention(x[:, :read], rope_table(torch.arange(read), 8), kept=kept)]
-    window, last = Window.of(kept, 12, count), 12 - count
+    """However much is read at once, behind so many positions of text; beyond the context, as one pass with a band."""
+    attention, x, last = tiny_attention(), torch.randn(2, 40, 16), 12 - count
+    rope = rope_table(torch.arange(read), 8)
+    pieces, (_, keys, values) = [attention(x[:, :read], rope)], attention.split_heads(attention.qkv(x[:, :read]))
+    k, v = (F.pad(part, (0, 0, 0, 12 - read)) for part in (rotate(keys, rope), values))
     for position in range(read, 40):
         of_text = [max(position - 11, 0) + place for place in range(count)]
         rope = rope_table(torch.tensor([[position, position, *of_text]]), 8)[:, :, None]
         slots = torch.tensor([count + (position - count) % last, *range(count)])[:, None].expand(2, 2, 1 + count, 8)
-        hidden = torch.zeros(2, 1, 1, 12).masked_fill(torch.arange(12) > position, -math.inf)
-        pieces.append(attention.step(x[:, position:position + 1], rope, window, slots, hidden))
+        mask = torch.zeros(2, 1, 1, 12).masked_fill(torch.arange(12) > position, -math.inf)
+        pieces.append(cache.attend(attention, x[:, position:position + 1], rope, k, v, keys[:, :, :count], slots, mask))
     torch.testing.assert_close(torch.cat(pieces, dim=1), banded(attention, x, context=12, count=count))
 
 
 def banded(attention: Attention, x: torch.Tensor, context: int, count: int = 1) -> torch.Tensor:
-    """One pass over x (B, L, D): each position sees the text, the first `count`, as if at most the context away, and the
-    last context - count latents, itself included; the text sees itself as always."""
+    """One pass over x (B, L, D): each position sees the text, the first `count`, as if at most the context away, and
+    the last context - count latents, itself included; the text sees itself as always."""
     at = torch.arange(x.shape[1])
-    q, k, v = attention.heads_of(attention.qkv(x))
+    q, k, v = attention.split_heads(attention.qkv(x))
     scores = rotate(q, rope_table(at, 8)) @ rotate(k, rope_table(at, 8)).mT
     far = rotate(q, rope_table(at.clamp(max=context - 1), 8))
     scores[..., :count] = far @ rotate(k, rope_table(at, 8))[:, :, :count].mT
     scores *= attention.scale
     distance = at[:, None] - at
-    hidden = (distance < 0) | (distance >= context - count) & (at >= count)
-    x = scores.masked_fill(hidden, -math.inf).softmax(dim=-1) @ v
+    unseen = (distance < 0) | (distance >= context - count) & (at >= count)
+    x = scores.masked_fill(unseen, -math.inf).softmax(dim=-1) @ v
     return attention.out(x.transpose(1, 2).flatten(-2))
 
 

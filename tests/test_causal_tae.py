@@ -35,7 +35,7 @@ def test_encoder_is_causal(frame):
     tae, motion = tiny_tae(), torch.randn(2, 40, 272, dtype=torch.float64)
     changed = motion.clone()
     changed[:, frame] += 1
-    for before, after in zip(tae.encode(motion), tae.encode(changed)):
+    for before, after in zip(tae.encode_normalised(motion), tae.encode_normalised(changed)):
         torch.testing.assert_close(after[:, :frame // 4], before[:, :frame // 4])
         assert (after - before)[:, frame // 4].abs().amax(dim=-1).min() > 1e-6
 
@@ -70,11 +70,11 @@ def test_streams_do_not_share_their_past():
 def test_sigma_nll_is_a_normal_likelihood(error):
     """With the batch's own deviation; where the error vanishes the deviation stays above exp(-6)."""
     motion = torch.randn(3, 8, 272, dtype=torch.float64)
-    rebuilt = motion + error * torch.randn_like(motion)
-    root_mean_square = math.sqrt(((rebuilt - motion) ** 2).mean())
+    reconstructed = motion + error * torch.randn_like(motion)
+    root_mean_square = math.sqrt(((reconstructed - motion) ** 2).mean())
     log_sigma = -6 + math.log1p(math.exp(math.log(root_mean_square) + 6))
-    expected = -Normal(rebuilt, math.exp(log_sigma)).log_prob(motion).sum()
-    torch.testing.assert_close(sigma_nll(rebuilt, motion), expected)
+    expected = -Normal(reconstructed, math.exp(log_sigma)).log_prob(motion).sum()
+    torch.testing.assert_close(sigma_nll(reconstructed, motion), expected)
 
 
 def test_kl():
@@ -96,17 +96,28 @@ def test_sample_latents():
 def test_logvar_stays_in_its_bounds():
     tae = tiny_tae()
     tae.to_moments.bias.data[4:] = torch.tensor([-1e3, -29, 19, 1e3])
-    logvar = tae.encode(torch.zeros(1, 4, 272, dtype=torch.float64))[1][0, 0]
+    logvar = tae.encode_normalised(torch.zeros(1, 4, 272, dtype=torch.float64))[1][0, 0]
     assert logvar[0] == -30 and logvar[3] == 20 and -30 < logvar[1] < -28 and 18 < logvar[2] < 20
 
 
 def test_every_parameter_learns():
     tae, motion = tiny_tae(), torch.randn(2, 64, 272, dtype=torch.float64)
-    rebuilt, mean, logvar = tae(motion)
-    assert rebuilt.shape == motion.shape and mean.shape == logvar.shape == (2, 16, 4)
-    (sigma_nll(rebuilt, motion) + gaussian_kl(mean, logvar)).backward()
+    reconstructed, mean, logvar = tae(motion)
+    assert reconstructed.shape == motion.shape and mean.shape == logvar.shape == (2, 16, 4)
+    (sigma_nll(reconstructed, motion) + gaussian_kl(mean, logvar)).backward()
     still = [name for name, parameter in tae.named_parameters() if not parameter.grad.any()]
     assert not still
+
+
+def test_statistics_normalise_what_goes_in_and_denormalise_what_comes_out():
+    tae, motion = tiny_tae(), torch.randn(2, 8, 272, dtype=torch.float64)
+    latents, decoded = tae.encode(motion), tae.decode(torch.ones(1, 2, 4, dtype=torch.float64))
+    assert torch.equal(latents, tae.encode_normalised(motion)[0]) and not tae.has_statistics
+    mean, std = torch.linspace(-1, 1, 272).double(), torch.linspace(0.5, 2, 272).double()
+    tae.set_statistics(mean, std)
+    torch.testing.assert_close(tae.encode(motion * std + mean), latents)
+    torch.testing.assert_close(tae.decode(torch.ones(1, 2, 4, dtype=torch.float64)), decoded * std + mean)
+    assert tae.has_statistics and tae.frames_per_code == 4
 
 
 def test_published_size():
@@ -129,11 +140,11 @@ def test_latents_of_another_tae_refuse():
 def test_golden(golden_file):
     numbers, weights = golden_file("causal_tae")
     tae, motion = load_published_tae({"net": weights}), numbers["motion"]
-    mean, logvar = tae.encode(motion)
+    mean, logvar = tae.encode_normalised(motion)
     assert_relative(mean, numbers["mean"])
     assert_relative(logvar, numbers["logvar"])
-    rebuilt = numbers["decoded_from_mean"]
-    assert_relative(tae.decode(numbers["mean"]), rebuilt)
-    assert_relative(sigma_nll(rebuilt, motion), numbers["loss_recon"])
-    assert_relative(sigma_nll(rebuilt[..., :8], motion[..., :8]), numbers["loss_root"])
+    reconstructed = numbers["decoded_from_mean"]
+    assert_relative(tae.decode(numbers["mean"]), reconstructed)
+    assert_relative(sigma_nll(reconstructed, motion), numbers["loss_recon"])
+    assert_relative(sigma_nll(reconstructed[..., :8], motion[..., :8]), numbers["loss_root"])
     assert_relative(gaussian_kl(numbers["mean"], numbers["logvar"]), numbers["loss_kl"])

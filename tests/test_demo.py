@@ -9,12 +9,13 @@ import torch
 import demo_t2m
 from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, tae_checkpoint
-from models.streamer import StreamingTransformer
 from models.text_encoder import MINILM, packaged_minilm
+from models.transformer import StreamingTransformer
 from motion.formats import read_capture
 from motion.representation_272 import motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
-from options.models import AR, TAE, Sampling
+from options.models import AR, TAE
+from options.sampling import Calibration, Sampling
 from utils.checkpoint import save_checkpoint
 from utils.errors import run
 
@@ -31,9 +32,9 @@ def model(tmp_path_factory) -> list[str]:
     mean[140:272] = torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(22)         # rotations: none
     mean[8:74] = torch.tensor(STANDING, dtype=torch.float32).flatten()
     tae = CausalTAE(TAE(width=32))
-    save_checkpoint(folder / "tae", *tae_checkpoint(tae, mean, torch.full((272,), 0.01)))
+    save_checkpoint(folder / "tae", *tae_checkpoint(tae.set_statistics(mean, torch.full((272,), 0.01))))
     ar = StreamingTransformer(AR(text_dim=384, width=32, layers=1, heads=2, head_width=32, head_depth=1))
-    save_checkpoint(folder / "ar", *ar_checkpoint(ar, Sampling(), MINILM))
+    save_checkpoint(folder / "ar", *ar_checkpoint(ar, Calibration(), Sampling(), MINILM))
     return ["--resume-pth", str(folder / "tae"), "--resume-trans", str(folder / "ar"), "--device", "cpu"]
 
 

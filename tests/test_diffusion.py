@@ -1,24 +1,23 @@
 """The schedule's laws, the diffusion head, and the authors' numbers."""
 
 import math
-from dataclasses import replace
-
 import pytest
 import torch
 
 from conftest import assert_relative, randomised
-from models.diffusion import FORMULAE, STEPS, Diffusion, Path, of_start
-from models.head import PASSES, DiffusionHead, TimeEmbedding
+from models.diffusion import Diffusion
+from models.head import DiffusionHead, TimeEmbedding
 from models.published import load_published_ar
-from options.models import Fitted
+from options.sampling import FORMULAE, STEPS, Sampling
 
 
 def tiny_head(prediction: str = "noise") -> DiffusionHead:
     return randomised(DiffusionHead(latent_dim=4, condition_dim=6, width=16, depth=2, prediction=prediction))
 
 
-def all_steps() -> Path:
-    return Diffusion().path(STEPS, "ancestral")
+def noise_for(rows: int) -> torch.Tensor:
+    """The start's and 50 steps', always the same."""
+    return torch.randn(1 + STEPS, rows, 4, generator=torch.Generator().manual_seed(1))
 
 
 each_prediction = pytest.mark.parametrize("prediction", ["noise", "velocity"])
@@ -43,9 +42,9 @@ def test_moves_lead_from_step_to_step(steps, solver):
     assert all(move.t > after.t for move, after in zip(moves, moves[1:]))
     for move, after in zip(moves, moves[1:]):
         now, then = d.alpha_bar[move.t], d.alpha_bar[after.t]
-        assert move.from_start + move.from_x * math.sqrt(now) == pytest.approx(math.sqrt(then))
-        assert move.from_x ** 2 * (1 - now) + move.deviation ** 2 == pytest.approx(1 - then)
-        assert (move.deviation > 0) == (solver == "ancestral")
+        assert move.start_coef + move.x_coef * math.sqrt(now) == pytest.approx(math.sqrt(then))
+        assert move.x_coef ** 2 * (1 - now) + move.noise_coef ** 2 == pytest.approx(1 - then)
+        assert (move.noise_coef > 0) == (solver == "ancestral")
     assert moves[-1][1:] == pytest.approx((1, 0, 0, 0))
 
 
@@ -60,105 +59,58 @@ def test_solvers_follow_the_flow():
     diffusion, start, deviation = Diffusion(), torch.randn(1000, 1, dtype=torch.float64), 0.5
     diffusion.double()
 
-    def end_of(path):
-        def predict(x, part):
-            signal, variance = path.signal[part], deviation ** 2
-            return signal * variance / (signal ** 2 * variance + path.noise[part] ** 2) * x
+    def end_of(steps, solver):
+        def predict(x, t):
+            signal, variance = diffusion.signal[t], deviation ** 2
+            return signal * variance / (signal ** 2 * variance + diffusion.noise[t] ** 2) * x
 
-        return path.walk(predict, path.still(start))
+        return diffusion.sample(predict, start[None], steps, solver)
 
     now = diffusion.alpha_bar[-1]
     exact = start * deviation / math.sqrt(now * deviation ** 2 + 1 - now)
-    error = {(solver, steps): (end_of(diffusion.path(steps, solver)) - exact).std() / deviation
+    error = {(solver, steps): (end_of(steps, solver) - exact).std() / deviation
              for solver in ("ddim", "dpm++") for steps in (5, 10, 25, 50)}
     for solver, order in (("ddim", 1), ("dpm++", 1.4)):
         assert error[solver, 10] < error[solver, 5] and error[solver, 50] < error[solver, 10] / 5 ** order * 1.5
     assert error["dpm++", 10] < error["ddim", 10] / 2 and error["dpm++", 50] < 0.005
 
 
-def fitted_ddim(diffusion: Diffusion, steps: int) -> Fitted:
-    """The numbers of ddim."""
-    path = diffusion.path(steps, "ddim", lean=0.0)
-    starts = [path.of_rests[1 + point, :1 + point] for point in range(steps)]
-    return Fitted(*(tuple(values.tolist()) for values in (
-        path.times.flatten(), path.of_noises[1:, 0], torch.cat(starts), torch.ones(steps))))
-
-
-@each_prediction
-def test_a_fitted_solver_with_the_numbers_of_ddim_is_ddim(prediction):
-    """From its second point on, as the first's level is the uncapped cosine's: so at the first x_0 is what it is."""
-    head, condition, empty, draws = tiny_head(prediction), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
-    fitted = fitted_ddim(head.diffusion, 4), fitted_ddim(head.diffusion, 7)
-    found = head.plan(7, "fitted", fitted)
-    exact = head.plan(7, "ddim")
-    torch.testing.assert_close(found.path.signal[1:], exact.path.signal[1:])
-    torch.testing.assert_close(found.path.noise, exact.path.noise, rtol=1e-3, atol=0)
-    torch.testing.assert_close(found.embedded, exact.embedded)
-    found = found._replace(of_x=exact.of_x, of_output=exact.of_output)
-    with torch.no_grad():
-        drawn, expected = (head.sample(condition, empty, 3.0, 0.8, **draws, plan=plan) for plan in (found, exact))
-    assert_relative(drawn, expected, 1e-4)
-
-
-def test_a_fitted_solver_guides_by_its_own_measure():
-    head, condition, empty, draws = tiny_head(), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
-    fitted = fitted_ddim(head.diffusion, 2)
-
-    def sample(guidance: float, guiding: float) -> torch.Tensor:
-        plan = head.plan(2, "fitted", [replace(fitted, guiding=(guiding,) * 2)])
-        return head.sample(condition, empty, guidance, **draws, plan=plan)
-
-    assert_relative(sample(2.0, 3.0), sample(4.0, 1.0), 1e-5)
-    assert_relative(sample(1.0, 3.0), sample(1.0, 1.0), 1e-5)
-    assert (sample(4.0, 1.0) - sample(2.0, 1.0)).abs().max() > 1e-3
-
-
-def test_a_solver_that_was_not_fitted():
-    head = tiny_head()
-    with pytest.raises(ValueError, match="no solver of 3 steps was fitted to this model, only of none: give --steps"):
-        head.plan(3, "fitted")
-    with pytest.raises(ValueError, match="of 3 steps was fitted to this model, only of 2, 5: give --steps one of them"):
-        head.plan(3, "fitted", [fitted_ddim(head.diffusion, steps) for steps in (2, 5)])
-    with pytest.raises(ValueError, match=r"of 2 steps has \(2, 2, 2\) numbers .* expected \(2, 3, 2\); fit it again"):
-        Fitted((49.0, 20.0), (1.0, 0.0), (1.0, 1.0), (1.0, 1.0))
-
-
 def test_the_start_of_noise_undoes_add_noise():
     diffusion, start, noise, t = Diffusion(), *torch.randn(2, STEPS, 4), torch.arange(STEPS)
     noisy = diffusion.add_noise(start, t, noise)
     assert (noisy[-1] - noise[-1]).abs().max() < 0.01 and (noisy[0] - start[0]).abs().max() < 0.2
-    of_x, of_noise = of_start("noise", diffusion.signal[:, None], diffusion.noise[:, None])
-    torch.testing.assert_close(of_x * noisy + of_noise * noise, start, rtol=0, atol=1e-3)
+    torch.testing.assert_close(diffusion.start(noisy, t, noise), start, rtol=0, atol=1e-3)
+    assert torch.equal(diffusion.target(start, t, noise), noise)
 
 
 def test_velocity_is_the_noise_in_other_words():
-    diffusion, start, noise, t = Diffusion(), *torch.randn(2, STEPS, 4), torch.arange(STEPS)
+    """x_0 and v are x_t and the noise turned about the same angle, so errors of v do not grow."""
+    diffusion, start, noise, t = Diffusion("velocity"), *torch.randn(2, STEPS, 4), torch.arange(STEPS)
     noisy, velocity = diffusion.add_noise(start, t, noise), diffusion.velocity(start, t, noise)
-    torch.testing.assert_close(diffusion.noise_of_velocity(noisy, t, velocity), noise)
-    torch.testing.assert_close(diffusion.noise_of_velocity(noisy[7], 7, velocity[7]), noise[7])
-    # x_0 and v are x_t and the noise turned about the same angle, so errors of v do not grow
-    of_x, of_velocity = of_start("velocity", diffusion.signal[:, None], diffusion.noise[:, None])
-    torch.testing.assert_close(of_x * noisy + of_velocity * velocity, start)
+    torch.testing.assert_close(diffusion.noise[:, None] * noisy + diffusion.signal[:, None] * velocity, noise)
+    torch.testing.assert_close(diffusion.start(noisy, t, velocity), start)
+    torch.testing.assert_close(diffusion.start(noisy[7], 7, velocity[7]), start[7])
+    assert torch.equal(diffusion.target(start, t, noise), velocity)
 
 
 def test_sampling_with_perfect_knowledge_arrives():
-    """If x_0 is known exactly, whatever is drawn on the way, it comes out."""
+    """If x_0 is known exactly, whatever is sampled on the way, it comes out."""
     truth = torch.randn(3, 4)
-    path = all_steps()
-    found = path.walk(lambda x, part: truth.expand_as(x), path.still(torch.randn(3, 4), torch.randn(STEPS, 3, 4)))
+    found = Diffusion().sample(lambda x, t: truth, torch.randn(1 + STEPS, 3, 4))
     torch.testing.assert_close(found, truth, rtol=0, atol=1e-5)
 
 
 def test_temperature_multiplies_the_step_noise():
-    path, start, steps = all_steps(), torch.randn(3, 4), torch.randn(STEPS, 3, 4)
+    """Where there is none, the start's."""
+    noise = torch.randn(1 + STEPS, 3, 4)
 
-    def sample(step_noise, temperature=1.0):
-        return path.walk(lambda x, part: 0.9 * x, path.still(start, step_noise, temperature))
+    def sample(noise, temperature=1.0, solver="ancestral"):
+        return Diffusion().sample(lambda x, t: 0.9 * x, noise, solver=solver, temperature=temperature)
 
-    torch.testing.assert_close(sample(steps, 0.5), sample(steps / 2))
-    assert (sample(steps, 0.5) - sample(steps)).abs().max() > 0.01
-    with pytest.raises(ValueError):
-        sample(steps[1:])
+    half = torch.cat([noise[:1], noise[1:] / 2])
+    torch.testing.assert_close(sample(noise, 0.5), sample(half))
+    assert (sample(noise, 0.5) - sample(noise)).abs().max() > 0.01
+    torch.testing.assert_close(sample(noise, 0.5, "ddim"), sample(noise / 2, solver="ddim"))
 
 
 def test_time_embedding():
@@ -177,7 +129,7 @@ def test_time_embedding():
 def test_new_head_predicts_zero_and_learns(prediction):
     head = DiffusionHead(4, 6, 16, 2, prediction)
     rows = torch.randn(5, 4), torch.tensor([0, 10, 20, 30, 49]), torch.randn(5, 6)
-    assert not head.network(rows[0], head.modulations(head.time_embed(rows[1]), rows[2])).any()
+    assert not head(*rows).any()
     loss = head.loss(rows[0], rows[2], rows[1], torch.randn(5, 4))[0].mean()
     loss.backward()
     assert head.output.weight.grad.any()
@@ -185,7 +137,7 @@ def test_new_head_predicts_zero_and_learns(prediction):
 
 @each_prediction
 def test_head_loss(prediction):
-    """The mean squared error of noise or velocity, and the x_0 that the predicted noise implies."""
+    """The mean squared error of noise or velocity, and the x_0 that the prediction means."""
     head, latents, noise = tiny_head(prediction), *torch.randn(2, 5, 4)
     condition, t = torch.randn(5, 6), torch.tensor([0, 10, 20, 30, 40])
     loss, start = head.loss(latents, condition, t, noise)
@@ -193,85 +145,56 @@ def test_head_loss(prediction):
         signal, sigma = head.diffusion.signal[t[row]], head.diffusion.noise[t[row]]
         noisy = signal * latents[row] + sigma * noise[row]
         predicted = head(noisy[None], t[row:row + 1], condition[row:row + 1])[0]
-        error = predicted - noise[row]
         if prediction == "velocity":
-            error = error / signal    # v = (noise - sigma x_t) / signal
+            error = predicted - (signal * noise[row] - sigma * latents[row])
+            expected = signal * noisy - sigma * predicted
+        else:
+            error, expected = predicted - noise[row], (noisy - sigma * predicted) / signal
         torch.testing.assert_close(loss[row], (error ** 2).mean(), rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(start[row], (noisy - sigma * predicted) / signal, rtol=1e-4, atol=1e-4)
-
-
-def noise_of(rows: int) -> dict[str, torch.Tensor]:
-    torch.manual_seed(1)
-    return dict(start_noise=torch.randn(rows, 4), step_noise=torch.randn(STEPS, rows, 4))
+        torch.testing.assert_close(start[row], expected, rtol=1e-4, atol=1e-4)
 
 
 @each_prediction
-def test_sampling_equals_a_plain_loop(prediction):
-    """Guided, with everything computed anew at each step from the formulae of the paper."""
-    head, condition, empty, draws = tiny_head(prediction), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
+def test_sampling_equals_the_formulae_of_the_paper(prediction):
+    """Guided, with everything computed anew at each step."""
+    head, condition, empty, noise = tiny_head(prediction), torch.randn(3, 6), torch.randn(3, 6), noise_for(3)
     alpha_bar = torch.cat([torch.ones(1), head.diffusion.signal ** 2]).double()
-    x = draws["start_noise"]
+    x = noise[0]
+
+    def predicted_noise(x, t, condition):
+        output = head(x, torch.full((3,), t), condition)
+        if prediction == "noise":
+            return output
+        return head.diffusion.noise[t] * x + head.diffusion.signal[t] * output
+
     with torch.no_grad():
         for t in reversed(range(STEPS)):
-            at = torch.full((3,), t)
-            noise = head(x, at, empty) + 3 * (head(x, at, condition) - head(x, at, empty))
+            without = predicted_noise(x, t, empty)
+            guided = without + 3 * (predicted_noise(x, t, condition) - without)
             now, before = alpha_bar[t + 1], alpha_bar[t]
             beta = 1 - now / before
-            mean = (x - beta / (1 - now).sqrt() * noise) / (1 - beta).sqrt()
-            x = mean + 0.8 * (beta * (1 - before) / (1 - now)).sqrt() * draws["step_noise"][STEPS - 1 - t]
-    found = head.sample(condition, empty, guidance=3.0, temperature=0.8, **draws)
+            mean = (x - beta / (1 - now).sqrt() * guided) / (1 - beta).sqrt()
+            x = mean + 0.8 * (beta * (1 - before) / (1 - now)).sqrt() * noise[STEPS - t]
+    found = head.sample(condition, empty, Sampling(guidance=3.0, temperature=0.8), noise)
     assert_relative(found, x, 1e-4)
-
-
-@each_prediction
-@pytest.mark.parametrize("steps, solver", [(STEPS, "ancestral"), (STEPS, "dpm++"), (18, "ancestral")])
-def test_steps_at_once_equal_one_after_another(prediction, steps, solver, monkeypatch):
-    """To the tolerance, in fewer passes."""
-    head, condition, empty, draws = tiny_head(prediction), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
-    head.rows = 24
-    network, passes = head.network, []
-    monkeypatch.setattr(head, "network", lambda *inputs: (passes.append(len(inputs[0])), network(*inputs))[1])
-
-    def sample(row: int, tolerance: float = 0.0) -> torch.Tensor:
-        passes.clear()
-        one = slice(row, row + 1)
-        noise = {name: values[..., one, :] for name, values in draws.items()}
-        return head.sample(condition[one], empty[one], 3.0, 0.8, **noise, plan=head.plan(steps, solver),
-                           tolerance=tolerance)
-
-    for row in range(3):
-        expected = sample(row)
-        assert len(passes) == steps
-        found = sample(row, tolerance=1e-5)
-        assert len(passes) < steps and passes[0] == 2 * min(24 // 2, steps // PASSES)
-        assert_relative(found, expected, 1e-4)
-        assert not torch.equal(found, expected)
-        loose = sample(row, tolerance=0.3)
-        assert (loose - expected).abs().max() > 10 * (found - expected).abs().max()    # so the tolerance decides
-
-
-def test_the_slowest_row_decides():
-    """Steps at once are settled when all rows are, though one needs more passes than the others."""
-    path, target = all_steps(), torch.tensor([[0.0], [1.0], [5.0]])
-    still = path.still(torch.randn(3, 1), torch.randn(STEPS, 3, 1))
-
-    def sample(ahead: int) -> torch.Tensor:
-        return path.walk(lambda x, part: torch.sin(target * x), still, ahead=ahead, tolerance=1e-6)
-
-    torch.testing.assert_close(sample(8), sample(1), rtol=0, atol=1e-4)
 
 
 def test_guidance():
     """1 is the text alone, 0 the empty text alone; text and empty text see the same noise."""
-    head, text, empty, draws = tiny_head(), torch.randn(3, 6), torch.randn(3, 6), noise_of(3)
-    with_text, without = head.sample(text, **draws), head.sample(empty, **draws)
-    assert_relative(head.sample(text, empty, guidance=1.0, **draws), with_text, 1e-4)
-    assert_relative(head.sample(text, empty, guidance=0.0, **draws), without, 1e-4)
-    assert_relative(head.sample(text, text, guidance=4.0, **draws), with_text, 1e-4)
+    head, text, empty, noise = tiny_head(), torch.randn(3, 6), torch.randn(3, 6), noise_for(3)
+    with_text, without = head.sample(text, noise=noise), head.sample(empty, noise=noise)
+    assert_relative(head.sample(text, empty, Sampling(guidance=1.0), noise), with_text, 1e-4)
+    assert_relative(head.sample(text, empty, Sampling(guidance=0.0), noise), without, 1e-4)
+    assert_relative(head.sample(text, text, Sampling(guidance=4.0), noise), with_text, 1e-4)
     assert (with_text - without).abs().max() > 0.01 * with_text.abs().max()
 
 
-def test_noise_is_drawn_when_not_given():
+def test_a_fitted_solver_needs_an_accelerated_model():
+    with pytest.raises(ValueError, match="50 steps of the solver 'fitted': expected 1 to 50 of one of ancestral, ddim"):
+        tiny_head().sample(torch.randn(1, 6), sampling=Sampling(solver="fitted"))
+
+
+def test_noise_is_sampled_when_not_given():
     head, condition = tiny_head(), torch.randn(3, 6)
     first, second = head.sample(condition), head.sample(condition)
     assert not torch.equal(first, second)
@@ -302,10 +225,11 @@ def test_golden_head(golden_file):
 def test_golden_sampling(golden_file):
     numbers, weights = golden_file("ar_transformer")
     head = load_published_ar({"trans": weights}, heads=4).head
-    start = numbers["sample_start"]
-    found = head.sample(numbers["sample_c"], start_noise=start, step_noise=numbers["sample_noise"])
+    start = numbers["sample_start"][None]
+    found = head.sample(numbers["sample_c"], noise=torch.cat([start, numbers["sample_noise"]]))
     assert_relative(found, numbers["sample_out"], 1e-4)
     scale, temperature = float(numbers["cfg_scale"]), float(numbers["cfg_temperature"])
     text, empty = numbers["cfg_c"].chunk(2)
-    found = head.sample(text, empty, scale, temperature, start, numbers["cfg_noise"][:, :3])
+    noise = torch.cat([start, numbers["cfg_noise"][:, :3]])
+    found = head.sample(text, empty, Sampling(scale, temperature), noise)
     assert_relative(found, numbers["cfg_out"][:3], 1e-4)

@@ -24,10 +24,11 @@ from Evaluator_272.model import Evaluator
 from Evaluator_272.streams import Scene, cut, play, read_pairs
 from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, tae_checkpoint
-from models.streamer import StreamingTransformer
 from models.text_encoder import MINILM, packaged_minilm
+from models.transformer import StreamingTransformer
 from motion.representation_272 import pose_to_motion272, statistics
-from options.models import AR, TAE, Drawing, EvaluatorModel, Sampling
+from options.models import AR, TAE, EvaluatorModel
+from options.sampling import Calibration, Compute, Sampling, SamplingFlags
 from test_pipeline import assert_same, streamer
 from test_representation_272 import walk
 from test_stream_pairs import write_pairs
@@ -63,14 +64,14 @@ def set_up(tmp_path_factory) -> EvalT2M:
     model = StreamingTransformer(AR(latent_dim=4, text_dim=384, width=16, layers=1, heads=2, head_width=16,
                                     head_depth=1, prediction="velocity"))
     save_checkpoint(folder / "evaluator", *evaluator_checkpoint(evaluator, mean, std))
-    save_checkpoint(folder / "tae", *tae_checkpoint(randomised(CausalTAE(TAE(4, 8)), 0.1), mean, std))
-    save_checkpoint(folder / "ar", *ar_checkpoint(model, Sampling(end_latent=(9.0,) * 4), MINILM))
+    save_checkpoint(folder / "tae", *tae_checkpoint(randomised(CausalTAE(TAE(4, 8)), 0.1).set_statistics(mean, std)))
+    save_checkpoint(folder / "ar", *ar_checkpoint(model, Calibration(end_latent=(9.0,) * 4), Sampling(), MINILM))
     pairs = {f"seq{number}": (f"seq{number}", f"walk*walk on, {number}#{33 + number % 9}", motion)
              for number, motion in enumerate(motions[:PAIRS])}
     write_pairs(folder / "streams", pairs, "val")
     return EvalT2M(evaluator=folder / "evaluator", resume_pth=folder / "tae", resume_trans=folder / "ar",
                    data_root=str(root), streams=str(folder / "streams"), repetitions=2, out=folder / "out",
-                   device="cpu")
+                   compute=Compute("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +194,10 @@ def test_what_was_computed_is_kept_until_something_changes(with_val, tmp_path, m
         shutil.copytree(with_val.evaluator.parent / name, tmp_path / name)
         (tmp_path / name / "config.json").open("a").write(" ")
         (tmp_path / name / "checksums.json").unlink()
-    drawings = [dict(drawing=Drawing(**given)) for given in (
-        dict(temperature=0.5), dict(guidance=1.5), dict(steps=5), dict(precision="bfloat16"))]
-    for change in (*drawings, dict(seed=1), dict(evaluator=tmp_path / "evaluator"),
+    samplings = [dict(sampling=SamplingFlags(**given)) for given in (
+        dict(temperature=0.5), dict(guidance=1.5), dict(steps=5))]
+    computes = [dict(compute=Compute("cpu", **given)) for given in (dict(precision="bfloat16"), dict(tolerance=0.0))]
+    for change in (*samplings, *computes, dict(seed=1), dict(evaluator=tmp_path / "evaluator"),
                    dict(resume_pth=tmp_path / "tae"), dict(resume_trans=tmp_path / "ar"), dict(limit=limit)):
         with pytest.raises(Computed):
             rows(replace(config, **change))
@@ -205,8 +207,8 @@ def test_what_was_computed_is_kept_until_something_changes(with_val, tmp_path, m
 def test_two_ranks_give_what_one_gives(with_val, tmp_path, target, hashed):
     config = replace(with_val, target=target, batch=8, out=tmp_path / "one")
     flags = [str(flag) for name in ("target", "evaluator", "resume_pth", "resume_trans", "data_root", "streams",
-                                    "repetitions", "batch", "device") for flag in (f"--{name}", getattr(config, name))]
-    out = tmp_path / "two"
+                                    "repetitions", "batch") for flag in (f"--{name}", getattr(config, name))]
+    flags, out = [*flags, "--device", "cpu"], tmp_path / "two"
     ended = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
                             ROOT / "eval_t2m.py", *flags, "--out", out], cwd=tmp_path, capture_output=True, text=True,
                            env=os.environ | dict(OMP_NUM_THREADS="1"))
@@ -286,7 +288,7 @@ def three_with_nan(root: Path) -> None:
 def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, monkeypatch, capsys, spoil, flags, said):
     data = folder_with(set_up.data_root, tmp_path, spoil) if spoil else set_up.data_root
     if "OTHER" in flags:                                                    # of another representation
-        tensors, config = tae_checkpoint(CausalTAE(TAE(4, 8)), torch.zeros(272), torch.ones(272))
+        tensors, config = tae_checkpoint(CausalTAE(TAE(4, 8)))
         tensors["encoder.0.weight"] = torch.zeros(8, 263, 3)
         save_checkpoint(tmp_path / "other", tensors, config)
     paths = dict(TAE=set_up.resume_pth, AR=set_up.resume_trans, OTHER=tmp_path / "other", PAIRS=set_up.streams)

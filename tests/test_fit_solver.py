@@ -4,24 +4,26 @@ import torch
 
 from conftest import assert_relative, randomised
 from fit_solver import FitSolver, SolverObjective
-from models.streamer import StreamingTransformer
-from options.models import AR, Sampling
+from models.checkpoints import ARCheckpoint
+from models.transformer import StreamingTransformer
+from options.models import AR
+from options.sampling import Calibration, Sampling
 
 
 def tiny_objective(steps: int) -> SolverObjective:
     torch.manual_seed(0)
     model = randomised(StreamingTransformer(AR(latent_dim=2, text_dim=3, width=16, layers=1, heads=2, context=12,
                                                head_width=16, head_depth=1, prediction="velocity")), 0.5)
-    return SolverObjective(model, Sampling(guidance=2.0, end_latent=(0.0, 0.0)), "words", torch.zeros(3),
-                           FitSolver(steps=steps))
+    ar = ARCheckpoint(model, Calibration(end_latent=(0.0, 0.0)), Sampling(guidance=2.0), "words")
+    return SolverObjective(ar, torch.zeros(3), FitSolver(steps=steps))
 
 
 def test_it_starts_as_ddim():
     """But for the first level, which is the uncapped cosine's, which is hardly another."""
     objective, conditions, noise = tiny_objective(3), torch.randn(2, 50, 16), torch.randn(50, 2)
     with torch.no_grad():
-        found = objective.draw(objective.plan(), conditions, noise)
-        expected = objective.draw(objective.model.head.plan(3, "ddim"), conditions, noise)
+        found = objective.sample(objective.plan(), conditions, noise)
+        expected = objective.sample(objective.model.head.plan(3, "ddim"), conditions, noise)
     assert_relative(found, expected, 1e-3)
 
 
@@ -32,8 +34,8 @@ def test_it_comes_nearer_and_the_networks_stay():
 
     def distance() -> float:
         with torch.no_grad():
-            found = objective.draw(objective.plan(), conditions, noise)
-            return float((found - objective.draw(objective.true_plan, conditions, noise)).norm(dim=-1).mean())
+            found = objective.sample(objective.plan(), conditions, noise)
+            return float((found - objective.sample(objective.true_plan, conditions, noise)).norm(dim=-1).mean())
 
     before = distance()
     optimizer = torch.optim.Adam([one for one in objective.parameters() if one.requires_grad], lr=0.02)

@@ -1,6 +1,7 @@
 """benchmarks/generate.py and decode.py: what they count, on tiny random models; and the plain loop."""
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -13,27 +14,29 @@ from benchmarks.generate import SIZES, Generate, ar_of, counted
 from benchmarks.plain import plain_latent
 from benchmarks.timing import table
 from conftest import assert_relative, randomised
-from models.diffusion import STEPS
-from models.precision import at_precision
-from models.streamer import LatentStreams, Row, StreamingTransformer
-from options.models import Sampling
+from generation.fast import accelerate
+from generation.streams import LatentStreams, Row
+from models.transformer import StreamingTransformer
+from options.sampling import STEPS, Calibration, Sampling
 
 
-def tiny_ar(**changes) -> StreamingTransformer:
-    return randomised(StreamingTransformer(replace(SIZES["tiny"][1], **changes)))
+def tiny_ar(deviation: float = 0.2, **changes) -> StreamingTransformer:
+    return randomised(StreamingTransformer(replace(SIZES["tiny"][1], **changes)), deviation)
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
 @pytest.mark.parametrize("shown", [0, 30])
-def test_the_plain_loop_draws_what_the_fast_path_draws(shown, everywhere):
+@pytest.mark.parametrize("prediction", ["noise", "velocity"])
+def test_the_plain_loop_samples_what_the_fast_path_does(shown, everywhere, prediction):
     """One latent after another, for the same noise."""
-    model, text, empty, latents = tiny_ar(text_everywhere=everywhere), *torch.randn(2, 8), torch.randn(shown, 16)
+    model = tiny_ar(dict(noise=0.1, velocity=0.2)[prediction], text_everywhere=everywhere, prediction=prediction)
+    text, empty, latents = *torch.randn(2, 8), torch.randn(shown, 16)
     noise = torch.randn(3, STEPS + 1, 16)
-    streams = LatentStreams(model, Sampling(guidance=3.0, temperature=0.8, stop_threshold=0.0), empty)
-    streams.start(Row(text, latents, iter(noise).__next__))
+    for row in noise:
+        latents = torch.cat([latents, plain_latent(model, latents, text, empty, 3.0, 0.8, row)[None]])
+    streams = LatentStreams(accelerate(deepcopy(model)), Calibration(stop_threshold=0.0), Sampling(3.0, 0.8), empty)
+    streams.start(Row(text, latents[:shown], iter(noise).__next__))
     fast = torch.cat([streams.step()[0] for _ in noise])
-    for drawn in noise:
-        latents = torch.cat([latents, plain_latent(model, latents, text, empty, 3.0, 0.8, drawn)[None]])
     assert_relative(fast, latents[shown:], 1e-4)
     for changed in (dict(text=empty), dict(guidance=2.0), dict(temperature=0.7), dict(noise=noise[1])):
         given = dict(latents=latents[:shown], text=text, empty=empty, guidance=3.0, temperature=0.8, noise=noise[0])
@@ -45,7 +48,7 @@ def test_each_row_is_timed_as_it_says(monkeypatch):
     timed, step = set(), LatentStreams.step
 
     def watched(streams: LatentStreams):
-        timed.add((len(streams.rows), *streams.memory.seen.unique().tolist(), streams.sampling.steps,
+        timed.add((len(streams.rows), *streams.cache.seen.unique().tolist(), streams.sampling.steps,
                    streams.sampling.solver))
         return step(streams)
 
@@ -84,8 +87,8 @@ def test_a_wrong_fast_path_shows(monkeypatch):
 
 def test_random_models_do_something():
     """The head's first weights are zero, as it is built; here the text must count, and latents stay of a size."""
-    model, sampling = ar_of("tiny", None)
-    assert torch.equal(model.head.output.weight, ar_of("tiny", None)[0].head.output.weight)
+    model, _, sampling, _ = ar_of("tiny", None)
+    assert torch.equal(model.head.output.weight, ar_of("tiny", None).model.head.output.weight)
     noise, latents, texts = torch.randn(STEPS + 1, 16), torch.randn(30, 16), torch.randn(3, 8)
     first, second = (plain_latent(model, latents, text, texts[2], sampling.guidance, 1.0, noise) for text in texts[:2])
     assert (first - second).abs().max() > 1e-5 and 0.1 < first.norm() < 100
@@ -97,9 +100,9 @@ def test_a_plain_latent_counts_as_the_published_at_most():
 
 
 @pytest.mark.parametrize("precision, each", [("float32", 4), ("int8", 1)])
-def test_the_floor_is_what_products_read_and_do(precision, each):
+def test_the_floor_is_what_layers_read_and_do(precision, each):
     """Twice four rows through a layer: its weights twice, and what is the slower of reading and multiplying."""
-    layers = at_precision(nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64)), precision)
+    layers = accelerate(nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64)), precision)
 
     def work():
         for _ in range(2):
@@ -148,7 +151,7 @@ def test_the_decode_script(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("position", [1, 10])
 def test_decoding_is_timed_in_the_middle_of_a_stream(position):
     """What it goes on from is what the latents before have left."""
-    tae, latents = randomised(generate.tae_of("tiny", None)[0]), torch.randn(1, 12, 16)
+    tae, latents = randomised(generate.tae_of("tiny", None)), torch.randn(1, 12, 16)
     with torch.no_grad():
         cache = decode.cache_at(tae, latents, position)
         found = tae.decode(latents[:, position - 1:position], cache)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import peers
-from models.pipeline import MotionStream, MotionStreamer
+from generation.pipeline import MotionStream, MotionStreamer
 
 
 def called(monkeypatch, *flags) -> None:

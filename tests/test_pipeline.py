@@ -9,16 +9,20 @@ import torch
 from torch import Tensor
 
 from conftest import randomised
+from demo_t2m import SHIPPED, Chosen, load_model
 from models.causal_tae import CausalTAE
+from generation.pipeline import MotionStreamer
+from generation.streams import LatentStreams
 from models.checkpoints import ar_checkpoint, tae_checkpoint
-from models.pipeline import MotionStreamer
-from models.streamer import StreamingTransformer
-from options.models import COARSE, TAE, Drawing, Sampling
+from models.transformer import StreamingTransformer
+from options.models import TAE
+from options.sampling import PRECISIONS, Calibration, Compute, Sampling, SamplingFlags
 from test_streamer import TINY, tiny_ar
 from utils.checkpoint import save_checkpoint
 
 MEAN, STD = torch.linspace(-1, 1, 272), torch.linspace(0.5, 2, 272)
-NEVER = Sampling(guidance=2.0, latent_scale=0.5, stop_threshold=0.0, end_latent=(0.0,) * 4)
+GUIDED = Sampling(guidance=2.0)
+NEVER = Calibration(latent_scale=0.5, stop_threshold=0.0, end_latent=(0.0,) * 4)
 ALWAYS = replace(NEVER, stop_threshold=1e9)
 TEXTS = ["walk", "jump", "sit down", "wave"]
 SEEDS = [0, 3, 3, 1]
@@ -38,13 +42,15 @@ def tiny_tae() -> CausalTAE:
     return randomised(CausalTAE(TAE(latent_dim=4, width=8)))
 
 
-def streamer(sampling: Sampling = NEVER, mean: Tensor = MEAN, std: Tensor = STD) -> MotionStreamer:
-    return MotionStreamer(tiny_tae(), tiny_ar(), Words(), mean, std, sampling, device="cpu")
+def streamer(calibration: Calibration = NEVER, sampling: Sampling = GUIDED, mean: Tensor = MEAN,
+             std: Tensor = STD) -> MotionStreamer:
+    tae = tiny_tae().set_statistics(mean, std)
+    return MotionStreamer(tae, tiny_ar(), Words(), calibration, sampling, Compute("cpu"))
 
 
 def all_latents(texts: list[str], seeds: list[int]) -> Tensor:
     """What the sentences give (B, 11, 4), if nothing ends them; in the TAE's units."""
-    return torch.stack(streamer().draw_latents(texts, seeds, [None] * len(seeds), NEVER)) * NEVER.latent_scale
+    return torch.stack(streamer().sample_latents(texts, seeds, [None] * len(seeds), GUIDED)) * NEVER.latent_scale
 
 
 def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
@@ -76,18 +82,18 @@ def test_a_motion_ends_before_the_first_latent_near_the_end_latent():
     latents = all_latents(["walk"], [0])[0]
     nearest = float((latents[:6] - latents[6]).norm(dim=-1).min())    # of the six before it
     for threshold, frames in ((0.9 * nearest, 24), (0.0, 44)):
-        sampling = replace(NEVER, end_latent=tuple(latents[6].tolist()), stop_threshold=threshold)
-        assert streamer(sampling).generate("walk").shape == (frames, 272)
+        calibration = replace(NEVER, end_latent=tuple(latents[6].tolist()), stop_threshold=threshold)
+        assert streamer(calibration).generate("walk").shape == (frames, 272)
     assert len(streamer(ALWAYS).generate("walk")) == 4    # there is always one latent
 
 
 @pytest.mark.parametrize("length", [1, 4, 5, 30, 44, 70])
-@pytest.mark.parametrize("sampling", [NEVER, ALWAYS])
-def test_length_is_exact(length, sampling):
+@pytest.mark.parametrize("calibration", [NEVER, ALWAYS])
+def test_length_is_exact(length, calibration):
     """Whatever the end latent says, beyond the context too; and a shorter motion is the beginning of a longer one."""
-    motion = streamer(sampling).generate("walk", length=length)
+    motion = streamer(calibration).generate("walk", length=length)
     assert motion.shape == (length, 272) and motion.dtype == np.float32 and streamer().longest == 44
-    assert_same(motion, streamer(sampling).generate("walk", length=80)[:length])
+    assert_same(motion, streamer(calibration).generate("walk", length=80)[:length])
 
 
 def test_what_is_not_given_is_what_is_stored():
@@ -138,43 +144,94 @@ def test_a_length_out_of_range_refuses(length):
 
 
 def test_saved_and_loaded_equals(tmp_path):
-    save_checkpoint(tmp_path / "tae", *tae_checkpoint(tiny_tae(), MEAN, STD))
-    save_checkpoint(tmp_path / "ar", *ar_checkpoint(tiny_ar(), NEVER, "words"))
+    save_checkpoint(tmp_path / "tae", *tae_checkpoint(tiny_tae().set_statistics(MEAN, STD)))
+    save_checkpoint(tmp_path / "ar", *ar_checkpoint(tiny_ar(), NEVER, GUIDED, "words"))
     model = MotionStreamer.from_pretrained(tmp_path, device="cpu", text_encoder=Words())
-    assert model.sampling == NEVER
+    assert (model.calibration, model.sampling) == (NEVER, GUIDED)
     assert np.array_equal(model.generate("walk", 3, length=20), streamer().generate("walk", 3, length=20))
 
 
 def test_models_that_do_not_belong_together_refuse():
     model, encoder = streamer(), Words()
     encoder.dim = 384
-    with pytest.raises(ValueError, match="text encoder words gives a vector of 384 channels, the AR model reads vector of 6"):
-        MotionStreamer(model.tae, model.ar, encoder, MEAN, STD, NEVER, "cpu")
+    with pytest.raises(ValueError, match="words gives a vector of 384 channels, the AR model reads vector of 6"):
+        MotionStreamer(model.tae, model.ar, encoder, NEVER)
     with pytest.raises(ValueError, match="the end latent 16: use models of one training"):
-        MotionStreamer(model.tae, model.ar, Words(), MEAN, STD, Sampling(), "cpu")
+        MotionStreamer(model.tae, model.ar, Words(), Calibration())
     wide = StreamingTransformer(replace(TINY, latent_dim=5))
     with pytest.raises(ValueError, match="TAE has 4 latent channels, the AR model 5"):
-        MotionStreamer(model.tae, wide, Words(), MEAN, STD, NEVER, "cpu")
+        MotionStreamer(model.tae, wide, Words(), NEVER)
 
 
 @pytest.mark.parametrize("given", [dict(steps=5), dict(solver="ddim"), dict(steps=10, solver="dpm++")])
-def test_how_latents_are_drawn_is_part_of_the_sampling(given):
+def test_scripts_change_what_is_stored(given):
     model = streamer()
     as_stored = model.generate("walk", 3, length=20)
-    model.sampling = Drawing(**given).over(model.sampling)
-    assert replace(model.sampling, steps=50, solver="ancestral") == NEVER
+    model.sampling = SamplingFlags(**given).over(model.sampling)
+    assert replace(model.sampling, steps=50, solver="ancestral") == GUIDED
     assert np.abs(model.generate("walk", 3, length=20) - as_stored).max() > 1e-3
 
 
 def test_nothing_given_is_what_is_stored():
-    assert Drawing().over(NEVER) == NEVER
+    assert SamplingFlags().over(GUIDED) == GUIDED
     with pytest.raises(ValueError, match="0 diffusion steps: expected 1 to 50"):
-        Drawing(steps=0).over(NEVER)
+        SamplingFlags(steps=0).over(GUIDED)
 
 
-def test_fewer_bits_bear_a_coarser_tolerance():
-    assert Drawing(precision="int8").over(NEVER) == replace(NEVER, tolerance=COARSE)
-    assert Drawing(precision="int8", tolerance=0.0).over(NEVER).tolerance == 0
-    assert Drawing(precision="bfloat16").over(replace(NEVER, tolerance=0.0)).tolerance == 0
-    with pytest.raises(ValueError, match="a tolerance of -1: expected 0 or more"):
-        Drawing(tolerance=-1).over(NEVER)
+def test_how_to_sample_is_given_to_each_call():
+    """One `Sampling`, or changes by name, for motions and streams alike."""
+    model, few = streamer(), replace(GUIDED, steps=5, solver="ddim", temperature=0.7)
+    found = model.generate("walk", 3, 20, few)
+    assert np.abs(model.generate("walk", 3, 20) - found).max() > 1e-3
+    changes = dict(steps=5, solver="ddim", temperature=0.7, guidance=None)
+    assert np.array_equal(model.generate("walk", 3, length=20, **changes), found)
+    for stream in (model.stream("walk", 3, hold=True, **changes), model.streams(few).start("walk", 3, hold=True)):
+        assert_same(np.concatenate([next(stream) for _ in range(5)]), found)
+    with pytest.raises(ValueError, match="sampling has no stepps: expected some of guidance, temperature, steps"):
+        model.generate("walk", stepps=5)
+    with pytest.raises(ValueError, match="51 diffusion steps: expected 1 to 50"):
+        model.stream("walk", steps=51)
+    with pytest.raises(ValueError, match="no solver of 3 steps was fitted to this model, only of none"):
+        model.stream("walk", steps=3, solver="fitted")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("tolerance", [None, 0.0])
+def test_scripts_and_python_take_as_many_passes(precision, tolerance):
+    """Of the head, for a latent of the shipped model: the precision decides, and few bits need few."""
+    python = MotionStreamer.from_pretrained(SHIPPED, "cpu", Nothing(), precision, tolerance)
+    script = load_model(replace(Chosen(), compute=Compute("cpu", precision, tolerance)))
+    assert python.sampling == script.sampling
+
+    def passes(model: MotionStreamer, **changes: float | str) -> int:
+        sampling, counted = model.sampling.but(**changes), []
+        streams = LatentStreams(model.ar, model.calibration, sampling, torch.zeros(384))
+        streams.start(model.new_row(torch.ones(384) / 384 ** 0.5, seed=1, hold=True))
+        hook = model.ar.head.output.register_forward_hook(lambda *given: counted.append(0))
+        streams.step()
+        hook.remove()
+        return len(counted)
+
+    few = dict(steps=10, solver="dpm++")
+    assert passes(python) == passes(script) and passes(python, **few) == passes(script, **few)
+    if tolerance == 0:
+        assert (passes(python), passes(python, **few)) == (50, 10)
+    else:
+        assert passes(python) < 30 if precision == "float32" else passes(python) <= 12
+
+
+def test_where_and_how_it_runs_is_checked():
+    with pytest.raises(ValueError, match="a tolerance of -1.0: expected 0 or more"):
+        MotionStreamer.from_pretrained(SHIPPED, "cpu", Nothing(), tolerance=-1.0)
+    with pytest.raises(ValueError, match="CUDA graphs need a CUDA GPU, the device is cpu: leave --cuda-graphs out"):
+        MotionStreamer.from_pretrained(SHIPPED, "cpu", Nothing(), cuda_graphs=True)
+
+
+def test_it_is_importable_from_where_it_was():
+    from models.pipeline import MotionStreamer as former
+    assert former is MotionStreamer
+
+
+class Nothing:
+    """In the place of the shipped model's text encoder."""
+    name, dim, tokens = "nothing", 384, False

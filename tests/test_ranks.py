@@ -20,9 +20,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from conftest import randomised
 from dataset.captions import format_caption
 from models.checkpoints import ar_checkpoint
-from models.streamer import StreamingTransformer
 from models.text_encoder import packaged_minilm
-from options.models import AR, Sampling
+from models.transformer import StreamingTransformer
+from options.models import AR
+from options.sampling import Calibration, Sampling
 from test_latents import write_folder
 from test_scripts import ROOT, data  # noqa: F401, a fixture
 from utils.checkpoint import load_training_state, save_checkpoint
@@ -78,7 +79,7 @@ def runs(data, tmp_path_factory) -> dict[int, Path]:  # noqa: F811
     save_file(dict(embeddings=torch.randn(6, 3)), folder / "latents" / "embeddings.safetensors")
     ar = randomised(StreamingTransformer(AR(latent_dim=2, text_dim=3, width=32, layers=1, heads=2, head_width=16,
                                             head_depth=1, prediction="velocity")))
-    save_checkpoint(folder / "ar", *ar_checkpoint(ar, Sampling(end_latent=(0.0, 0.0)), "words"))
+    save_checkpoint(folder / "ar", *ar_checkpoint(ar, Calibration(end_latent=(0.0, 0.0)), Sampling(), "words"))
     (folder / "train.py").write_text(SCRIPT)
     launchers = {1: [], 2: ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]}
     for ranks, launcher in launchers.items():

@@ -29,12 +29,15 @@ from dataset.latents import LatentClips
 from dataset.texts import Texts
 from Evaluator_272.checkpoints import evaluator_checkpoint, load_evaluator
 from Evaluator_272.model import Evaluator
+from generation.fast.timesteps import parallel
+from generation.streams import LatentStreams, Row, noise_of
 from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, load_ar, load_tae
-from models.streamer import LatentStreams, Row, StreamingTransformer, noise_of
 from models.text_encoder import MINILM, TextEncoder, packaged_minilm
+from models.transformer import StreamingTransformer
 from motion.representation_272 import pose_to_motion272, statistics
-from options.models import AR, EvaluatorModel, Sampling
+from options.models import AR, EvaluatorModel
+from options.sampling import Calibration, Sampling
 from test_representation_272 import walk
 from utils.checkpoint import load_checkpoint, save_checkpoint
 
@@ -119,7 +122,7 @@ def test_a_release_is_the_checkpoints_in_float16(chain, script, tmp_path):
         assert packed.keys() == trained.keys()
         assert all(torch.equal(packed[key], trained[key].half().float() if trained[key].ndim > 1 else trained[key])
                    for key in trained)
-    assert load_ar(tmp_path / "ar")[1].past == 5
+    assert load_ar(tmp_path / "ar").sampling.past == 5
 
 
 def latents_in(folder: Path) -> dict[str, np.ndarray]:
@@ -148,9 +151,9 @@ def test_latents_on_disk(chain, data):
     nearest = np.linalg.norm(val - np.float32(index["end_latent"]), axis=-1).min()
     assert index["stop_threshold"] == pytest.approx(nearest / 2, rel=1e-4)
 
-    tae, mean, std = load_tae(chain.folder / "output" / "tae_tiny" / "last")
-    np.testing.assert_array_equal(mean, np.load(data / "mean_std" / "Mean.npy"))
-    end = tae.encode(torch.zeros(1, 4, 272))[0][0, 0]    # its mean: of the zero frames no sample is drawn
+    tae = load_tae(chain.folder / "output" / "tae_tiny" / "last")
+    np.testing.assert_array_equal(tae.mean, np.load(data / "mean_std" / "Mean.npy"))
+    end = tae.encode_normalised(torch.zeros(1, 4, 272))[0][0, 0]    # its mean: the zero frames are not sampled
     torch.testing.assert_close(torch.tensor(index["end_latent"]), end, rtol=1e-4, atol=1e-5)
 
 
@@ -209,7 +212,7 @@ def test_ranks_share_the_clips(monkeypatch):
     def share(rank: int, ranks: int) -> dict[str, torch.Tensor]:
         monkeypatch.setattr(get_latent, "rank", lambda: rank)
         monkeypatch.setattr(get_latent, "world_size", lambda: ranks)
-        encoded = get_latent.encode_clips(tae, clips, torch.zeros(272), torch.ones(272), 2, seed=0)
+        encoded = get_latent.encode_clips(tae, clips, 2, seed=0)
         return {clip.id: latents for clip, latents in encoded}
 
     alone, shares = share(0, 1), [share(rank, 3) for rank in range(3)]
@@ -221,7 +224,7 @@ def test_latents_that_are_not_finite_name_the_clip():
     tae = CausalTAE(train_causal_tae.PRESETS["tiny"].model).eval()
     clips = [Clip(name, np.full((8, 272), value, np.float32), []) for name, value in (("good", 0.0), ("huge", 3e38))]
     with pytest.raises(ValueError, match="the latents of huge are not finite: look at its motion"):
-        list(get_latent.encode_clips(tae, clips, torch.zeros(272), torch.ones(272), 2, seed=0))
+        list(get_latent.encode_clips(tae, clips, 2, seed=0))
 
 
 def test_the_streamer_trains_on_clips_and_pairs(chain, data, script, monkeypatch, tmp_path, capsys):
@@ -242,13 +245,13 @@ def test_the_streamer_trains_on_clips_and_pairs(chain, data, script, monkeypatch
     assert len(latents_in(Path("latents3"))["train_stream-seq_0"]) == (100 + 64) // 4 + 1
     assert script("train_streamer", "--preset", "tiny", *flags, "--resume-trans", "output/t2m_tiny/last") == 0
     assert "8 train clips from latents3" in capsys.readouterr().out
-    assert load_ar("output/streamer_tiny/last")[0].config == load_ar("output/t2m_tiny/last")[0].config
+    assert load_ar("output/streamer_tiny/last").model.config == load_ar("output/t2m_tiny/last").model.config
     assert script("train_t2m", "--preset", "tiny", *flags, "--exp-name", "singles", "--total-iter", "2") == 0
     assert "7 train clips from latents3" in capsys.readouterr().out
 
 
 def test_a_solver_is_fitted_beside_those_there_are(chain, script, monkeypatch, tmp_path, capsys):
-    """The weights stay, what was fitted before too; streams draw with both."""
+    """The weights stay, what was fitted before too; streams sample with both."""
     flags = ["--preset", "tiny", "--latent-dir", str(chain.folder / "latents"), "--device", "cpu"]
     monkeypatch.chdir(tmp_path)
     source = chain.folder / "output" / "t2m_tiny" / "last"
@@ -256,12 +259,16 @@ def test_a_solver_is_fitted_beside_those_there_are(chain, script, monkeypatch, t
     assert capsys.readouterr().out.count("distance") == 2
     assert script("fit_solver", *flags, "--resume-trans", "output/solver_tiny/last", "--steps", "1", "--exp-name",
                   "one") == 0
-    (before, old, _), (after, new, _) = load_ar(source), load_ar("output/one/last")
-    assert all(torch.equal(after.state_dict()[name], weight) for name, weight in before.state_dict().items())
-    assert not old.fitted and [len(one.times) for one in new.fitted] == [2, 1]
-    assert new == replace(old, fitted=new.fitted)
-    for sampling in (replace(new, steps=2, solver="fitted"), replace(new, steps=1, solver="fitted")):
-        streams = LatentStreams(after, sampling, torch.zeros(384))
+    before, after = load_ar(source), load_ar("output/one/last")
+    weights = after.model.state_dict()
+    assert all(torch.equal(weights[name], weight) for name, weight in before.model.state_dict().items())
+    fitted = after.calibration.fitted
+    assert not before.calibration.fitted and [len(one.times) for one in fitted] == [2, 1]
+    assert after.calibration == replace(before.calibration, fitted=fitted) and after.sampling == before.sampling
+    parallel(after.model.head, 0.0, fitted)
+    for steps in (2, 1):
+        sampling = Sampling(steps=steps, solver="fitted")
+        streams = LatentStreams(after.model, after.calibration, sampling, torch.zeros(384))
         streams.start(Row(torch.ones(384), torch.empty(0, 16), noise_of(0, 16), hold=True))
         assert streams.step()[0].isfinite().all()
 
@@ -274,7 +281,7 @@ def test_a_solver_is_fitted_beside_those_there_are(chain, script, monkeypatch, t
 def test_a_solver_that_cannot_be_fitted(chain, script, monkeypatch, capsys, flags, said):
     monkeypatch.chdir(chain.folder)
     other = StreamingTransformer(AR(latent_dim=2, text_dim=3, width=32, layers=1, heads=1, head_width=8, head_depth=1))
-    save_checkpoint("other", *ar_checkpoint(other, Sampling(), "words"))
+    save_checkpoint("other", *ar_checkpoint(other, Calibration(), Sampling(), "words"))
     assert script("fit_solver", "--preset", "tiny", "--latent-dir", "latents", "--device", "cpu", *flags) == 2
     assert said in capsys.readouterr().err
 
@@ -314,11 +321,11 @@ def test_evaluations_show_motions(chain, data, script, monkeypatch, capsys):
 
 def test_latents_are_samples_around_the_means(chain, data):
     """With unit noise, after the moments that the TAE gives for the normalised clip."""
-    tae, mean, std = load_tae(chain.folder / "output" / "tae_tiny" / "last")
+    tae = load_tae(chain.folder / "output" / "tae_tiny" / "last")
     noises, encoded = [], latents_in(chain.folder / "latents")
     for name in set(LENGTHS) - {"h"}:
         motion = torch.from_numpy(np.load(data / "motion_data" / f"{name}.npy"))[:LENGTHS[name] // 4 * 4]
-        moments = tae.encode(((motion - mean) / std)[None])
+        moments = tae.encode_normalised(((motion - tae.mean) / tae.std)[None])
         latents = torch.from_numpy(encoded[name])[:-1]
         noises.append((latents - moments[0][0]) / (moments[1][0] / 2).exp())
     noise = torch.cat(noises).detach()    # (latents, 16), some 2800 numbers
@@ -348,12 +355,12 @@ def test_encoding_depends_on_neither_order_nor_batch():
 
 
 def test_the_model_knows_its_encoder_and_its_end(chain):
-    model, sampling, encoder = load_ar(chain.folder / "output" / "t2m_tiny" / "best")
+    model, calibration, _, encoder = load_ar(chain.folder / "output" / "t2m_tiny" / "best")
     index = json.loads((chain.folder / "latents" / "index.json").read_text())
     assert encoder == MINILM and model.config == train_t2m.PRESETS["tiny"].model
-    assert list(sampling.end_latent) == index["end_latent"]
-    assert sampling.stop_threshold == index["stop_threshold"]
-    assert sampling.latent_scale == index["latent_scale"]
+    assert list(calibration.end_latent) == index["end_latent"]
+    assert calibration.stop_threshold == index["stop_threshold"]
+    assert calibration.latent_scale == index["latent_scale"]
 
 
 @pytest.mark.parametrize("name, run", [("train_causal_tae", "tae_tiny"), ("train_t2m", "t2m_tiny")])
@@ -393,7 +400,8 @@ def test_dry_run_prints_the_options_and_stops(script, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     assert script(name, *flags, "--device", "cpu", "--dry-run") == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown.get("training", shown.get("chosen", shown))["device"] == "cpu" and not os.listdir(tmp_path)
+    shown = shown.get("training", shown.get("chosen", shown))
+    assert shown.get("compute", shown)["device"] == "cpu" and not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("name, flags, said", [
@@ -434,18 +442,16 @@ def test_a_mistake_ends_in_one_line_and_status_2(chain, script, monkeypatch, cap
 @pytest.mark.parametrize("shift, millimetres", [(0.0, 0.0), (0.022, (40 + 56) / (80 + 96))])
 def test_reconstruction_error_is_averaged_over_frames(data, shift, millimetres):
     """One of 22 joints 22 mm off from frame 40 on; the last frames that make no latent do not count."""
-    mean, std = (np.load(data / "mean_std" / f"{name}.npy") for name in ("Mean", "Std"))
     wrist = 8 + 3 * 21 + 1    # its height
 
     def decode(motion: torch.Tensor) -> torch.Tensor:
-        rebuilt = motion.clone()
-        rebuilt[:, 40:, wrist] += shift / std[wrist]
-        return rebuilt
+        reconstructed = motion.clone()
+        reconstructed[:, 40:, wrist] += shift
+        return reconstructed
 
-    tae = torch.nn.Linear(1, 1)    # its parameters say where the motion goes
-    tae.encode, tae.decode = lambda motion: (motion, None), decode
+    tae = SimpleNamespace(mean=torch.zeros(272), encode=lambda motion: motion, decode=decode)
     clips = [Clip(name, np.load(data / "motion_data" / f"{name}.npy"), []) for name in "ce"]
-    found = train_causal_tae.reconstruction(tae, clips, mean, std)
+    found = train_causal_tae.reconstruction(tae, clips)
     assert found["mpjpe_mm"] == pytest.approx(millimetres, abs=1e-3)
     assert found["rotations_jerk_mm"] == pytest.approx(found["captured_jerk_mm"], rel=0.5)
     more = found["jerk_mm"] - found["captured_jerk_mm"]    # at most the step's third differences: 22, 44 and 22 mm
@@ -454,7 +460,7 @@ def test_reconstruction_error_is_averaged_over_frames(data, shift, millimetres):
 
 def test_tae_objective_adds_up():
     tae = CausalTAE(train_causal_tae.PRESETS["tiny"].model)
-    objective = train_causal_tae.TAEObjective(tae, torch.zeros(272), torch.ones(272), root_weight=7.0)
+    objective = train_causal_tae.TAEObjective(tae, root_weight=7.0)
     losses = objective(torch.randn(2, 64, 272), step=1)
     torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 7 * losses["root"])
     assert losses["root"] < losses["recon"] / 20    # 8 of 272 channels
@@ -463,8 +469,8 @@ def test_tae_objective_adds_up():
 def test_sums_over_a_batch_weigh_the_same_in_parts():
     """Of a batch whose halves are equal, each half as one of two parts has the losses of the whole."""
     tae, half = randomised(CausalTAE(train_causal_tae.PRESETS["tiny"].model), 0.05), torch.randn(2, 64, 272)
-    found = [train_causal_tae.TAEObjective(tae, torch.zeros(272), torch.ones(272), 7.0, 2.0, 2.0, latent_spread=0.0,
-                                           parts=parts)(torch.cat([half] * (2 // parts)), step=1) for parts in (1, 2)]
+    found = [train_causal_tae.TAEObjective(tae, 7.0, 2.0, 2.0, latent_spread=0.0, parts=parts)(
+        torch.cat([half] * (2 // parts)), step=1) for parts in (1, 2)]
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, msg=name)
 
@@ -474,13 +480,12 @@ def test_latent_spread_is_that_of_the_samples():
     tae, motion = randomised(CausalTAE(train_causal_tae.PRESETS["tiny"].model), 0.05), torch.randn(2, 16, 272)
     spread = {}
     for value in (0.0, 1.0, 2.0):
-        objective, seen = train_causal_tae.TAEObjective(tae, torch.zeros(272), torch.ones(272), 7.0,
-                                                        latent_spread=value), []
+        objective, seen = train_causal_tae.TAEObjective(tae, 7.0, latent_spread=value), []
         handle = tae.from_latent.register_forward_pre_hook(lambda _, latents: seen.append(latents[0]))
         torch.manual_seed(0)
         objective(motion, step=1)
         handle.remove()
-        spread[value] = seen[0] - tae.encode(motion)[0]
+        spread[value] = seen[0] - tae.encode(motion)
     assert not spread[0.0].any() and spread[1.0].any()
     torch.testing.assert_close(spread[2.0], 2 * spread[1.0])
 
@@ -488,29 +493,29 @@ def test_latent_spread_is_that_of_the_samples():
 def test_positions_are_weighed_in_metres():
     """A centimetre counts alike in every channel, however much the channel varies."""
     tae, std = CausalTAE(train_causal_tae.PRESETS["tiny"].model), torch.linspace(0.1, 2, 272)
-    objective = train_causal_tae.TAEObjective(tae, torch.zeros(272), std, root_weight=7.0, position_weight=2.0)
+    objective = train_causal_tae.TAEObjective(tae.set_statistics(torch.zeros(272), std), 7.0, position_weight=2.0)
     motion, found = torch.randn(2, 64, 272), []
     for channel in (8, 73):
-        rebuilt = motion.clone()
-        rebuilt[..., channel] += 0.01 / std[channel]
-        tae.forward = lambda *_: (rebuilt, torch.zeros(2, 16, 16), torch.zeros(2, 16, 16))
+        reconstructed = motion.clone()
+        reconstructed[..., channel] += 0.01 / std[channel]
+        tae.forward = lambda *_: (reconstructed, torch.zeros(2, 16, 16), torch.zeros(2, 16, 16))
         losses = objective(motion, step=1)
         found.append(losses["position"])
         torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 7 * losses["root"]
                                    + 2 * losses["position"])
     torch.testing.assert_close(*found, rtol=1e-4, atol=0)
-    assert "unit" not in objective.state_dict()
+    assert not {"tae.mean", "tae.std"} & set(objective.state_dict())        # as in runs that began before
 
 
 def test_jerk_is_weighed_in_metres_and_what_bends_slowly_is_free():
     """A parabola has no jerk; frames that are off by turns have much."""
     tae, std = CausalTAE(train_causal_tae.PRESETS["tiny"].model), torch.linspace(0.1, 2, 272)
-    objective = train_causal_tae.TAEObjective(tae, torch.zeros(272), std, root_weight=0.0, jerk_weight=2.0)
+    objective = train_causal_tae.TAEObjective(tae.set_statistics(torch.zeros(272), std), 0.0, jerk_weight=2.0)
     motion, time = torch.randn(2, 64, 272), torch.arange(64.0)
     found = []
     for off in (1e-4 * time ** 2, 0.1 * (-1) ** time):
-        rebuilt = motion + off[:, None] / std
-        tae.forward = lambda *_: (rebuilt, torch.zeros(2, 16, 16), torch.zeros(2, 16, 16))
+        reconstructed = motion + off[:, None] / std
+        tae.forward = lambda *_: (reconstructed, torch.zeros(2, 16, 16), torch.zeros(2, 16, 16))
         losses = objective(motion, step=1)
         found.append(losses["jerk"])
         torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 2 * losses["jerk"])
@@ -527,7 +532,7 @@ def test_the_decoder_alone_learns_from_clips_and_pairs(chain, data, script, monk
                   "--exp-name", "tae_smooth", "--resume-pth", "output/tae_tiny/last", "--decoder-only",
                   "--jerk-loss", "2", "--streams", str(tmp_path)) == 0
     assert "8 clips to draw windows of 64 frames from; 1 left out" in capsys.readouterr().out
-    before, after = (load_tae(f"output/{name}/last")[0].state_dict() for name in ("tae_tiny", "tae_smooth"))
+    before, after = (load_tae(f"output/{name}/last").state_dict() for name in ("tae_tiny", "tae_smooth"))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"from_latent", "decoder"}
 

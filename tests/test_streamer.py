@@ -7,11 +7,15 @@ import torch
 from torch import Tensor
 
 from conftest import assert_relative, parameters, randomised
-from models.diffusion import STEPS
+from generation.fast import accelerate, cache
+from generation.fast.training import accelerate_training
+from generation.streams import LatentStreams, Row
+from models.head import DiffusionHead
 from models.published import load_published_ar
-from models.streamer import LatentStreams, Row, StreamingTransformer
 from models.text_encoder import stack_texts
-from options.models import AR, Sampling
+from models.transformer import StreamingTransformer
+from options.models import AR
+from options.sampling import STEPS, Calibration, Sampling
 from test_attention import banded
 
 TINY = AR(latent_dim=4, text_dim=6, width=16, layers=2, heads=2, context=12, head_width=16, head_depth=2,
@@ -21,8 +25,8 @@ TEXTS = (TINY, replace(TINY, **TOKENS, text_positions=3), replace(TINY, **TOKENS
          replace(TINY, **TOKENS, cross_every=1, text_everywhere=False))
 
 
-def tiny_ar(config: AR = TINY) -> StreamingTransformer:
-    return randomised(StreamingTransformer(config))
+def tiny_ar(config: AR = TINY, deviation: float = 0.2) -> StreamingTransformer:
+    return randomised(StreamingTransformer(config), deviation)
 
 
 def some_texts(config: AR, count: int) -> list[Tensor]:
@@ -40,12 +44,14 @@ def replay(noise: Tensor):
     return iter(noise).__next__
 
 
-def sampling(guidance: float = 1.0, temperature: float = 1.0, **end) -> Sampling:
-    """Never near its end latent, unless told otherwise."""
-    return Sampling(guidance, temperature, **dict(stop_threshold=0.0, end_latent=(0.0,) * 4, past=11) | end)
+def sampling(guidance: float = 1.0, temperature: float = 1.0, steps: int = STEPS, solver: str = "ancestral",
+             past: int = 11, **end) -> tuple[Calibration, Sampling]:
+    """Never near its end latent, unless `end` says otherwise."""
+    return (Calibration(**dict(stop_threshold=0.0, end_latent=(0.0,) * 4) | end),
+            Sampling(guidance, temperature, steps, solver, past))
 
 
-def draw_latents(streams: LatentStreams, count: int) -> Tensor:
+def sample_latents(streams: LatentStreams, count: int) -> Tensor:
     """The next latents (R, count, C)."""
     return torch.stack([streams.step()[0] for _ in range(count)], dim=1)
 
@@ -80,25 +86,26 @@ def test_steps_equal_whole_passes(shown, config):
     """While the context holds all latents, each condition is that of a pass over the text and all of them."""
     model = tiny_ar(config)
     latents, text = torch.randn(2, model.most_latents, 4), stacked(some_texts(config, 2))
-    condition, memory = model.read(latents[:, :shown], text)
-    conditions = [condition, *(model.step(latents[:, at], memory) for at in range(shown, model.most_latents))]
+    condition, kept = cache.read(model, latents[:, :shown], text)
+    conditions = [condition, *(cache.step(model, latents[:, at], kept) for at in range(shown, model.most_latents))]
     torch.testing.assert_close(torch.stack(conditions, dim=1), model(latents, text)[:, shown:])
 
 
 @pytest.mark.parametrize("config", TEXTS)
 def test_steps_go_on_beyond_the_context(config):
     """As one pass whose every layer sees the text and the last latents that the context holds beside it."""
-    model, latents, text, count = tiny_ar(config), torch.randn(2, 40, 4), stacked(some_texts(config, 2)), config.text_positions
-    condition, memory = model.read(latents[:, :0], text)
-    conditions = [condition, *(model.step(latents[:, at], memory) for at in range(40))]
+    model, latents, text = tiny_ar(config), torch.randn(2, 40, 4), stacked(some_texts(config, 2))
+    count = config.text_positions
+    condition, kept = cache.read(model, latents[:, :0], text)
+    conditions = [condition, *(cache.step(model, latents[:, at], kept) for at in range(40))]
     prompt = model.prompt(text)
     x = torch.cat([prompt.positions, model.embed(latents, prompt)], dim=1)
-    for block, seen in zip(model.blocks, model.seen_of(prompt)):
+    for block, seen in zip(model.blocks, model.text_of_blocks(prompt)):
         x = x + banded(block.attention, block.norm_attention(x), context=12, count=count)
         x = x + block.cross(block.norm_cross(x), *seen) if seen else x
         x = x + block.mlp(block.norm_mlp(x))
     torch.testing.assert_close(torch.stack(conditions, dim=1), model.out(model.norm(x))[:, count - 1:])
-    assert memory.k.shape[3] == 12
+    assert kept.k.shape[3] == 12
 
 
 @pytest.mark.parametrize("config", TEXTS)
@@ -112,12 +119,12 @@ def test_streams_equal_a_loop_over_whole_prefixes(guidance, shown, config):
     with torch.no_grad():
         for row in noise:
             condition, without = (model(expected, stacked(said))[:, -1] for said in (text, [empty, empty]))
-            latent = model.head.sample(condition, without, guidance, 0.9, row[0], row[1:])
+            latent = model.head.sample(condition, without, Sampling(guidance, 0.9), row)
             expected = torch.cat([expected, latent[:, None]], dim=1)
-    streams = LatentStreams(model, sampling(guidance, 0.9), empty)
+    streams = LatentStreams(model, *sampling(guidance, 0.9), empty)
     for row in range(2):
         streams.start(Row(text[row], past[row], replay(noise[:, :, row])))
-    assert_relative(draw_latents(streams, 5), expected[:, shown:], 1e-4)
+    assert_relative(sample_latents(streams, 5), expected[:, shown:], 1e-4)
 
 
 @pytest.mark.parametrize("config", TEXTS)
@@ -125,19 +132,19 @@ def test_a_prompt_reads_the_kept_past_anew(config):
     """As if the stream had begun with it, that much of the past shown."""
     model, (*texts, empty), noise = tiny_ar(config), some_texts(config, 3), torch.randn(9, STEPS + 1, 4)
     for kept in (0, 3, 11):
-        streams = LatentStreams(model, sampling(2.0, past=kept), empty)
+        streams = LatentStreams(model, *sampling(2.0, past=kept), empty)
         row = Row(texts[0], torch.empty(0, 4), replay(noise))
         streams.start(row)
-        before = draw_latents(streams, 5)[0]
+        before = sample_latents(streams, 5)[0]
         streams.prompt(row, texts[1])
-        after = draw_latents(streams, 4)
-        again = LatentStreams(model, sampling(2.0), empty)
+        after = sample_latents(streams, 4)
+        again = LatentStreams(model, *sampling(2.0), empty)
         again.start(Row(texts[1], before[5 - min(kept, 5):], replay(noise[5:])))
-        expected = draw_latents(again, 4)
+        expected = sample_latents(again, 4)
         assert_relative(after, expected, 1e-4)
-        unchanged = LatentStreams(model, sampling(2.0), empty)
+        unchanged = LatentStreams(model, *sampling(2.0), empty)
         unchanged.start(Row(texts[0], before[5 - min(kept, 5):], replay(noise[5:])))
-        assert (draw_latents(unchanged, 4) - expected)[:, 0].abs().max() > 0.001 * expected.abs().max()
+        assert (sample_latents(unchanged, 4) - expected)[:, 0].abs().max() > 0.001 * expected.abs().max()
 
 
 @pytest.mark.parametrize("config", TEXTS)
@@ -146,56 +153,75 @@ def test_streams_do_not_depend_on_their_neighbours(config):
     model, (*texts, empty), noise = tiny_ar(config), some_texts(config, 5), torch.randn(3, 20, STEPS + 1, 4)
 
     def alone(number: int, count: int) -> Tensor:
-        streams = LatentStreams(model, sampling(2.0), empty)
+        streams = LatentStreams(model, *sampling(2.0), empty)
         streams.start(Row(texts[number], torch.empty(0, 4), replay(noise[number])))
-        return draw_latents(streams, count)[0]
+        return sample_latents(streams, count)[0]
 
-    streams = LatentStreams(model, sampling(2.0), empty)
+    streams = LatentStreams(model, *sampling(2.0), empty)
     first, second, third = (Row(texts[number], torch.empty(0, 4), replay(noise[number])) for number in range(3))
     streams.start(first)
     streams.start(second)
-    found = [draw_latents(streams, 3)]
+    found = [sample_latents(streams, 3)]
     streams.start(third)
-    found.append(draw_latents(streams, 2))
+    found.append(sample_latents(streams, 2))
     streams.prompt(second, texts[3])
-    found.append(draw_latents(streams, 2))
+    found.append(sample_latents(streams, 2))
     streams.drop([first])
-    found.append(draw_latents(streams, 8))
+    found.append(sample_latents(streams, 8))
     assert_relative(torch.cat([part[0] for part in found[:3]]), alone(0, 7), 1e-4)
     assert_relative(torch.cat([found[1][2], found[2][2], found[3][1]]), alone(2, 12), 1e-4)
     assert_relative(torch.cat([part[1] for part in found[:2]]), alone(1, 5), 1e-4)
 
 
 def test_a_motion_is_over_with_a_latent_near_the_end_latent():
-    """But not with its first; where the row holds, another latent comes instead, drawn with less of the past."""
+    """But not with its first; where the row holds, another latent comes instead, sampled with less of the past."""
     model, text, empty, noise = tiny_ar(), torch.randn(6), torch.randn(6), torch.randn(40, STEPS + 1, 4)
-    plain = LatentStreams(model, sampling(), empty)
+    plain = LatentStreams(model, *sampling(), empty)
     plain.start(Row(text, torch.empty(0, 4), replay(noise)))
-    latents = draw_latents(plain, 7)[0]
+    latents = sample_latents(plain, 7)[0]
     nearest = float((latents[:6] - latents[6]).norm(dim=-1).min())
     ends = sampling(end_latent=tuple(latents[6].tolist()), stop_threshold=0.9 * nearest)
 
-    streams = LatentStreams(model, ends, empty)
+    streams = LatentStreams(model, *ends, empty)
     row = Row(text, torch.empty(0, 4), replay(noise))
     streams.start(row)
-    assert_relative(draw_latents(streams, 6)[0], latents[:6])
+    assert_relative(sample_latents(streams, 6)[0], latents[:6])
     assert streams.step()[1] == [row] and len(row.latents) == 6
 
-    held = LatentStreams(model, ends, empty)
+    held = LatentStreams(model, *ends, empty)
     held.start(Row(text, torch.empty(0, 4), replay(noise), hold=True))
-    found = draw_latents(held, 7)[0]
+    found = sample_latents(held, 7)[0]
     assert_relative(found[:6], latents[:6])
-    again = LatentStreams(model, sampling(), empty)
-    again.start(Row(text, latents[:6], replay(noise[7:])))              # fewer than ANEW[0], so all six
-    assert_relative(found[6], draw_latents(again, 1)[0, 0], 1e-4)
+    again = LatentStreams(model, *sampling(), empty)
+    again.start(Row(text, latents[:6], replay(noise[7:])))              # fewer than RESTART_CONTEXTS[0], so all six
+    assert_relative(found[6], sample_latents(again, 1)[0, 0], 1e-4)
 
-    always = LatentStreams(model, sampling(stop_threshold=1e9), empty)
+    always = LatentStreams(model, *sampling(stop_threshold=1e9), empty)
     always.start(Row(text, torch.empty(0, 4), replay(noise), hold=True))
-    drawn = []
+    sampled = []
     sample = model.head.sample
-    model.head.sample = lambda *arguments, **named: drawn.append(0) or sample(*arguments, **named)
-    assert_relative(draw_latents(always, 3)[0], latents[:1].expand(3, -1))     # it stays as it is
-    assert len(drawn) == 1 + 2 * 3                                             # two more draws a latent, not more
+    model.head.sample = lambda *arguments, **named: sampled.append(0) or sample(*arguments, **named)
+    assert_relative(sample_latents(always, 3)[0], latents[:1].expand(3, -1))     # it stays as it is
+    assert len(sampled) == 1 + 2 * 3                                           # two more samples a latent, not more
+
+
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-4), ("bfloat16", 0.1), ("int8", 0.3)])
+@pytest.mark.parametrize("steps, solver", [(STEPS, "ancestral"), (18, "ancestral"), (9, "ddim"), (10, "dpm++")])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+@pytest.mark.parametrize("count", [1, 3])
+def test_accelerated_equals_plain(precision, tolerance, steps, solver, guidance, count):
+    """Latents of streams, alone and in a batch; with few bits as near as these are."""
+    config = replace(TINY, width=64, head_width=64)
+    plain, fast = tiny_ar(config, 0.05), accelerate(tiny_ar(config, 0.05), precision)
+    texts, noise, found = torch.randn(count + 1, 6), torch.randn(count, 4, STEPS + 1, 4), []
+    for model in (plain, fast):
+        streams = LatentStreams(model, *sampling(guidance, 0.9, steps, solver), texts[-1])
+        for number in range(count):
+            streams.start(Row(texts[number], torch.empty(0, 4), replay(noise[number])))
+        found.append(sample_latents(streams, 4))
+    assert type(plain.head) is DiffusionHead and type(fast.head) is not DiffusionHead
+    assert_relative(found[1], found[0], tolerance)
+    assert not torch.equal(found[1], found[0])
 
 
 def test_guidance_1_equals_no_guidance():
@@ -203,10 +229,10 @@ def test_guidance_1_equals_no_guidance():
     model, text, empty, noise = tiny_ar(), torch.randn(6), torch.randn(6), torch.randn(3, STEPS + 1, 4)
 
     def latents(guidance: float) -> Tensor:
-        streams = LatentStreams(model, sampling(guidance), empty)
+        streams = LatentStreams(model, *sampling(guidance), empty)
         streams.start(Row(text, torch.empty(0, 4), replay(noise)))
         assert len(streams.condition) == 1 + (guidance != 1)
-        return draw_latents(streams, 3)
+        return sample_latents(streams, 3)
 
     assert_relative(latents(1 + 1e-7), latents(1.0), 1e-4)
     assert (latents(2.0) - latents(1.0)).abs().max() > 1e-2
@@ -224,9 +250,13 @@ def test_rows_do_not_mix():
         torch.testing.assert_close(model(latents[row:row + 1], text[row:row + 1]), together[row:row + 1])
 
 
-def test_padded_positions_count_for_nothing():
+@pytest.mark.parametrize("config", TEXTS)
+@pytest.mark.parametrize("fast", [False, True])
+def test_padded_positions_count_for_nothing(config, fast):
     """With lengths the valid conditions are those of each row alone, and the others are zero."""
-    model, latents, text = tiny_ar(), torch.randn(3, 6, 4), torch.randn(3, 6)
+    model, latents, text = tiny_ar(config), torch.randn(3, 6, 4), stacked(some_texts(config, 3))
+    if fast:
+        accelerate_training(model)
     lengths = torch.tensor([6, 0, 3])
     latents[2, 3:] = torch.nan
     found = model(latents, text, lengths)
@@ -256,7 +286,7 @@ def test_golden_stream(golden_file):
     model = load_published_ar({"trans": golden_file("ar_transformer")[1]}, heads=4)
     numbers = golden_file("sampling")[0]
     noise = torch.cat([numbers["start_noise"][:, None], numbers["step_noise"][:, :, :1]], dim=1)[:, :, 0]
-    text, settings = numbers["text"], Sampling(guidance=float(numbers["cfg_scale"]), stop_threshold=0.0)
-    streams = LatentStreams(model, settings, torch.zeros_like(text))
+    text, settings = numbers["text"], Sampling(guidance=float(numbers["cfg_scale"]))
+    streams = LatentStreams(model, Calibration(stop_threshold=0.0), settings, torch.zeros_like(text))
     streams.start(Row(text, torch.empty(0, 16), replay(noise)))
-    assert_relative(draw_latents(streams, 5)[0], numbers["tokens"], 1e-4)
+    assert_relative(sample_latents(streams, 5)[0], numbers["tokens"], 1e-4)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.pipeline import MotionStream
-from models.streamer import LatentStreams
+from generation.pipeline import MotionStream
+from generation.streams import LatentStreams
 from motion.representation_272 import Motion272Decoder, motion272_to_positions
-from test_pipeline import ALWAYS, MEAN, NEVER, STD, assert_same, replace, streamer
+from test_pipeline import ALWAYS, GUIDED, MEAN, NEVER, STD, assert_same, replace, streamer
 
 
 def pull(stream: MotionStream, count: int) -> np.ndarray:
@@ -19,10 +19,10 @@ def pull(stream: MotionStream, count: int) -> np.ndarray:
     return np.concatenate(list(islice(stream, count)))
 
 
-@pytest.mark.parametrize("sampling", [NEVER, ALWAYS])
-def test_a_held_stream_equals_a_motion_of_given_length(sampling):
+@pytest.mark.parametrize("calibration", [NEVER, ALWAYS])
+def test_a_held_stream_equals_a_motion_of_given_length(calibration):
     """In pieces of four frames; also beyond the context of 11 latents."""
-    model = streamer(sampling)
+    model = streamer(calibration)
     pieces = list(islice(model.stream("walk", seed=7, hold=True), 30))
     assert {piece.shape for piece in pieces} == {(4, 272)} and pieces[0].dtype == np.float32
     assert_same(np.concatenate(pieces), model.generate("walk", seed=7, length=120))
@@ -37,7 +37,7 @@ def test_a_stream_equals_a_whole_decode_of_its_latents():
 
 
 def test_a_stream_ends_by_itself_as_the_motion_does():
-    latents = torch.stack(streamer().draw_latents(["walk"], [0], [None], NEVER))[0] * NEVER.latent_scale
+    latents = torch.stack(streamer().sample_latents(["walk"], [0], [None], GUIDED))[0] * NEVER.latent_scale
     nearest = float((latents[:6] - latents[6]).norm(dim=-1).min())
     model = streamer(replace(NEVER, end_latent=tuple(latents[6].tolist()), stop_threshold=0.9 * nearest))
     stream = model.stream("walk")
@@ -90,7 +90,7 @@ def test_a_prompt_holds_from_the_next_latent_on():
 
 
 def test_the_same_prompt_again_changes_nothing_while_all_of_the_past_fits():
-    model = streamer(replace(NEVER, past=11))
+    model = streamer(NEVER, replace(GUIDED, past=11))
     plain, again = model.stream("walk", seed=3), model.stream("walk", seed=3)
     pull(again, 5)
     again.prompt("walk")
@@ -131,7 +131,7 @@ def test_a_stream_goes_on_from_a_given_past():
     cache = model.tae.new_cache(1)
     model.decode(latents[None], cache)
     row = model.new_row(model.text_encoder(["walk"])[0], 5, hold=True, past=latents)
-    streams = LatentStreams(model.ar, NEVER, model.text_encoder([""])[0])
+    streams = LatentStreams(model.ar, NEVER, GUIDED, model.text_encoder([""])[0])
     streams.start(row)
     expected = np.concatenate([model.decode(streams.step()[0][:, None], cache)[0].numpy() for _ in range(4)])
     assert_same(pull(model.stream("walk", seed=5, past=past, hold=True), 4), expected)
@@ -192,7 +192,7 @@ def test_memory_stays_flat():
     stream = streamer().stream("walk")
 
     def size() -> int:
-        tensors = [*stream.streams.latents.memory.tensors(), *stream.decoder.values(), stream.row.latents]
+        tensors = [*stream.streams.latents.cache.tensors(), *stream.decoder.values(), stream.row.latents]
         return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
 
     pull(stream, 12)

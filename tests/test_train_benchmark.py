@@ -54,6 +54,10 @@ def test_it_does_with_all_that_the_small_preset_has_and_any_share_replaced(step)
     assert_equal_training(trainer("streams", prediction="velocity", text_everywhere=True), step, 4)
 
 
+def test_it_does_with_token_states():
+    assert_equal_training(trainer("t2m", text="tokens", text_positions=2, cross_every=2))
+
+
 def test_it_does_on_given_latents(tmp_path):
     clips = {name: dict(latents=latents, past=past) for name, latents, past in (("a", 4, 0), ("b", 9, 3), ("c", 30, 7))}
     made = trainer("streams", str(write_folder(tmp_path, clips)), latent_dim=2, text_dim=3)
@@ -149,7 +153,7 @@ def test_the_script(tmp_path, monkeypatch, capsys):
     (["--repeats", "0"], "--repeats 0 --curves 0: expected 1 or more repeats"),
     (["--figure", "a.png"], "--figure shows the curves of --curves steps: give their number"),
     (["--data-root", "nowhere"], "found no nowhere/motion_data, expected the data set mocap_272"),
-    (["--latent-dir", "."], ". holds texts of 3 channels, the model reads 384: give another --size or --latent-dir")])
+    (["--latent-dir", "."], ". holds texts (vector) of 3 channels, the model reads vector of 384: give another --size or")])
 def test_mistakes(flags, words, tmp_path, monkeypatch, capsys):
     write_folder(tmp_path, dict(a=dict(latents=4)))
     monkeypatch.chdir(tmp_path)

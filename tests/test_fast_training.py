@@ -1,12 +1,14 @@
-"""Products of training, against F.linear."""
+"""What makes training fast, against the library and the plain networks."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from conftest import assert_relative
-from models import products
-from models.products import Convolution, linear
+from generation.fast import training
+from generation.fast.training import Convolution, accelerate_training, linear
+from models.causal_tae import CausalConv1d, CausalTAE
+from options.models import TAE
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 
@@ -14,13 +16,13 @@ needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reas
 @needs_onednn
 @pytest.mark.parametrize("shape", [(5,), (2, 7, 5), (1, 1, 5), (0, 5)])
 def test_values_and_gradients_are_those_of_the_library(shape, monkeypatch):
-    monkeypatch.setattr(products, "PART", 4)
+    monkeypatch.setattr(training, "PART", 4)
     x, weight, bias = torch.randn(shape), torch.randn(3, 5), torch.randn(3)
     weight = weight.T.contiguous().T                                      # also where it lies otherwise in memory
     towards, found = torch.randn(*shape[:-1], 3), []
-    for product in (linear, F.linear):
+    for layer in (linear, F.linear):
         given = [tensor.detach().requires_grad_() for tensor in (x, weight, bias)]
-        result = product(*given)
+        result = layer(*given)
         result.backward(towards)
         found.append([result, *(tensor.grad for tensor in given)])
     for ours, library in zip(*found):
@@ -29,8 +31,8 @@ def test_values_and_gradients_are_those_of_the_library(shape, monkeypatch):
 
 @needs_onednn
 def test_only_training_in_float32_is_by_onednn(monkeypatch):
-    calls, product = [], products.product
-    monkeypatch.setattr(products, "product", lambda *given: calls.append(0) or product(*given))
+    calls, matmul = [], training.matmul
+    monkeypatch.setattr(training, "matmul", lambda *given: calls.append(0) or matmul(*given))
     x, weight, bias = torch.randn(2, 5), torch.randn(3, 5, requires_grad=True), torch.randn(3)
     linear(x, weight, bias).sum().backward()
     assert len(calls) == 2                                                # x needs no gradient
@@ -71,7 +73,7 @@ def test_no_clips_and_no_frames():
 @pytest.mark.parametrize("at_once", [1, 1000])
 def test_a_convolution_is_that_of_the_library(stride, dilation, dtype, tolerance, at_once, monkeypatch):
     """Values and gradients; in few bits the gradients of weight and bias keep theirs."""
-    monkeypatch.setattr(products, "PART", at_once)
+    monkeypatch.setattr(training, "PART", at_once)
     weights = torch.float64 if dtype == torch.float64 else torch.float32
     x, weight, bias = torch.randn(3, 12, 5).to(dtype), torch.randn(4, 5, 3).to(weights), torch.randn(4).to(weights)
     frames = [slice(tap * dilation, tap * dilation + 12 - 2 * dilation, stride) for tap in range(3)]
@@ -85,3 +87,24 @@ def test_a_convolution_is_that_of_the_library(stride, dilation, dtype, tolerance
     assert_relative(found.double(), expected, tolerance)
     for ours, library in zip(gradients, torch.autograd.grad(expected, exact, towards.double())):
         assert_relative(ours.double(), library, tolerance)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_an_accelerated_tae_is_the_plain_one(grad):
+    """Values and gradients; parameters have the same names, and are the same objects."""
+    plain, fast = (CausalTAE(TAE(latent_dim=4, width=8)) for _ in range(2))
+    motion = torch.randn(2, 16, 272)
+    fast.load_state_dict(plain.state_dict())
+    before = dict(fast.named_parameters())
+    accelerate_training(fast)
+    after = dict(fast.named_parameters())
+    assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)
+    assert not any(type(layer) is CausalConv1d for layer in fast.modules())
+    with torch.set_grad_enabled(grad):
+        found = [tae.decode(tae.encode(motion)) for tae in (plain, fast)]
+    assert_relative(found[1], found[0])
+    if grad:
+        ours, library = (torch.autograd.grad(decoded.square().sum(), list(tae.parameters())[:-1], allow_unused=True)
+                         for decoded, tae in zip(found, (plain, fast)))
+        for one, other in zip(ours, library):
+            assert_relative(one, other, 1e-4)

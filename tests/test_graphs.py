@@ -1,6 +1,5 @@
-"""What CUDA records, without a GPU: a graph of CUDA is played by a list of operations, done again on the same tensors."""
+"""CUDA graphs without a GPU: one is played by a list of operations, done again on the same tensors."""
 
-import copy
 from contextlib import nullcontext
 from unittest.mock import MagicMock
 
@@ -11,9 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from conftest import assert_relative
-from models import recorded, streamer
-from models.recorded import Recording, records
-from models.streamer import LatentStreams, Row, noise_of
+from generation.fast import graphs
+from generation.fast.graphs import Graph, Graphs
+from generation.fast.timesteps import parallel
+from generation.streams import LatentStreams, Row, noise_of
 from test_streamer import sampling, tiny_ar
 
 READS_A_VALUE = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default,
@@ -50,35 +50,36 @@ def tapes(monkeypatch):
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     for name in ("current_device", "current_stream"):
         monkeypatch.setattr(torch.cuda, name, MagicMock())
-    monkeypatch.setattr(recorded, "aside", MagicMock())
+    monkeypatch.setattr(graphs, "side_stream", MagicMock())
     return made
 
 
-def test_a_recording_does_its_work_again(tapes):
+def test_a_graph_does_its_work_again(tapes):
     x = torch.zeros(3)
-    twice = Recording(lambda: (2 * x).exp())
+    twice = Graph(lambda: (2 * x).exp())
     for number in range(3):
         x.fill_(number)
         assert torch.equal(twice(), torch.full((3,), 2.0 * number).exp())
     assert tapes[0].played == 3
 
 
-def test_a_recording_that_looks_at_a_value(tapes):
+def test_a_graph_with_a_host_synchronisation(tapes):
     with pytest.raises(AssertionError, match="needs the host"):
-        Recording(lambda: float(torch.ones(1)) + 1)
+        Graph(lambda: float(torch.ones(1)) + 1)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("tolerance, steps, solver", [(1e-6, 50, "ancestral"), (1e-6, 7, "dpm++"), (1e-6, 1, "ddim"),
                                                       (0.0, 50, "ancestral")])
-def test_streams_are_those_of_a_cpu(tapes, monkeypatch, guidance, tolerance, steps, solver):
-    """Alone, with a second one beside, alone again; with new prompts; beyond the context. Two such batches share what is
-    recorded, and each has its own."""
-    model, texts = tiny_ar(), torch.randn(4, 6)
-    how = sampling(guidance, 0.9, tolerance=tolerance, steps=steps, solver=solver)
+def test_streams_are_those_of_a_cpu(tapes, guidance, tolerance, steps, solver):
+    """Alone, with a second one beside, alone again; with new prompts; beyond the context. Two such batches share the
+    graphs."""
+    model, texts, captured = tiny_ar(), torch.randn(4, 6), Graphs()
+    parallel(model.head, tolerance)
+    how = sampling(guidance, 0.9, steps, solver)
 
-    def draw() -> list[Tensor]:
-        batches = [LatentStreams(model, how, texts[3]) for _ in range(2)]
+    def sample(captured: Graphs | None) -> list[Tensor]:
+        batches = [LatentStreams(model, *how, texts[3], captured) for _ in range(2)]
         rows = [Row(texts[number % 2], torch.zeros(0, 4), noise_of(number, 4), hold=True) for number in range(4)]
         found = []
 
@@ -97,24 +98,22 @@ def test_streams_are_those_of_a_cpu(tapes, monkeypatch, guidance, tolerance, ste
         steps(2)
         return found
 
-    expected = draw()
-    monkeypatch.setattr(streamer, "records", lambda device, rows: True)
+    expected = sample(None)
     for _ in range(2):
-        for found, latents in zip(draw(), expected):
+        for found, latents in zip(sample(captured), expected):
             assert_relative(found, latents, 2e-4)
-    assert set(model.recordings) == {(how, 1), (how, 2), *((1, 2) if guidance == 1 else (2, 4))}
+    assert set(captured.captured) == {(how[1], 1), (how[1], 2), *((1, 2) if guidance == 1 else (2, 4))}
     assert len(tapes) == 4 + (tolerance > 0 and steps > 1)                # one more of a lone latent's passes
-    assert not copy.deepcopy(model).recordings
 
 
-def test_a_lone_latent_takes_few_passes(tapes, monkeypatch):
+def test_a_lone_latent_takes_few_passes(tapes):
     """Over the whole path; what is found does not move any more, by the tolerance."""
-    monkeypatch.setattr(streamer, "records", lambda device, rows: True)
     model, text = tiny_ar(), torch.randn(6)
 
     def passes(tolerance: float) -> int:
         tapes.clear()
-        streams = LatentStreams(model, sampling(3.0, tolerance=tolerance), torch.zeros(6))
+        parallel(model.head, tolerance)
+        streams = LatentStreams(model, *sampling(3.0), torch.zeros(6), Graphs())
         streams.start(Row(text, torch.zeros(0, 4), noise_of(0, 4)))
         streams.step()
         return tapes[1].played
@@ -134,23 +133,23 @@ class OneDevice(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("recording", [False, True])
+@pytest.mark.parametrize("captured", [False, True])
 @pytest.mark.parametrize("tolerance", [0.0, 1e-5])
-def test_all_work_is_on_one_device(recording, tolerance, tapes, monkeypatch):
+def test_all_work_is_on_one_device(captured, tolerance, tapes, monkeypatch):
     """On the device meta, which has shapes and no values: who asks for one fails."""
     made = []
 
-    def only_made(recordings, key, make, *given):
+    def only_made(graphs, key, make, *given):
         made.append(make(*given))
         result = made[-1].once.result
         return result if isinstance(result, Tensor) else result[-1][-1]   # the last of the points
 
-    monkeypatch.setattr(streamer, "recorded", only_made)
-    monkeypatch.setattr(streamer, "records", lambda device, rows: recording)
+    monkeypatch.setattr(Graphs, "run", only_made)
     monkeypatch.setattr(LatentStreams, "near_end", lambda streams, latents: torch.zeros(len(latents), dtype=torch.bool))
     model, texts = tiny_ar().to("meta"), torch.zeros(3, 6, device="meta")
+    parallel(model.head, tolerance if captured else 0.0)
     with OneDevice():
-        streams = LatentStreams(model, sampling(3.0, tolerance=tolerance if recording else 0.0), texts[2])
+        streams = LatentStreams(model, *sampling(3.0), texts[2], Graphs() if captured else None)
         rows = [Row(text, torch.zeros(0, 4, device="meta"), noise_of(0, 4)) for text in texts[:2]]
         for row in rows:
             streams.start(row)
@@ -158,26 +157,24 @@ def test_all_work_is_on_one_device(recording, tolerance, tapes, monkeypatch):
         streams.prompt(rows[0], texts[1])
         streams.drop(rows[1:])
         latents, _ = streams.step()
-    assert latents.is_meta and latents.shape == (1, 4) and len(made) == 6 * recording
+    assert latents.is_meta and latents.shape == (1, 4) and len(made) == 6 * captured
     with OneDevice(), pytest.raises(AssertionError, match="tensors on {"):
         torch.cat([torch.zeros(2), torch.zeros(2, device="meta")])
 
 
-def test_a_few_streams_on_cuda_are_recorded():
-    on = {name: torch.device(name) for name in ("cpu", "mps", "cuda")}
-    assert records(on["cuda"], 2) and not records(on["cuda"], 192) and not records(on["cpu"], 2)
-    assert not records(on["mps"], 2)
+def test_graphs_are_for_a_few_streams():
+    assert Graphs.fit(2) and not Graphs.fit(192)
 
 
-def test_the_recordings_used_last_are_kept(monkeypatch):
-    monkeypatch.setattr(recorded, "KEPT", 2)
-    made, kept = [], {}
+def test_the_graphs_used_last_are_kept(monkeypatch):
+    monkeypatch.setattr(graphs, "KEPT", 2)
+    made, kept = [], Graphs()
 
     def call(key: str) -> None:
-        recorded.recorded(kept, key, lambda *given: made.append(key) or (lambda *given: given[0]), torch.zeros(1))
+        kept.run(key, lambda *given: made.append(key) or (lambda *given: given[0]), torch.zeros(1))
 
     for key in "abaca":
         call(key)
-    assert list(kept) == ["c", "a"] and made == ["a", "b", "c"]
+    assert list(kept.captured) == ["c", "a"] and made == ["a", "b", "c"]
     call("b")
     assert made == ["a", "b", "c", "b"]

@@ -1,7 +1,7 @@
-"""The products of a network as inference wants them: weights packed once for the processor, and fewer bits if asked.
+"""Linear layers and convolutions for inference: weights packed once for the processor, and fewer bits if asked.
 
-Activations stay float32 between the products, norms and sums too; only what is multiplied loses bits. What counts is
-how fast the weights come from memory: each pass needs them all, for two rows or, in the diffusion head, twelve and more.
+Activations stay float32 between the layers, norms and sums too; only what is multiplied loses bits. What counts is how
+fast the weights come from memory: each pass needs them all, for two rows or, in the diffusion head, twelve and more.
 
 float32   on a CPU the weights in oneDNN's own order. The library that PyTorch takes for float32, Intel's MKL, needs
           three times as long for two rows on an AMD EPYC (Zen 4, two cores). On an Intel Xeon it is the quicker of
@@ -15,57 +15,99 @@ int8      a CPU's alone: weights with a scale for each output, activations with 
 """
 
 import warnings
+from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generation.fast.timesteps import ROWS, ParallelHead
 from models.attention import SwiGLU
 from models.causal_tae import CausalConv1d
-from models.head import ROWS, DiffusionHead
-from options.models import PRECISIONS
+from options.sampling import PRECISIONS
 
+Network = TypeVar("Network", bound=nn.Module)
 NARROW = 64         # a layer with fewer inputs or outputs than this stays as it is: the latents go through these
 
 
-def at_precision(model: nn.Module, precision: str) -> nn.Module:
-    """Change the products of a network in place, which then serves inference only, where it is; returned too.
+def pack(model: Network, precision: str) -> Network:
+    """Change the layers of a network in place, which then serves inference only, where it is; returned too.
 
-    raises  ValueError for an unknown precision, one that the model's device cannot do, and a network changed before
+    raises  ValueError for an unknown precision, one that the model's device cannot do, and a network packed before
     """
-    if any(isinstance(layer, PRODUCTS) for layer in model.modules()):
-        raise ValueError("this network's products were changed for inference before: load it anew")
+    if any(isinstance(layer, PACKED) for layer in model.modules()):
+        raise ValueError("this network was changed for inference before: load it anew")
     device = next(model.parameters()).device.type
     if precision not in PRECISIONS:
         raise ValueError(f"the precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
     if precision == "int8" and device != "cpu":
         raise ValueError(f"int8 is for CPUs, and the model is on {device}: give --device cpu or --precision bfloat16")
     if precision == "int8" and torch.backends.quantized.engine == "none":
-        raise ValueError("this build of PyTorch has no products of 8 bits: give --precision bfloat16")
-    of_head = {part for head in model.modules() if isinstance(head, DiffusionHead) for part in head.modules()
-               if not isinstance(part, nn.Linear)}
+        raise ValueError("this build of PyTorch has no linear layers of 8 bits: give --precision bfloat16")
+    in_heads = {part for head in model.modules() if isinstance(head, ParallelHead) for part in head.modules()
+                if not isinstance(part, nn.Linear)}
     for parent in [module for module in model.modules() if not isinstance(module, nn.Linear)]:  # which shall be freed
         if isinstance(parent, SwiGLU):
-            parent.product = packed(torch.cat([parent.gate.weight, parent.value.weight]), None, precision)
-            parent.gate = parent.value = None
-        if isinstance(parent, DiffusionHead):
+            PackedSwiGLU.take(parent, precision)
+        if isinstance(parent, ParallelHead):
             join_modulations(parent, precision)
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.Linear):
-                setattr(parent, name, packed(layer.weight, layer.bias, precision, ROWS if parent in of_head else 2))
+                setattr(parent, name, packed(layer.weight, layer.bias, precision, ROWS if parent in in_heads else 2))
         if isinstance(parent, CausalConv1d):
-            parent.product = packed(parent.matrix(), parent.bias, precision)
-            parent.weight = parent.bias = None
+            PackedConv.take(parent, precision)
     return model.requires_grad_(False)
 
 
 @torch.no_grad()
-def join_modulations(head: DiffusionHead, precision: str) -> None:
-    """One product in place of all layers that depend on step and condition."""
-    weight, bias = (torch.cat(parts) for parts in zip(*((layer.weight, layer.bias) for layer in head.modulated())))
+def join_modulations(head: ParallelHead, precision: str) -> None:
+    """One layer in place of all that depend on step and condition."""
+    weight, bias = (torch.cat(parts) for parts in zip(*((layer.weight, layer.bias) for layer in head.modulations())))
     for block in head.blocks:
         block.modulation = None
     head.final_modulation = None                            # freed before more is made
-    head.product = packed(weight, bias, precision, ROWS)
+    head.joined = packed(weight, bias, precision, ROWS)
+
+
+class PackedSwiGLU(SwiGLU):
+    """Gate and value in one layer."""
+
+    @classmethod
+    def take(cls, layer: SwiGLU, precision: str) -> None:
+        layer.gate_and_value = packed(torch.cat([layer.gate.weight, layer.value.weight]), None, precision)
+        layer.gate = layer.value = None
+        layer.__class__ = cls
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.gate_and_value(x).chunk(2, dim=-1)
+        return self.out(F.silu(gate) * value)
+
+
+class PackedConv(CausalConv1d):
+    """What each tap sees, side by side, through one linear layer: on a CPU faster than the library's convolution."""
+
+    @classmethod
+    def take(cls, layer: CausalConv1d, precision: str) -> None:
+        layer.linear = packed(layer.weight.mT.flatten(1), layer.bias, precision)
+        layer.weight = layer.bias = None
+        layer.__class__ = cls
+
+    def forward(self, x: Tensor, cache: dict | None = None) -> Tensor:
+        x = self.pad(x, cache)
+        return self.linear(taps(x, frames_of_taps(self, x.shape[1])))
+
+
+def frames_of_taps(layer: CausalConv1d, count: int) -> list[slice]:
+    """Which of `count` padded frames each tap of a convolution sees."""
+    (kernel,), (stride,), (dilation,) = layer.kernel_size, layer.stride, layer.dilation
+    reach = count - (kernel - 1) * dilation                  # from the first input of a tap to its last
+    return [slice(tap * dilation, tap * dilation + reach, stride) for tap in range(kernel)]
+
+
+def taps(x: Tensor, frames: list[slice]) -> Tensor:
+    """x (B, T, I) at the frames of each tap, side by side (B, T', K I)."""
+    seen = [x[:, at] for at in frames]
+    return seen[0] if len(seen) == 1 else torch.cat(seen, dim=-1)
 
 
 @torch.no_grad()
@@ -90,7 +132,7 @@ def packed(weight: Tensor, bias: Tensor | None, precision: str, rows: int = 2) -
 
 
 class Cast(nn.Module):
-    """PyTorch's own product, in another type."""
+    """PyTorch's own linear layer, in another type."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype):
         super().__init__()
@@ -99,7 +141,7 @@ class Cast(nn.Module):
         self.register_buffer("bias", None if bias is None else bias.to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
 
 
 class OneDNN(nn.Module):
@@ -118,7 +160,7 @@ class OneDNN(nn.Module):
 
 
 class Float16(nn.Module):
-    """Weights of 16 bits, products in float32."""
+    """Weights of 16 bits, multiplied in float32."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__()
@@ -152,4 +194,4 @@ class Int8(nn.Module):
             return x.new_full((*x.shape[:-1], self.outputs), torch.nan)    # as the other precisions would go on
 
 
-PRODUCTS = (Cast, OneDNN, Float16, Int8)       # each of `inputs` and `outputs`, with `bytes_each` weight
+PACKED = (Cast, OneDNN, Float16, Int8)         # each of `inputs` and `outputs`, with `bytes_each` weight
