@@ -50,7 +50,7 @@ class DemoStream:
 
 
 def main():
-    config = parse({"default": DemoStream()})
+    config = parse({"default": DemoStream()}, show=False)
     given = bool(config.text or config.text_file)
     prompts = read_sentences(config.text, config.text_file) if given or not config.interactive else []
     if config.interactive and (config.seconds or len(prompts) > 1):

@@ -4,7 +4,7 @@ B sentences, L latents, C latent channels, T frames.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -70,11 +70,13 @@ class MotionStreamer:
 
     def generate_batch(self, texts: Sequence[str], seeds: Sequence[int],
                        length: int | Sequence[int | None] | None = None, guidance: float | None = None,
-                       temperature: float | None = None) -> list[np.ndarray]:
+                       temperature: float | None = None, progress: Callable[[int], object] | None = None
+                       ) -> list[np.ndarray]:
         """Sentences and seeds, one each -> motions [(T_i, 272)]. A motion does not depend on its neighbours.
 
-        length  as in `generate`, one for all or one for each
-        raises  ValueError for an empty sentence or a length below 1
+        length    as in `generate`, one for all or one for each
+        progress  called again and again, with how many frames of all motions are new
+        raises    ValueError for an empty sentence or a length below 1
         """
         wanted = [length] * len(texts) if length is None or isinstance(length, int) else list(length)
         if not len(texts) == len(seeds) == len(wanted):
@@ -85,16 +87,16 @@ class MotionStreamer:
             check_length(frames)
         if not texts:
             return []
-        latents = self.draw_latents(texts, seeds, wanted, self.sampling_with(guidance, temperature))
+        latents = self.draw_latents(texts, seeds, wanted, self.sampling_with(guidance, temperature), progress)
         motions = self.decode(torch.nn.utils.rnn.pad_sequence(latents, batch_first=True))
         frames = [given or len(drawn) * FRAMES_PER_LATENT for given, drawn in zip(wanted, latents)]
         return [motion[:count].cpu().numpy() for motion, count in zip(motions, frames)]
 
     def draw_latents(self, texts: Sequence[str], seeds: Sequence[int], wanted: Sequence[int | None],
-                     sampling: Sampling) -> list[Tensor]:
+                     sampling: Sampling, progress: Callable[[int], object] | None = None) -> list[Tensor]:
         """The latents [(L_i, C)] of each motion, in the AR model's units.
 
-        wanted  frames of each, which it then has; one of None ends by itself
+        wanted  frames of each, which it then has; one of None ends by itself; progress as in `generate_batch`
         """
         streams, embedded = LatentStreams(self.ar, sampling, self.empty), self.embed(texts)
         rows = [self.new_row(text, seed, hold=frames is not None)
@@ -108,6 +110,8 @@ class MotionStreamer:
             for row, latent in zip(streams.rows, latents):
                 if row not in over:
                     drawn[row].append(latent)
+            if progress:
+                progress(FRAMES_PER_LATENT * (len(streams.rows) - len(over)))
             if done := [row for row in streams.rows if row in over or len(drawn[row]) == counts[row]]:
                 streams.drop(done)
         return [torch.stack(latents) for latents in drawn.values()]

@@ -23,6 +23,7 @@ from motion.skeleton import JOINT_NAMES
 from utils.checkpoint import write_whole
 
 Title = str | list[tuple[int, str]]
+Progress = Callable[[int], object]
 Box = tuple[int, int, int, int]                  # left, top, right, bottom, in pixels; the last two outside
 Layer = tuple[Image.Image | None, tuple[int, int]]    # what is laid into a picture, and its upper left pixel there
 
@@ -62,13 +63,14 @@ POINTS = {name: index for index, name in enumerate([*JOINT_NAMES, *(tip[0] for t
 
 
 def render_video(path: Path, joints: np.ndarray, title: Title = "", fps: float = 30,
-                 size: tuple[int, int] = (960, 540)) -> None:
+                 size: tuple[int, int] = (960, 540), progress: Progress | None = None) -> None:
     """Write a motion as an mp4 that browsers play (H.264, yuv420p); `path` is whole or not there at all.
 
-    joints  (T, 22, 3) metres, y up, floor at y = 0
-    title   the prompt, or [(first frame, prompt), ...] for a stream
-    size    width and height in pixels, both even
-    raises  ValueError for joints that cannot be drawn, OSError if ffmpeg cannot write the file
+    joints    (T, 22, 3) metres, y up, floor at y = 0
+    title     the prompt, or [(first frame, prompt), ...] for a stream
+    size      width and height in pixels, both even
+    progress  called with 1 for each frame that is drawn
+    raises    ValueError for joints that cannot be drawn, OSError if ffmpeg cannot write the file
     """
     if size[0] % 2 or size[1] % 2:
         raise ValueError(f"size is {size[0]}x{size[1]}; H.264 needs an even width and height.")
@@ -82,6 +84,8 @@ def render_video(path: Path, joints: np.ndarray, title: Title = "", fps: float =
         try:
             for frame in frames:
                 ffmpeg.stdin.write(frame.tobytes())
+                if progress:
+                    progress(1)
         except BrokenPipeError:
             pass                          # ffmpeg has stopped early: its exit status and last words say why
         finally:

@@ -123,7 +123,9 @@ def test_font_without_the_letters(monkeypatch):
 
 def test_video_plays_in_browsers(tmp_path):
     path = tmp_path / "new" / "walk.mp4"
-    render.render_video(path, t_pose(15, step=(0, 0, 0.03)), "a person floats", size=SIZE)
+    counted = []
+    render.render_video(path, t_pose(15, step=(0, 0, 0.03)), "a person floats", size=SIZE, progress=counted.append)
+    assert sum(counted) == 15
     reader = imageio_ffmpeg.read_frames(str(path))
     meta = next(reader)
     assert meta["codec"] == "h264" and meta["pix_fmt"].startswith("yuv420p")
