@@ -20,7 +20,7 @@ import numpy as np
 from dataset.clips import read_motion, report
 from demo_t2m import Chosen, Files, check_files, embed_ahead, file_names, load_model, read_sentences, write
 from models.causal_tae import FRAMES_PER_LATENT
-from models.pipeline import MotionStream, MotionStreamer
+from models.pipeline import MotionStreamer
 from motion.formats import read_capture
 from motion.representation_272 import DIM, FPS, pose_to_motion272
 from motion.retarget import load_skeleton_map, retarget

@@ -24,6 +24,7 @@ from utils.checkpoint import write_whole
 
 Title = str | list[tuple[int, str]]
 Progress = Callable[[int], object]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Box = tuple[int, int, int, int]                  # left, top, right, bottom, in pixels; the last two outside
 Layer = tuple[Image.Image | None, tuple[int, int]]    # what is laid into a picture, and its upper left pixel there
 
@@ -81,6 +82,7 @@ def render_video(path: Path, joints: np.ndarray, title: Title = "", fps: float =
                    "-c:v", "libx264", "-preset", "veryfast", "-crf", "19", "-pix_fmt", "yuv420p",
                    "-movflags", "+faststart", "-f", "mp4", str(temporary)]
         ffmpeg = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert ffmpeg.stdin is not None
         try:
             for frame in frames:
                 ffmpeg.stdin.write(frame.tobytes())
@@ -370,7 +372,7 @@ def hit_capsule(rays: np.ndarray, start: np.ndarray, end: np.ndarray, start_radi
 
 
 def dot(vector: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """vector (3,) · each vector of field (3, ...) -> (...), in the field's dtype. BLAS would wake its threads for it."""
+    """vector (3,) · each of field (3, ...) -> (...), in the field's dtype. BLAS would wake its threads for it."""
     x, y, z = (float(value) for value in vector)
     return x * field[0] + y * field[1] + z * field[2]
 
@@ -396,12 +398,14 @@ def with_tips(joints: np.ndarray) -> np.ndarray:
 def title_layer(text: str, size: tuple[int, int]) -> Image.Image:
     """A mask of the whole picture with the text on top, wrapped and shrunk until it fits into two lines."""
     text = " ".join(text[:500].encode("utf-8", "replace").decode().split())
-    for height in range(size[1] // 16, size[1] // 30, -1):
+    height = size[1] // 16
+    while True:
         text, font = text_font(text, height)
         lines = wrap(text, font, 0.9 * size[0])
-        if len(lines) <= 2:
+        if len(lines) <= 2 or height == size[1] // 30 + 1:
             break
-    else:
+        height -= 1
+    if len(lines) > 2:
         lines = [lines[0], lines[1][:-3] + "..."]
     layer = Image.new("L", size)
     for row, line in enumerate(lines):
@@ -410,7 +414,7 @@ def title_layer(text: str, size: tuple[int, int]) -> Image.Image:
     return layer
 
 
-def text_font(text: str, height: int) -> tuple[str, ImageFont.FreeTypeFont]:
+def text_font(text: str, height: int) -> tuple[str, Font]:
     """A font for the text; where there is only Pillow's own, which knows ASCII, the text bends to it."""
     if not text.isascii():
         for name in ("DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf"):    # Linux, macOS, Windows
@@ -423,7 +427,7 @@ def text_font(text: str, height: int) -> tuple[str, ImageFont.FreeTypeFont]:
     return text, ImageFont.load_default(height)
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
+def wrap(text: str, font: Font, room: float) -> list[str]:
     """Cut the text into lines no wider than `room` pixels, at spaces where there are any."""
     lines = []
     while text:

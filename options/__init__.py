@@ -96,7 +96,7 @@ def _add_flag(parser: argparse.ArgumentParser, path: str, hint: Any, value: Any,
               help: str = "", flag: str | None = None, choices: tuple | None = None) -> None:
     kind, several = _kind(hint)
     shown = (" ".join(map(str, value)) or "none") if several and value is not None else value
-    keywords = dict(dest=path, help=f"{help} (default: {shown})".replace("%", "%%"))
+    keywords: dict[str, Any] = dict(dest=path, help=f"{help} (default: {shown})".replace("%", "%%"))
     if kind is bool:
         keywords.update(action=argparse.BooleanOptionalAction)
     else:

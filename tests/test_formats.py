@@ -2,7 +2,6 @@
 
 import lzma
 import os
-import tarfile
 from itertools import permutations
 from pathlib import Path
 
