@@ -95,7 +95,8 @@ def main():
     seeds = [config.seed + number for _ in sentences for number in range(config.count)]
     names = file_names(texts)
     for part in (slice(first, first + BATCH) for first in range(0, len(texts), BATCH)):
-        with progress_bar("moving", len(texts[part]) * (config.length or model.longest)) as bar:
+        what = texts[part][0] if len(texts[part]) == 1 else f"{len(texts[part])} motions"
+        with progress_bar(what, len(texts[part]) * (config.length or model.longest)) as bar:
             motions = model.generate_batch(texts[part], seeds[part], config.length, progress=bar.update)
         for text, name, motion in zip(texts[part], names[part], motions):
             if not np.isfinite(motion).all():

@@ -37,13 +37,12 @@ log=.venv/install.log
 
 # One line that tells how far pip is, until it is ended.
 show() {
-    local seconds=0 packages text
+    local seconds=0 all there
     while true; do
-        packages=$(grep -c "^Collecting" "$log" || true)
-        text="$packages packages found"
-        if grep -q "^Installing collected" "$log"; then
-            text="$(find .venv/lib -maxdepth 4 -name "*.dist-info" | wc -l) of $packages packages installed"
-        fi
+        all=$(sed -n "s/^Installing collected packages: //p" "$log" | tr , "\n" | wc -l)
+        there=$(find .venv/lib -maxdepth 4 -name "*.dist-info" | wc -l)
+        text="looking for packages, $(grep -cE "^(Collecting|Processing)" "$log" || true) found"
+        [ "$all" -gt 0 ] && text="$((there < all ? there : all)) of $all packages"
         printf '\rInstalling into .venv, once: %s, %d s \033[K' "$text" "$seconds" >&2
         sleep 1
         seconds=$((seconds + 1))
