@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # bash scripts/setup.sh [EXTRAS]: make .venv with the dependencies of pyproject.toml, in the versions of requirements.lock.
-# EXTRAS of pyproject.toml, "train" by default; "test" has all of them. Does nothing if they are there.
+# EXTRAS of pyproject.toml, "train,figures" by default; "test" has all of them. Does nothing if they are there.
 # PYTHON=python3.12 picks another Python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
-extras=${1:-train}
+extras=${1:-train,figures}
 
 fail() {
     echo "error: $*" >&2
