@@ -78,7 +78,8 @@ def from_json(cls: type[Config], values: dict[str, Any]) -> Config:
     if unknown:
         raise ValueError(f"{cls.__name__} has no option {', '.join(map(repr, unknown))}; "
                          f"expected some of {', '.join(hints)}.")
-    return cls(**{name: _value_from_json(hints[name], value, name) for name, value in values.items()})
+    found = {name: _value_from_json(hints[name], value, name) for name, value in values.items()}
+    return cls(**found)    # pyright: ignore[reportCallIssue]  a dataclass
 
 
 def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, dict]]:
