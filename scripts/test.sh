@@ -5,6 +5,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh test
 if [ $# = 0 ]; then
     .venv/bin/ruff check --quiet
-    .venv/bin/basedpyright --level error
+    .venv/bin/basedpyright --level error --pythonpath .venv/bin/python
 fi
 exec .venv/bin/python -m pytest -q "$@"
