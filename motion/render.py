@@ -30,8 +30,7 @@ Layer = tuple[Image.Image | None, tuple[int, int]]    # what is laid into a pict
 
 LEFT, RIGHT, BODY, SKIN = (238, 108, 77), (41, 128, 185), (84, 96, 117), (224, 184, 156)
 SKY, FLOOR, LINE = (222, 228, 237), (249, 250, 252), (176, 186, 201)
-SHADOW, TRAIL = (52, 62, 84), (238, 150, 77)
-INK, PALE_INK = (38, 46, 60), (112, 122, 140)
+SHADOW, TRAIL, INK, PALE_INK = (52, 62, 84), (238, 150, 77), (38, 46, 60), (112, 122, 140)
 
 DISTANCE, AIM = 4.9, 0.96                        # of the camera from its target; the target's height; metres
 ELEVATION, SIDE = np.radians(13), np.radians(38) # of the camera: upwards, and to the left of the first facing
@@ -269,8 +268,7 @@ class Scene:
         return self.lay_on_floor(layer.filter(ImageFilter.GaussianBlur(2.5)), low, frame)
 
     def lay_on_floor(self, plan: Image.Image, low: np.ndarray, frame: int) -> Layer:
-        """A plan of the floor as the camera sees it; `low` (2,) is its first texel, from SHADOW_SPAN / 2 before
-        the target."""
+        """A plan of the floor as the camera sees it; its first texel is `low` (2,) of the SHADOW_SPAN around the target."""
         corners = np.zeros((4, 3))
         corners[:, ::2] = [low + np.array(plan.size) * side for side in ((0, 0), (0, 1), (1, 1), (1, 0))]
         corners = corners / SHADOW_SCALE - [SHADOW_SPAN / 2, 0, SHADOW_SPAN / 2] + self.target[frame] * [1, 0, 1]
@@ -338,8 +336,7 @@ class Scene:
         return Image.fromarray(picture.view(np.uint8).reshape(*shape, 4)).reduce(SHARP), (left, top)
 
     def shade(self, paint: np.ndarray, normals: np.ndarray) -> np.ndarray:
-        """Light, sky, dark rim and a highlight on colours (3, N) with unit normals (3, N) in camera axes -> RGBA of N
-        pixels, four bytes in one integer each."""
+        """Light, sky, rim and highlight on colours (3, N) with normals (3, N) in camera axes -> RGBA, an integer each."""
         light = self.camera @ self.light
         halfway = (light - [0, 0, 1]) / np.linalg.norm(light - [0, 0, 1])
         lit = np.clip(0.75 * dot(light, normals) + 0.25, 0, 1)
@@ -398,13 +395,10 @@ def with_tips(joints: np.ndarray) -> np.ndarray:
 def title_layer(text: str, size: tuple[int, int]) -> Image.Image:
     """A mask of the whole picture with the text on top, wrapped and shrunk until it fits into two lines."""
     text = " ".join(text[:500].encode("utf-8", "replace").decode().split())
-    height = size[1] // 16
-    while True:
-        text, font = text_font(text, height)
-        lines = wrap(text, font, 0.9 * size[0])
-        if len(lines) <= 2 or height == size[1] // 30 + 1:
-            break
+    text, font = text_font(text, height := size[1] // 16)
+    while len(lines := wrap(text, font, 0.9 * size[0])) > 2 and height > size[1] // 30 + 1:
         height -= 1
+        text, font = text_font(text, height)
     if len(lines) > 2:
         lines = [lines[0], lines[1][:-3] + "..."]
     layer = Image.new("L", size)

@@ -78,8 +78,7 @@ def from_json(cls: type[Config], values: dict[str, Any]) -> Config:
     if unknown:
         raise ValueError(f"{cls.__name__} has no option {', '.join(map(repr, unknown))}; "
                          f"expected some of {', '.join(hints)}.")
-    found = {name: _value_from_json(hints[name], value, name) for name, value in values.items()}
-    return cls(**found)    # pyright: ignore[reportCallIssue]  a dataclass
+    return cls(**{name: _value_from_json(hints[name], value, name) for name, value in values.items()})
 
 
 def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, dict]]:
@@ -107,7 +106,7 @@ def _add_flag(parser: argparse.ArgumentParser, path: str, hint: Any, value: Any,
     parser.add_argument("--" + (flag or path.split(".")[-1]).replace("_", "-"), **keywords)
 
 
-def _kind(hint: Any) -> tuple[type, bool]:
+def _kind(hint: Any) -> tuple[Any, bool]:
     """The type of one value, and whether there may be several: `tuple[int, ...] | None` gives (int, True)."""
     if type(None) in get_args(hint):
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
