@@ -268,7 +268,7 @@ class Scene:
         return self.lay_on_floor(layer.filter(ImageFilter.GaussianBlur(2.5)), low, frame)
 
     def lay_on_floor(self, plan: Image.Image, low: np.ndarray, frame: int) -> Layer:
-        """A plan of the floor as the camera sees it; its first texel is `low` (2,) of the SHADOW_SPAN around the target."""
+        """A plan of the floor as the camera sees it; its first texel is `low` (2,) of those around the target."""
         corners = np.zeros((4, 3))
         corners[:, ::2] = [low + np.array(plan.size) * side for side in ((0, 0), (0, 1), (1, 1), (1, 0))]
         corners = corners / SHADOW_SCALE - [SHADOW_SPAN / 2, 0, SHADOW_SPAN / 2] + self.target[frame] * [1, 0, 1]
@@ -336,7 +336,7 @@ class Scene:
         return Image.fromarray(picture.view(np.uint8).reshape(*shape, 4)).reduce(SHARP), (left, top)
 
     def shade(self, paint: np.ndarray, normals: np.ndarray) -> np.ndarray:
-        """Light, sky, rim and highlight on colours (3, N) with normals (3, N) in camera axes -> RGBA, an integer each."""
+        """Light, sky, rim, highlight on colours (3, N) with normals (3, N) in camera axes -> RGBA, an integer each."""
         light = self.camera @ self.light
         halfway = (light - [0, 0, 1]) / np.linalg.norm(light - [0, 0, 1])
         lit = np.clip(0.75 * dot(light, normals) + 0.25, 0, 1)

@@ -106,7 +106,7 @@ def _add_flag(parser: argparse.ArgumentParser, path: str, hint: Any, value: Any,
     parser.add_argument("--" + (flag or path.split(".")[-1]).replace("_", "-"), **keywords)
 
 
-def _kind(hint: Any) -> tuple[Any, bool]:
+def _kind(hint: Any) -> tuple[type, bool]:
     """The type of one value, and whether there may be several: `tuple[int, ...] | None` gives (int, True)."""
     if type(None) in get_args(hint):
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
@@ -131,7 +131,7 @@ def _value_from_json(hint: Any, value: Any, name: str) -> Any:
     accepted = {float: (float, int), Path: str}.get(kind, kind)
     if several or not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
         raise ValueError(f"The option {name!r} is {value!r}, expected {'several ' * several}{kind.__name__}.")
-    return kind(value)
+    return kind(value)    # pyright: ignore[reportCallIssue]  it is no dataclass here
 
 
 def _hyphenate(word: str) -> str:
