@@ -50,7 +50,7 @@ class DemoStream:
 
 
 def main():
-    config = parse({"default": DemoStream()})
+    config = parse({"default": DemoStream()}, show=False)
     given = bool(config.text or config.text_file)
     prompts = read_sentences(config.text, config.text_file) if given or not config.interactive else []
     if config.interactive and (config.seconds or len(prompts) > 1):
@@ -64,7 +64,7 @@ def main():
     else:
         embed_ahead(model, prompts)
     start = dict(seed=config.seed, past=past)
-    motion, title = collect(in_real_time(told(model, prompts, start)) if config.interactive
+    motion, title = collect(in_real_time(from_terminal(model, prompts, start)) if config.interactive
                             else in_turn(model, prompts, seconds, start))
     if not len(motion):
         return print("no prompt, no motion")
@@ -134,7 +134,7 @@ def say_speed(text: str, frames: int, taken: float, first: float) -> None:
           f"{1000 * first:.0f} ms", flush=True)
 
 
-def told(model: MotionStreamer, prompts: list[str], start: dict) -> Iterator[Pull]:
+def from_terminal(model: MotionStreamer, prompts: list[str], start: dict) -> Iterator[Pull]:
     """What the terminal says, from the next latent on, until an empty line or its end; `prompts` come first."""
     lines: queue.Queue[tuple[float, str]] = queue.Queue()
     for text in prompts:

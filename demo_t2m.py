@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from tqdm import tqdm
 
 from dataset.clips import with_statistics
 from generation.pipeline import MotionStreamer, check_length, text_encoder_of
@@ -78,7 +80,7 @@ class Demo:
 
 
 def main():
-    config = parse({"default": Demo()})
+    config = parse({"default": Demo()}, show=False)
     sentences = read_sentences(config.text, config.text_file)
     if config.count < 1:
         raise ValueError(f"--count is {config.count}; expected 1 or more motions per sentence.")
@@ -87,21 +89,28 @@ def main():
     model = load_model(config.chosen)
     embed_ahead(model, sentences)
     next(model.stream(sentences[0], config.seed))
-    print(f"the first frame after {time.perf_counter() - START:.1f} s")
+    first = time.perf_counter() - START
 
     texts = [text for text in sentences for _ in range(config.count)]
     seeds = [config.seed + number for _ in sentences for number in range(config.count)]
     names = file_names(texts)
     for part in (slice(first, first + BATCH) for first in range(0, len(texts), BATCH)):
-        motions = model.generate_batch(texts[part], seeds[part], config.length)
+        what = texts[part][0] if len(texts[part]) == 1 else f"{len(texts[part])} motions"
+        with progress_bar(what, len(texts[part]) * (config.length or model.longest)) as bar:
+            motions = model.generate_batch(texts[part], seeds[part], config.length, progress=bar.update)
         for text, name, motion in zip(texts[part], names[part], motions):
             if not np.isfinite(motion).all():
                 print(f"{text}: left out, its motion is not finite; give a smaller --guidance")
                 continue
-            print(f"{text}: {len(motion) / FPS:.1f} s")
+            print(f"{text}: {len(motion) / FPS:.1f} s of motion")
             for path in write(config.files, name, motion, text):
                 print(f"  {path}")
-    print(f"the whole after {time.perf_counter() - START:.1f} s")
+    print(f"first frame after {first:.1f} s, all after {time.perf_counter() - START:.1f} s")
+
+
+def progress_bar(what: str, frames: int) -> tqdm:
+    """A bar that leaves nothing behind, and is not there without a terminal."""
+    return tqdm(desc=what, total=frames, unit=" frames", leave=False, disable=None, dynamic_ncols=True)
 
 
 def read_sentences(text: Sequence[str], text_file: Path | None) -> list[str]:
@@ -166,12 +175,17 @@ def write(config: Files, name: str, motion: np.ndarray, title: Title) -> list[Pa
         "joints": lambda path: save_array(path, joints),
         "npz": lambda path: write_amass(path, rotations, pelvis),
         "bvh": lambda path: write_bvh(path, rotations, pelvis),
-        "mp4": lambda path: render_video(path, joints, title),
+        "mp4": lambda path: save_video(path, joints, title),
     }
     paths = [config.out / f"{name}{ENDINGS[format]}" for format in config.formats]
     for format, path in zip(config.formats, paths):
         writers[format](path)
     return paths
+
+
+def save_video(path: Path, joints: np.ndarray, title: Title) -> None:
+    with progress_bar("drawing", len(joints)) as bar:
+        render_video(path, joints, title, progress=bar.update)
 
 
 def save_array(path: Path, values: np.ndarray) -> None:

@@ -12,7 +12,6 @@ Letters: K kinds, T frames.
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import geometry, travel
-from dataset.captions import words
 from motion.measures import in_one_piece
 from motion.representation_272 import FPS, motion272_to_positions
 

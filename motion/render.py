@@ -5,10 +5,13 @@ The camera keeps its direction and slides along with the smoothed root. So the r
 where they meet the floor as seen from the camera, are computed once for a whole video.
 """
 
+import os
 import subprocess
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -20,11 +23,14 @@ from motion.skeleton import JOINT_NAMES
 from utils.checkpoint import write_whole
 
 Title = str | list[tuple[int, str]]
+Progress = Callable[[int], object]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Box = tuple[int, int, int, int]                  # left, top, right, bottom, in pixels; the last two outside
+Layer = tuple[Image.Image | None, tuple[int, int]]    # what is laid into a picture, and its upper left pixel there
 
 LEFT, RIGHT, BODY, SKIN = (238, 108, 77), (41, 128, 185), (84, 96, 117), (224, 184, 156)
 SKY, FLOOR, LINE = (222, 228, 237), (249, 250, 252), (176, 186, 201)
-SHADOW, TRAIL = (52, 62, 84), (238, 150, 77)
-INK, PALE_INK = (38, 46, 60), (112, 122, 140)
+SHADOW, TRAIL, INK, PALE_INK = (52, 62, 84), (238, 150, 77), (38, 46, 60), (112, 122, 140)
 
 DISTANCE, AIM = 4.9, 0.96                        # of the camera from its target; the target's height; metres
 ELEVATION, SIDE = np.radians(13), np.radians(38) # of the camera: upwards, and to the left of the first facing
@@ -57,13 +63,14 @@ POINTS = {name: index for index, name in enumerate([*JOINT_NAMES, *(tip[0] for t
 
 
 def render_video(path: Path, joints: np.ndarray, title: Title = "", fps: float = 30,
-                 size: tuple[int, int] = (960, 540)) -> None:
+                 size: tuple[int, int] = (960, 540), progress: Progress | None = None) -> None:
     """Write a motion as an mp4 that browsers play (H.264, yuv420p); `path` is whole or not there at all.
 
-    joints  (T, 22, 3) metres, y up, floor at y = 0
-    title   the prompt, or [(first frame, prompt), ...] for a stream
-    size    width and height in pixels, both even
-    raises  ValueError for joints that cannot be drawn, OSError if ffmpeg cannot write the file
+    joints    (T, 22, 3) metres, y up, floor at y = 0
+    title     the prompt, or [(first frame, prompt), ...] for a stream
+    size      width and height in pixels, both even
+    progress  called with 1 for each frame that is drawn
+    raises    ValueError for joints that cannot be drawn, OSError if ffmpeg cannot write the file
     """
     if size[0] % 2 or size[1] % 2:
         raise ValueError(f"size is {size[0]}x{size[1]}; H.264 needs an even width and height.")
@@ -74,9 +81,12 @@ def render_video(path: Path, joints: np.ndarray, title: Title = "", fps: float =
                    "-c:v", "libx264", "-preset", "veryfast", "-crf", "19", "-pix_fmt", "yuv420p",
                    "-movflags", "+faststart", "-f", "mp4", str(temporary)]
         ffmpeg = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert ffmpeg.stdin is not None
         try:
             for frame in frames:
                 ffmpeg.stdin.write(frame.tobytes())
+                if progress:
+                    progress(1)
         except BrokenPipeError:
             pass                          # ffmpeg has stopped early: its exit status and last words say why
         finally:
@@ -115,13 +125,30 @@ def _draw(joints: np.ndarray, titles: list[tuple[int, str]], fps: float, size: t
     scene, points = Scene(joints, size), with_tips(joints)
     headings = [(first, title_layer(text, size)) for first, text in titles]
     small = ImageFont.load_default(size[1] / 30)
-    for frame in frames:
+
+    def draw(frame: int) -> Image.Image:
         image = scene.draw(points[frame], frame)
         for layer in [layer for first, layer in headings if first <= frame][-1:]:
-            image.paste(INK, mask=layer)
+            if box := layer.getbbox():
+                image.paste(INK, box, layer.crop(box))
         ImageDraw.Draw(image).text((size[0] * 0.965, size[1] * 0.95), f"{frame / fps:.1f} s", PALE_INK,
                                    small, anchor="rs")
-        yield image
+        return image
+
+    return _side_by_side(draw, frames)
+
+
+def _side_by_side(draw: Callable[[int], Image.Image], frames: Iterable[int]) -> Iterator[Image.Image]:
+    """draw(frame) of each, in order; a thread for each core, as NumPy and Pillow let others work beside them."""
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[Image.Image]] = deque()
+        for frame in frames:
+            pending.append(pool.submit(draw, frame))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 class Scene:
@@ -148,12 +175,21 @@ class Scene:
         below = rays[1] < -1e-4                                        # the horizon
         reach = (self.eye[1] + AIM) / np.where(below, -rays[1], np.inf)
         # x and z of every pixel's floor, metres from the target, and how much of each a pixel covers
-        self.floor = [(self.eye[axis] + reach * rays[axis]).astype(np.float32) for axis in (0, 2)]
-        self.blur = [np.hypot(*np.gradient(plane)) + np.float32(1e-6) for plane in self.floor]
-        away = np.where(below, np.hypot(*self.floor), np.inf)
-        self.fade = np.exp(-(away / 6.5) ** 2).astype(np.float32)
+        floor = [(self.eye[axis] + reach * rays[axis]).astype(np.float32) for axis in (0, 2)]
+        away = np.where(below, np.hypot(*floor), np.inf)
+        fade = np.exp(-(away / 6.5) ** 2).astype(np.float32)
+        self.fade = Image.fromarray((255 * fade).astype(np.uint8))
         backdrop = np.array(SKY) + np.subtract(FLOOR, SKY) * np.exp(-(away / 9) ** 2)[..., None]
         self.backdrop = Image.fromarray(np.round(backdrop).astype(np.uint8))
+
+        self.grid_top = int((fade > 1 / 255).any(axis=1).argmax())     # the row where the floor's lines begin
+        self.grid_lines = []
+        for plane in floor:
+            blur = (np.hypot(*np.gradient(plane)) + np.float32(1e-6))[self.grid_top:]
+            for period, width, weight in ((1.0, 0.022, 0.75), (0.5, 0.012, 0.3)):
+                strength = weight * fade[self.grid_top:] * np.minimum(1, width / blur)
+                self.grid_lines.append((plane[self.grid_top:] / np.float32(period), width / blur / 2 + np.float32(0.5),
+                                        np.float32(period) / blur, 255 * strength))
 
     def rays(self, scale: int) -> np.ndarray:
         """Directions (3, H, W) of all pixel centres in camera axes, one metre ahead."""
@@ -172,132 +208,178 @@ class Scene:
     def draw(self, points: np.ndarray, frame: int) -> Image.Image:
         """The picture of one frame; points (P, 3) as `with_tips` gives them."""
         image = self.backdrop.copy()
-        image.paste(LINE, mask=self.grid(frame))
-        image.paste(TRAIL, mask=self.trail(frame))
-        image.paste(SHADOW, mask=self.shadow(points, frame))
-        body, corner = self.body(points, frame)
-        if body is not None:
-            image.paste(body, corner, body)
+        image.paste(LINE, (0, self.grid_top), self.grid(frame))
+        for colour, (mask, corner) in ((TRAIL, self.trail(frame)), (SHADOW, self.shadow(points, frame)),
+                                       (None, self.body(points, frame))):
+            if mask is not None:
+                image.paste(colour or mask, corner, mask)
         return image
 
     def grid(self, frame: int) -> Image.Image:
         """Lines every half metre, whole metres stronger; averaged over a pixel, so nothing flickers."""
-        strength = 0
-        for period, width, weight in ((1.0, 0.022, 0.75), (0.5, 0.012, 0.3)):
-            for plane, blur, shift in zip(self.floor, self.blur, self.target[frame, ::2]):
-                place = plane + np.float32(shift % period)
-                distance = np.abs(place - np.round(place / period) * period)
-                cover = np.clip((width / 2 - distance) / blur + 0.5, 0, 1) * np.minimum(1, width / blur)
-                strength = np.maximum(strength, weight * cover)
-        return Image.fromarray((255 * strength * self.fade).astype(np.uint8))
+        shifts = [self.target[frame, axis] % period / period for axis in (0, 2) for period in (1.0, 0.5)]
+        shape = self.grid_lines[0][0].shape
+        strength, rows = np.zeros(shape, np.uint8), 32
+        for top in range(0, shape[0], rows):                           # a few rows stay in the processor's cache
+            part = np.s_[top:top + rows]
+            strongest = np.zeros_like(self.grid_lines[0][0][part])
+            for (plane, reach, sharpness, weight), shift in zip(self.grid_lines, shifts):
+                place = plane[part] + np.float32(shift)
+                place -= np.rint(place)                                # periods from the nearest line
+                cover = np.clip(reach[part] - np.abs(place) * sharpness[part], 0, 1)
+                np.maximum(strongest, cover * weight[part], out=strongest)
+            strength[part] = strongest
+        return Image.fromarray(strength)
 
-    def trail(self, frame: int) -> Image.Image:
+    def trail(self, frame: int) -> Layer:
         """Where the root has been in the last seconds, on the floor."""
         path = self.root[max(0, frame - TRAIL_FRAMES):frame + 1] * [1, 0, 1]
         pixels, seen = self.project(path, frame)
-        layer = Image.new("L", (self.size[0] * 2, self.size[1] * 2))
-        draw = ImageDraw.Draw(layer)
+        near = seen[:, 2] > 0.5
+        widths = np.maximum(2, np.round(2 * self.focal * 0.03 / np.maximum(seen[:, 2], 0.5))).astype(int)
+        box = self.box(pixels[near], float(widths.max()))
+        if box is None:
+            return None, (0, 0)
+        layer = Image.new("L", (2 * (box[2] - box[0]), 2 * (box[3] - box[1])))
+        draw, places = ImageDraw.Draw(layer), 2 * (pixels - box[:2])
         for index in range(1, len(path)):
-            if min(seen[index - 1, 2], seen[index, 2]) > 0.5:
-                width = max(2, round(2 * self.focal * 0.03 / seen[index, 2]))
+            if near[index - 1] and near[index]:
                 strength = int(230 * (1 - (len(path) - index) / (TRAIL_FRAMES + 1)))
-                draw.line([tuple(2 * pixels[index - 1]), tuple(2 * pixels[index])], strength, width)
-        return layer.reduce(2)
+                draw.line([tuple(places[index - 1]), tuple(places[index])], strength, int(widths[index]))
+        return layer.reduce(2), box[:2]
 
-    def shadow(self, points: np.ndarray, frame: int) -> Image.Image:
+    def shadow(self, points: np.ndarray, frame: int) -> Layer:
         """Every capsule thrown on the floor: drawn from above, softened, then laid into the picture."""
-        texels = int(SHADOW_SPAN * SHADOW_SCALE)
-        layer = Image.new("L", (texels, texels))
-        draw = ImageDraw.Draw(layer)
         thrown = points - self.light * (points[:, 1:2] / self.light[1]) - self.target[frame]
         plan = (thrown[:, ::2] + SHADOW_SPAN / 2) * SHADOW_SCALE
+        low, high = (np.clip([plan.min(axis=0) - 32, plan.max(axis=0) + 32], 0, SHADOW_SPAN * SHADOW_SCALE)
+                     .astype(int))
+        if (low >= high).any():
+            return None, (0, 0)
+        plan -= low
+        layer = Image.new("L", tuple(high - low))
+        draw = ImageDraw.Draw(layer)
         for start, end, *radii, _ in sorted(BONES, key=lambda bone: -points[bone[0], 1] - points[bone[1], 1]):
             depth = int(165 - 45 * min(points[start, 1] + points[end, 1], 4) / 2)    # high parts: paler
             draw.line([tuple(plan[start]), tuple(plan[end])], depth, round(sum(radii) * SHADOW_SCALE))
             for centre, radius in zip(plan[[start, end]], radii):
                 reach = radius * SHADOW_SCALE
                 draw.ellipse([*(centre - reach), *(centre + reach)], depth)
-        layer = layer.filter(ImageFilter.GaussianBlur(2.5))
+        return self.lay_on_floor(layer.filter(ImageFilter.GaussianBlur(2.5)), low, frame)
+
+    def lay_on_floor(self, plan: Image.Image, low: np.ndarray, frame: int) -> Layer:
+        """A plan of the floor as the camera sees it; its first texel is `low` (2,) of those around the target."""
+        corners = np.zeros((4, 3))
+        corners[:, ::2] = [low + np.array(plan.size) * side for side in ((0, 0), (0, 1), (1, 1), (1, 0))]
+        corners = corners / SHADOW_SCALE - [SHADOW_SPAN / 2, 0, SHADOW_SPAN / 2] + self.target[frame] * [1, 0, 1]
+        pixels, seen = self.project(corners, frame)
+        box = self.box(pixels, 1) if seen[:, 2].min() > 0.5 else (0, 0, *self.size)
+        if box is None:
+            return None, (0, 0)
         # Pixel (x, y) looks along ray = across x + down y + corner, to the floor at eye - height ray / ray_y.
         width, height = self.size
         across, down = self.camera[0] / self.focal, -self.camera[1] / self.focal
-        corner = self.camera[2] - across * width / 2 - down * height / 2
+        corner = self.camera[2] + across * (box[0] - width / 2) + down * (box[1] - height / 2)
         ray = np.stack([across, down, corner])                           # (3 coefficients, xyz)
-        middle = self.eye[[0, 2]] + SHADOW_SPAN / 2
+        middle = self.eye[[0, 2]] + SHADOW_SPAN / 2 - low / SHADOW_SCALE
         plane = SHADOW_SCALE * (middle * ray[:, 1:2] - (self.eye[1] + AIM) * ray[:, ::2])
         homography = np.concatenate([plane[:, 0], plane[:, 1], ray[:2, 1]]) / ray[2, 1]
-        layer = layer.transform(self.size, Image.Transform.PERSPECTIVE, homography, Image.Resampling.BILINEAR)
-        return ImageChops.multiply(layer, Image.fromarray((255 * self.fade).astype(np.uint8)))
+        laid = plan.transform((box[2] - box[0], box[3] - box[1]), Image.Transform.PERSPECTIVE, homography,
+                              Image.Resampling.BILINEAR)
+        return ImageChops.multiply(laid, self.fade.crop(box)), box[:2]
 
-    def body(self, points: np.ndarray, frame: int) -> tuple[Image.Image | None, tuple[int, int]]:
-        """Ray-cast the capsules -> an RGBA picture and its upper left pixel; None if nothing is in view."""
+    def box(self, pixels: np.ndarray, margin: float | np.ndarray) -> Box | None:
+        """What of the picture holds these pixels (N, 2) and `margin` around each; None if nothing does."""
+        if not len(pixels):
+            return None
+        low, high = (pixels - margin).min(axis=0), (pixels + margin).max(axis=0) + 1
+        left, top, right, bottom = (int(edge) for edge in np.clip([*low, *high], 0, [*self.size, *self.size]))
+        return (left, top, right, bottom) if left < right and top < bottom else None
+
+    def body(self, points: np.ndarray, frame: int) -> Layer:
+        """Ray-cast the capsules -> an RGBA picture of the nearest one in each pixel."""
         pixels, seen = self.project(points, frame)
-        boxes = []
-        for bone in BONES:
-            ends, radii = list(bone[:2]), np.array(bone[2:4])
-            if seen[ends, 2].min() > 0.5:                    # else it is beside or behind the camera
-                reach = (self.focal * radii / (seen[ends, 2] - radii) + 2)[:, None]
-                low, high = (pixels[ends] - reach).min(axis=0), (pixels[ends] + reach).max(axis=0)
-                box = np.clip([*low, *high], 0, [*self.size, *self.size]).astype(int)
-                if (box[:2] < box[2:]).all():
-                    boxes.append((bone, box))
+        boxes: dict[int, Box] = {}
+        for number, (start, end, *radii, _) in enumerate(BONES):
+            ends = seen[[start, end], 2]
+            if ends.min() > 0.5:                             # else it is beside or behind the camera
+                reach = self.focal * np.array(radii) / (ends - radii) + 1
+                if box := self.box(pixels[[start, end]], reach[:, None]):
+                    boxes[number] = box
         if not boxes:
             return None, (0, 0)
-        left, top = (int(min(box[axis] for _, box in boxes)) for axis in (0, 1))
-        right, bottom = (int(max(box[axis] for _, box in boxes)) for axis in (2, 3))
+        left, top = (min(box[axis] for box in boxes.values()) for axis in (0, 1))
+        right, bottom = (max(box[axis] for box in boxes.values()) for axis in (2, 3))
 
         shape = ((bottom - top) * SHARP, (right - left) * SHARP)
-        nearest, normals = np.full(shape, np.inf, np.float32), np.zeros((3, *shape), np.float32)
-        paint = np.zeros((*shape, 3), np.float32)
-        for (start, end, *radii, colour), (x0, y0, x1, y1) in boxes:
+        nearest, place = np.full(shape, np.inf, np.float32), np.zeros(shape, np.float32)
+        owner = np.zeros(shape, np.int8)                     # the bone in front
+        for number, (x0, y0, x1, y1) in boxes.items():
+            start, end, *radii, _ = BONES[number]
             rays = self.body_rays[:, y0 * SHARP:y1 * SHARP, x0 * SHARP:x1 * SHARP]
-            depth, normal = hit_capsule(rays, seen[start], seen[end], *radii)
+            depth, s = hit_capsule(rays, seen[start], seen[end], *radii)
             window = np.s_[(y0 - top) * SHARP:(y1 - top) * SHARP, (x0 - left) * SHARP:(x1 - left) * SHARP]
             closer = depth < nearest[window]
-            nearest[window][closer] = depth[closer]
-            paint[window][closer] = colour
-            for axis in range(3):
-                normals[axis][window][closer] = normal[axis][closer]
+            for buffer, values in ((nearest, depth), (place, s), (owner, number)):
+                np.copyto(buffer[window], values, where=closer)
 
-        inside = np.isfinite(nearest)
-        picture = np.zeros((*shape, 4), np.uint8)
-        picture[inside, :3] = self.shade(paint[inside], normals[:, inside])
-        picture[inside, 3] = 255
-        return Image.fromarray(picture).reduce(SHARP), (left, top)
+        inside = np.flatnonzero(np.isfinite(nearest))
+        bones = np.array([[*seen[start], *(seen[end] - seen[start]), near, far - near]
+                          for start, end, near, far, _ in BONES], np.float32)
+        rows, columns = np.divmod(inside, shape[1])
+        rays = self.body_rays[:, rows + top * SHARP, columns + left * SHARP]
+        owners = owner.ravel().take(inside)
+        normals = capsule_normals(rays * nearest.ravel().take(inside), bones.T.take(owners, axis=1),
+                                  place.ravel().take(inside))
+        picture = np.zeros(shape, np.uint32)
+        picture.ravel()[inside] = self.shade(PAINT.take(owners, axis=1), normals)
+        return Image.fromarray(picture.view(np.uint8).reshape(*shape, 4)).reduce(SHARP), (left, top)
 
-    def shade(self, paint: np.ndarray, normal: np.ndarray) -> np.ndarray:
-        """Light, sky, dark rim and a highlight on colours (N, 3) with unit normals (3, N) in camera axes."""
+    def shade(self, paint: np.ndarray, normals: np.ndarray) -> np.ndarray:
+        """Light, sky, rim, highlight on colours (3, N) with normals (3, N) in camera axes -> RGBA, an integer each."""
         light = self.camera @ self.light
-        halfway = light - [0, 0, 1]
-        lit = np.clip(0.75 * (light @ normal) + 0.25, 0, 1)
-        sky = 0.5 + 0.5 * (self.camera[:, 1] @ normal)
-        rim = (1 - np.clip(-normal[2], 0, 1)) ** 3
-        highlight = np.clip(halfway @ normal / np.linalg.norm(halfway), 0, 1) ** 30
-        brightness = (0.46 + 0.52 * lit + 0.2 * sky) * (1 - 0.25 * rim)
-        return np.clip(paint * brightness[:, None] + 38 * highlight[:, None], 0, 255)
+        halfway = (light - [0, 0, 1]) / np.linalg.norm(light - [0, 0, 1])
+        lit = np.clip(0.75 * dot(light, normals) + 0.25, 0, 1)
+        rim = (1 - np.clip(-normals[2], 0, 1)) ** 3
+        brightness = (0.56 + 0.52 * lit + 0.1 * dot(self.camera[:, 1], normals)) * (1 - 0.25 * rim)
+        highlight = 38 * np.clip(dot(halfway, normals), 0, 1) ** 30
+        colour = np.full((normals.shape[1], 4), 255, np.uint8)
+        for channel in range(3):
+            colour[:, channel] = np.clip(paint[channel] * brightness + highlight, 0, 255)
+        return colour.view(np.uint32)[:, 0]
 
 
 def hit_capsule(rays: np.ndarray, start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float
                 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where unit rays (3, H, W) from the origin meet a tapered capsule -> depth (H, W), normal (3, H, W).
+    """Where unit rays (3, H, W) from the origin meet a tapered capsule -> depth, place s along its bone (H, W).
 
     The capsule is the union of the spheres c(s) = start + s·bone, r(s) = start_radius + s·taper, 0 <= s <= 1.
     A ray d enters sphere s at t(s) = d·c - sqrt(h) with h(s) = (d·c)² - |c|² + r² = A s² + 2B s + C, first at
     dt/ds = 0: s = (-B + β sqrt((B² - AC) / (β² - A))) / A with β = d·bone, clipped to the ends. Misses: inf.
     """
     bone, taper = end - start, end_radius - start_radius
-    along = np.tensordot(start.astype(np.float32), rays, 1)
-    beta = np.tensordot(bone.astype(np.float32), rays, 1)
+    along, beta = dot(start, rays), dot(bone, rays)
     spread = max(float(bone @ bone - taper * taper), 1e-6)                # β² - A
     a = np.minimum(beta * beta - np.float32(spread), np.float32(-1e-6))
     b = along * beta - np.float32(start @ bone - start_radius * taper)
     c = along * along - np.float32(start @ start - start_radius ** 2)
     s = np.clip((beta * np.sqrt(np.maximum(b * b - a * c, 0) / np.float32(spread)) - b) / a, 0, 1)
     h = (a * s + 2 * b) * s + c
-    depth = np.where(h > 0, along + beta * s - np.sqrt(np.maximum(h, 0)), np.inf)
-    centre = start.astype(np.float32)[:, None, None] + bone.astype(np.float32)[:, None, None] * s
-    with np.errstate(invalid="ignore"):
-        return depth, (rays * depth - centre) / (start_radius + np.float32(taper) * s)
+    return np.where(h > 0, along + beta * s - np.sqrt(np.maximum(h, 0)), np.inf), s
+
+
+def dot(vector: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """vector (3,) · each of field (3, ...) -> (...), in the field's dtype. BLAS would wake its threads for it."""
+    x, y, z = (float(value) for value in vector)
+    return x * field[0] + y * field[1] + z * field[2]
+
+
+def capsule_normals(points: np.ndarray, bones: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Unit normals (3, N) of tapered capsules in points (3, N) where `hit_capsule` found them at s (N,).
+
+    bones   (8, N) of each point: start, end - start, start radius, end radius - start radius
+    """
+    return (points - bones[:3] - bones[3:6] * s) / (bones[6] + bones[7] * s)
 
 
 def with_tips(joints: np.ndarray) -> np.ndarray:
@@ -313,12 +395,11 @@ def with_tips(joints: np.ndarray) -> np.ndarray:
 def title_layer(text: str, size: tuple[int, int]) -> Image.Image:
     """A mask of the whole picture with the text on top, wrapped and shrunk until it fits into two lines."""
     text = " ".join(text[:500].encode("utf-8", "replace").decode().split())
-    for height in range(size[1] // 16, size[1] // 30, -1):
+    text, font = text_font(text, height := size[1] // 16)
+    while len(lines := wrap(text, font, 0.9 * size[0])) > 2 and height > size[1] // 30 + 1:
+        height -= 1
         text, font = text_font(text, height)
-        lines = wrap(text, font, 0.9 * size[0])
-        if len(lines) <= 2:
-            break
-    else:
+    if len(lines) > 2:
         lines = [lines[0], lines[1][:-3] + "..."]
     layer = Image.new("L", size)
     for row, line in enumerate(lines):
@@ -327,7 +408,7 @@ def title_layer(text: str, size: tuple[int, int]) -> Image.Image:
     return layer
 
 
-def text_font(text: str, height: int) -> tuple[str, ImageFont.FreeTypeFont]:
+def text_font(text: str, height: int) -> tuple[str, Font]:
     """A font for the text; where there is only Pillow's own, which knows ASCII, the text bends to it."""
     if not text.isascii():
         for name in ("DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf"):    # Linux, macOS, Windows
@@ -340,7 +421,7 @@ def text_font(text: str, height: int) -> tuple[str, ImageFont.FreeTypeFont]:
     return text, ImageFont.load_default(height)
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
+def wrap(text: str, font: Font, room: float) -> list[str]:
     """Cut the text into lines no wider than `room` pixels, at spaces where there are any."""
     lines = []
     while text:
@@ -364,3 +445,4 @@ def both_sides() -> list[tuple]:
 
 
 BONES = both_sides()
+PAINT = np.array([colour for *_, colour in BONES], np.float32).T    # (3, bones)

@@ -85,7 +85,7 @@ def retarget(capture: Capture, skeleton_map: dict) -> tuple[np.ndarray, np.ndarr
     pelvis = scale * places[:, HIPS].mean(1) - rotations[:, 0] @ OFFSETS[HIPS].mean(0)
     local = global_to_local(rotations)
     joints = forward_kinematics(local, pelvis)
-    return local, joints - [0, joints[..., 1].min(), 0]
+    return local, joints - np.array([0, joints[..., 1].min(), 0])
 
 
 def find_joints(capture: Capture, skeleton_map: dict) -> tuple[list[int], np.ndarray, dict[int, list[int]]]:

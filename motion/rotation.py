@@ -5,12 +5,13 @@ goes out: NumPy and torch share the names used here, so `namespace` picks the li
 """
 
 from types import ModuleType
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-Array = np.ndarray | torch.Tensor
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 def namespace(x: Array) -> ModuleType:
@@ -18,7 +19,7 @@ def namespace(x: Array) -> ModuleType:
     return torch if isinstance(x, torch.Tensor) else np
 
 
-def as_like(values, x: Array) -> Array:
+def as_like(values: Any, x: Array) -> Array:
     """values as the same kind, dtype and device as x."""
     if isinstance(x, torch.Tensor):
         return torch.as_tensor(values, dtype=x.dtype, device=x.device)
@@ -42,7 +43,7 @@ def rotation6d_to_matrix(d6: Array) -> Array:
     returns  (..., 3, 3)
     """
     first = _unit(d6[..., :3])
-    second = _unit(d6[..., 3:] - (first * d6[..., 3:]).sum(-1, keepdims=True) * first)
+    second = _unit(d6[..., 3:] - (first * d6[..., 3:]).sum(-1)[..., None] * first)
     xp = namespace(d6)
     return xp.stack([first, second, xp.linalg.cross(first, second)], axis=-2)
 
@@ -74,4 +75,4 @@ def matrix_to_axis_angle(matrix: np.ndarray) -> np.ndarray:
 
 
 def _unit(vector: Array) -> Array:
-    return vector / (vector * vector).sum(-1, keepdims=True) ** 0.5
+    return vector / namespace(vector).sqrt((vector * vector).sum(-1))[..., None]

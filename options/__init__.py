@@ -28,16 +28,19 @@ def opt(default: Any, help: str, flag: str | None = None, choices: tuple | None 
     return field(default=default, metadata=dict(help=help, flag=flag, choices=choices))
 
 
-def parse(presets: dict[str, Config], argv: list[str] | None = None) -> Config:
+def parse(presets: dict[str, Config], argv: list[str] | None = None, show: bool = True) -> Config:
     """Read the command line over a preset, print the resolved config as JSON and return it.
 
     presets   name -> config, all of one class; the first is the default, `--preset` is there for several
     argv      the command line without the script's name, by default the process's own
+    show      False: print the config only with `--verbose`, which is then there, or `--dry-run`
     Hyphens and underscores are the same in a flag's name. `--dry-run` stops after printing, with status 0.
     """
     argv = [_hyphenate(word) for word in (sys.argv[1:] if argv is None else argv)]
     which = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     which.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
+    if not show:
+        which.add_argument("--verbose", action="store_true", help="print the resolved config first")
     if len(presets) > 1:
         which.add_argument("--preset", choices=list(presets), default=next(iter(presets)),
                            help="where the defaults come from (default: %(default)s)")
@@ -52,7 +55,8 @@ def parse(presets: dict[str, Config], argv: list[str] | None = None) -> Config:
     for path, _, _, _ in list(_leaves(config)):
         if path in typed:
             config = _replaced(config, path.split("."), typed[path])
-    if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
+    shown = show or chosen.verbose or chosen.dry_run
+    if shown and os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
         print(json.dumps(to_json(config), indent=2), flush=True)
     if chosen.dry_run:
         sys.exit(0)
@@ -92,7 +96,7 @@ def _add_flag(parser: argparse.ArgumentParser, path: str, hint: Any, value: Any,
               help: str = "", flag: str | None = None, choices: tuple | None = None) -> None:
     kind, several = _kind(hint)
     shown = (" ".join(map(str, value)) or "none") if several and value is not None else value
-    keywords = dict(dest=path, help=f"{help} (default: {shown})".replace("%", "%%"))
+    keywords: dict[str, Any] = dict(dest=path, help=f"{help} (default: {shown})".replace("%", "%%"))
     if kind is bool:
         keywords.update(action=argparse.BooleanOptionalAction)
     else:
@@ -127,7 +131,7 @@ def _value_from_json(hint: Any, value: Any, name: str) -> Any:
     accepted = {float: (float, int), Path: str}.get(kind, kind)
     if several or not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
         raise ValueError(f"The option {name!r} is {value!r}, expected {'several ' * several}{kind.__name__}.")
-    return kind(value)
+    return kind(value)    # pyright: ignore[reportCallIssue]  it is no dataclass here
 
 
 def _hyphenate(word: str) -> str:

@@ -3,4 +3,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
-exec .venv/bin/python demo_t2m.py --text "${1-an old person walks forward and turns left}" --format npy,bvh,mp4
+.venv/bin/python demo_t2m.py --text "${1-an old person walks forward and turns left}" --format npy,bvh,mp4
+cat <<'END'
+
+Next:
+  bash scripts/quickstart.sh "a person waves both hands"          another sentence
+  .venv/bin/python demo_stream.py --interactive                   type while the character moves
+END

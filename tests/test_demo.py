@@ -54,6 +54,7 @@ def test_every_format_shows_the_same_motion(model, tmp_path, monkeypatch, capsys
     names = [stem + ending for stem in stems for ending in demo_t2m.ENDINGS.values()]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     assert all(str(tmp_path / name) in printed for name in names) and "first frame after" in printed
+    assert len(printed.splitlines()) == len(names) + len(stems) + 1    # the files under each sentence, and the times
 
     motion = np.load(tmp_path / "turn-left.npy")
     assert motion.shape == (10, 272) and motion.dtype == np.float32
@@ -74,6 +75,14 @@ def test_positions_are_the_default_and_seeds_count_up(model, tmp_path, monkeypat
     np.testing.assert_allclose(joints, motion272_to_positions(first), atol=1e-6)
     demo(monkeypatch, *common, "--seed", "8")
     np.testing.assert_allclose(np.load(tmp_path / "jump.npy"), second, atol=1e-4)
+
+
+def test_options_are_printed_only_on_request(model, tmp_path, monkeypatch, capsys):
+    flags = [*model, "--text", "jump", "--length", "4", "--format", "npy", "--out", str(tmp_path)]
+    demo(monkeypatch, *flags)
+    assert "{" not in capsys.readouterr().out
+    demo(monkeypatch, *flags, "--verbose")
+    assert '"length": 4' in capsys.readouterr().out
 
 
 def test_text_file(model, tmp_path, monkeypatch):

@@ -441,7 +441,7 @@ def test_free_sentences_say_a_style_of_its_own():
 
 
 def test_names_of_free_sentences_are_names_of_events():
-    """Of phrases/events.json, or a run's or a walk's pace; and what they lead to has sentences, alone or with another."""
+    """Of phrases/events.json, or a run's or a walk's pace; what they lead to has sentences, alone or with another."""
     keys, table, events_ = phrase_table("free_keys"), phrase_table("free"), phrase_table("events")
     parts = {part for name in table for part in re.split(" (?:then|while) ", name)}
     for name, led in keys["events"].items():

@@ -2,7 +2,6 @@
 
 import lzma
 import os
-import tarfile
 from itertools import permutations
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from conftest import GOLDEN
 from motion.formats import read_amc, read_capture, write_amass, write_bvh
 from motion.representation_272 import motion272_to_pose
 from motion.rotation import axis_angle_to_matrix
@@ -113,17 +113,10 @@ def test_bvh_round_trip(tmp_path):
 
 
 
-def golden(name: str) -> Path:
-    folder = os.environ.get("MOTION_GOLDEN")
-    if not folder:
-        pytest.skip("MOTION_GOLDEN does not name the folder of golden numbers")
-    return Path(folder) / name
-
-
 def test_published_bvh_is_the_authors(tmp_path):
-    motion = np.load(golden("representation_272.npz"))["motion_272"]
+    motion = np.load(GOLDEN / "representation_272.npz")["motion_272"]
     rotations, pelvis = motion272_to_pose(motion.astype(np.float64))
-    theirs = lzma.open(golden("representation_272.bvh.xz"), "rt").read().splitlines()
+    theirs = lzma.open(GOLDEN / "representation_272.bvh.xz", "rt").read().splitlines()
     write_bvh(tmp_path / "a.bvh", rotations, pelvis, fps=60, published=True)
     ours = (tmp_path / "a.bvh").read_text().splitlines()
     start = theirs.index("MOTION") + 3

@@ -137,12 +137,13 @@ def test_killed_ten_times_equals_uninterrupted_bit_for_bit(data, tmp_path):    #
 
 def test_an_event_file_that_ends_within_a_record(tmp_path):
     """As a kill leaves it. Steps up to the checkpoint, flushed before, are not in the record that is cut off."""
+    file = None
     for first, last in ((1, 4), (3, 6)):
         log = Log(tmp_path, first, 6, 1, torch.device("cpu"))
         for step in range(first, last + 1):
             log.show_metrics(step, dict(loss=step))
         log.close()
-        (file,) = set(tmp_path.iterdir()) - ({file} if first > 1 else set())
+        (file,) = set(tmp_path.iterdir()) - {file}
         if first == 1:
             file.write_bytes(file.read_bytes()[:-5])
             time.sleep(1.1)

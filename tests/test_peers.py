@@ -23,7 +23,8 @@ def test_the_peers_script(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(peers.nn.TransformerEncoder, "forward", lambda self, x: passes.append(tuple(x.shape)) or x)
     called(monkeypatch, "--rounds", 2, "--precision", "float32", "--steps", 4, 3, "--json", tmp_path / "rows.json")
     mdm, momask, *ours = json.loads((tmp_path / "rows.json").read_text())
-    assert lengths == [24] * 2 * 3 and len(streamed) == 6 * 2 * 3      # 0.8 s; two of ours, three rounds, one not counted
+    # 0.8 s; two of ours, three rounds, one not counted
+    assert lengths == [24] * 2 * 3 and len(streamed) == 6 * 2 * 3
     assert passes == 3 * (50 * [(2, 17, 512)] + 15 * [(2, 5, 384)])
     assert [row["system"] for row in ours] == ["ours, float32, 4 steps", "ours, float32, 3 steps"]
     for row in (mdm, momask):

@@ -28,7 +28,7 @@ def test_capsule_equals_many_spheres(radii):
     rays = scene.body_rays[:, ::4, ::4].astype(float)
     for _ in range(5):
         start, end = rng.normal(size=(2, 3)) * 0.8 + [0, 0, 5]
-        depth, normal = render.hit_capsule(rays, start, end, *radii)
+        depth, along_bone = render.hit_capsule(rays, start, end, *radii)
         nearest = np.full(depth.shape, np.inf)
         for s in np.linspace(0, 1, 2000):
             centre, radius = start + s * (end - start), radii[0] + s * (radii[1] - radii[0])
@@ -40,7 +40,16 @@ def test_capsule_equals_many_spheres(radii):
         assert both.sum() > 50 and (np.isfinite(depth) != np.isfinite(nearest)).mean() < 0.01
         difference = np.abs(depth[both] - nearest[both])
         assert difference.max() < 0.02 and difference.mean() < 1e-3
-        np.testing.assert_allclose(np.linalg.norm(normal[:, both], axis=0), 1, atol=1e-3)
+        bone = np.array([*start, *(end - start), radii[0], radii[1] - radii[0]])[:, None]
+        normal = render.capsule_normals((rays * depth)[:, both], bone, along_bone[both])
+        np.testing.assert_allclose(np.linalg.norm(normal, axis=0), 1, atol=1e-3)
+
+
+def test_frames_drawn_side_by_side_are_those_drawn_alone():
+    joints = t_pose(9, step=(0.02, 0, 0.05))
+    together = [np.asarray(frame, dtype=int) for frame in render.render_frames(joints, "walk", size=SIZE)]
+    np.testing.assert_array_equal(together, [pixels(joints, frame, "walk") for frame in range(9)])
+    assert (together[0] != together[8]).any()
 
 
 def test_picture_does_not_depend_on_place_and_heading():
@@ -114,7 +123,9 @@ def test_font_without_the_letters(monkeypatch):
 
 def test_video_plays_in_browsers(tmp_path):
     path = tmp_path / "new" / "walk.mp4"
-    render.render_video(path, t_pose(15, step=(0, 0, 0.03)), "a person floats", size=SIZE)
+    counted = []
+    render.render_video(path, t_pose(15, step=(0, 0, 0.03)), "a person floats", size=SIZE, progress=counted.append)
+    assert sum(counted) == 15
     reader = imageio_ffmpeg.read_frames(str(path))
     meta = next(reader)
     assert meta["codec"] == "h264" and meta["pix_fmt"].startswith("yuv420p")

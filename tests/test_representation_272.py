@@ -1,13 +1,12 @@
 """The 272 channels: decode undoes encode, streamed equals whole, and the authors' numbers."""
 
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from conftest import GOLDEN
 from motion.representation_272 import (
     DIM, GROUPS, HEADING, POSITIONS, ROOT_VELOCITY, ROTATIONS, VELOCITIES, Motion272Decoder, mirror_pose,
     motion272_to_pose, motion272_to_positions, pose_to_motion272, statistics,
@@ -186,15 +185,13 @@ def test_bad_input_is_named():
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, np.ndarray]:
-    if "MOTION_GOLDEN" not in os.environ:
-        pytest.skip("MOTION_GOLDEN does not name the folder of golden numbers")
-    with np.load(Path(os.environ["MOTION_GOLDEN"]) / "representation_272.npz") as file:
+    with np.load(GOLDEN / "representation_272.npz") as file:
         return dict(file)
 
 
 @every_kind
 def test_golden_clip(golden, kind):
-    """The authors' encoding of one real clip of 43 seconds, and back to its joints and pose."""
+    """The authors' encoding of one real clip, and back to its joints and pose."""
     rotations, joints = axis_angle_to_matrix(golden["pose_axis_angle"]), golden["joints"]
     motion = pose_to_motion272(as_like(rotations, kind), as_like(joints, kind))
     np.testing.assert_allclose(np.asarray(motion), golden["motion_272"], rtol=0, atol=1e-6)

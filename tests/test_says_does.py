@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from benchmarks import says_does
 from benchmarks.says_does import check, closest_captions, pass_of_others
 from benchmarks.sentences import Sentences, judge, load_changes, load_kinds, read_test
 from dataset.captions import words

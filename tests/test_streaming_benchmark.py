@@ -9,7 +9,7 @@ from benchmarks.streaming import Streaming, around, changes, endurance, speeds_a
 from dataset.clips import Clip
 from motion.representation_272 import pose_to_motion272
 from motion.skeleton import JOINT_NAMES
-from test_says_does import pose, straight, wave
+from test_says_does import pose, straight
 
 
 def test_the_second_sentence_is_looked_for_after_the_change():

@@ -232,7 +232,7 @@ def _save_torch(values: Any, path: Path) -> None:
         with open(path, "wb") as file:  # Python's own, whose error torch.save keeps under one that says nothing
             torch.save(values, file)
     except RuntimeError as error:
-        raise error.__context__ or error
+        raise (error.__context__ or error) from None
 
 
 def _sync(path: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributed import PrefixStore    # pyright: ignore[reportPrivateImportUsage]  it is documented
 from torch.distributed.rendezvous import rendezvous
 
 
@@ -36,7 +37,7 @@ def distributed(device: str = "auto") -> Iterator[torch.device]:
     # of its own. Several nodes count attempts each for itself: there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 is needed.
     store, number, count = next(rendezvous("env://"))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "0"
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", store=dist.PrefixStore(attempt, store),
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", store=PrefixStore(attempt, store),
                             rank=number, world_size=count)
     try:
         yield chosen
@@ -83,7 +84,7 @@ class _Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:    # pyright: ignore[reportIncompatibleMethodOverride]
         return _Sum.apply(gradient)
 
 

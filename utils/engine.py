@@ -55,7 +55,7 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
     _claim(folder, record)
     device = next(objective.parameters()).device
     parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, config.lr, config.betas, fused=True,
+    optimizer = torch.optim.AdamW(parameters, config.lr, (config.betas[0], config.betas[1]), fused=True,
                                   weight_decay=config.weight_decay)
     averages = [parameter.detach().clone() for parameter in parameters if config.ema]
     first_step, best_so_far = _resume(folder, objective, optimizer, averages)
@@ -76,7 +76,7 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
             optimizer.step()
             if config.ema:
                 with torch.no_grad():
-                    torch._foreach_lerp_(averages, parameters, 1 - ema_decay(step, config))
+                    torch._foreach_lerp_(averages, [*parameters], 1 - ema_decay(step, config))    # pyright: ignore
 
             last = step == config.total_iter
             log.add(losses | {"gradient_norm": norm})
@@ -88,8 +88,8 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
                     metrics, videos = _evaluate(objective, evaluate, step, device)
                 log.show_metrics(step, metrics)
                 log.show_videos(step, videos)
-                improved = best is not None and metrics[best] < best_so_far["value"]
-                best_so_far = dict(value=metrics[best], step=step) if improved else best_so_far
+                if best and metrics[best] < best_so_far["value"]:
+                    improved, best_so_far = True, dict(value=metrics[best], step=step)
             if step % config.save_iter == 0 or last or improved:
                 with log.off_the_clock():
                     log.flush()
@@ -166,9 +166,8 @@ def _keys(data: Any, config: Training, first_step: int) -> Iterator[list[Key]]:
     def order(epoch: int) -> np.ndarray:
         return np.random.default_rng([config.seed, epoch]).permutation(len(data))
 
-    if config.balance:
-        shares = np.cumsum(data.rarity ** config.balance, dtype=np.float64)
-        shares /= shares[-1]
+    shares = np.cumsum(data.rarity ** config.balance, dtype=np.float64) if config.balance else np.ones(1)
+    shares /= shares[-1]
     share = config.batch_size // config.accumulate // world_size()
     for step in range(first_step, config.total_iter + 1):
         if config.balance:
@@ -239,7 +238,7 @@ def _backward(ddp: nn.Module, parts: Iterator[Any], config: Training, step: int,
         seed_step(config.seed, step, part)
         batch = to_device(next(parts), device)
         last = part == config.accumulate - 1
-        with nullcontext() if last or world_size() == 1 else ddp.no_sync():
+        with ddp.no_sync() if isinstance(ddp, DistributedDataParallel) and not last else nullcontext():
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 losses = ddp(batch, step)  # through DDP, never around it
             (losses["loss"] / config.accumulate).backward()
@@ -256,7 +255,8 @@ def _evaluate(objective: nn.Module, evaluate: Callable[[int], dict[str, float | 
     found = evaluate(step)
     objective.train()
     videos = {name: value for name, value in found.items() if isinstance(value, bytes)}
-    return mean_over_ranks({name: value for name, value in found.items() if name not in videos}, device), videos
+    scalars: dict[str, float] = {name: value for name, value in found.items() if not isinstance(value, bytes)}
+    return mean_over_ranks(scalars, device), videos
 
 
 @contextmanager
@@ -318,7 +318,7 @@ def _save(folder: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, 
           averages: Sequence[Tensor], step: int, best_so_far: dict[str, Any], keep: int) -> None:
     """Later scripts read the averaged weights, where there are any; resuming reads both."""
     with _exchanged(parameters, averages):
-        tensors, described = objective.checkpoint()
+        tensors, described = objective.checkpoint()    # pyright: ignore[reportCallIssue]  it is no Tensor
         tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
     state = dict(step=step, best=best_so_far, averages=averages,
                  objective=objective.state_dict(), optimizer=optimizer.state_dict())

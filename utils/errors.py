@@ -14,11 +14,12 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except (ValueError, OSError) as mistake:
-        print(f"error: {_no_space(mistake) if _is_full(mistake) else mistake}", file=sys.stderr)
+        said = _no_space(mistake) if isinstance(mistake, OSError) and _is_full(mistake) else mistake
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(2)
 
 
-def _is_full(error: BaseException) -> bool:
+def _is_full(error: BaseException | None) -> bool:
     return getattr(error, "errno", None) in FULL
 
 

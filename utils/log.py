@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import Summary    # pyright: ignore[reportAttributeAccessIssue]
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -67,7 +67,7 @@ class Log:
                 width, height = Image.open(BytesIO(gif)).size
                 image = Summary.Image(encoded_image_string=gif, width=width, height=height, colorspace=3)
                 summary = Summary(value=[Summary.Value(tag=f"video/{name}", image=image)])
-                self.writer.file_writer.add_summary(summary, step)
+                self.writer._get_file_writer().add_summary(summary, step)
 
     @contextmanager
     def off_the_clock(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """What every reader returns: a captured motion on its own skeleton."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def check_frames(path: Path, values: np.ndarray) -> None:
                          f"frame {broken.argmax()}; expected finite numbers.")
 
 
-def chain(names: list[str], parents: list[int], rotations: np.ndarray, offsets: np.ndarray,
+def chain(names: Sequence[str], parents: Sequence[int], rotations: np.ndarray, offsets: np.ndarray,
           fps: float) -> Capture:
     """Put local rotations (T, J, 3, 3) and offsets from the parent (T, J, 3) together to a Capture."""
     rotations, positions = rotations.copy(), offsets.copy()
