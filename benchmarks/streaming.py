@@ -36,7 +36,7 @@ from motion.rotation import matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES
 from options import opt, parse
 from options.models import Drawing
-from utils import metrics
+from Evaluator_272 import metrics
 from utils.checkpoint import write_json
 from utils.errors import run
 

