@@ -25,7 +25,7 @@ from options.training import Training
 from utils.distributed import distributed, gather, rank, world_size
 from utils.engine import fit, seed_step
 from utils.errors import run
-from utils.metrics import jerk, mpjpe
+from Evaluator_272.metrics import jerk, mpjpe
 
 
 SHOWN = 2    # clips that TensorBoard shows reconstructed beside the captured

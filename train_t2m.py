@@ -86,7 +86,7 @@ class TextMoments(nn.Module):
         self.linear = nn.Linear(width, QUARTERS * 2 * channels)
 
     def forward(self, pooled: Tensor, latents: Tensor, lengths: Tensor, past: Tensor) -> Tensor:
-        """pooled texts (B, D); clips as in `T2MObjective` -> the mean squared error over all quarters that hold latents."""
+        """pooled texts (B, D); clips as in `T2MObjective` -> the mean squared error over quarters that hold latents."""
         place = torch.arange(latents.shape[1], device=latents.device) - past[:, None]                # (B, L)
         quarter = (QUARTERS * place).div((lengths - past)[:, None], rounding_mode="floor")
         member = (quarter[:, None] == torch.arange(QUARTERS, device=latents.device)[:, None]).to(latents.dtype)

@@ -1,1 +1,1 @@
-"""The judge of the tables: motion and text in one space (TMR, arXiv 2305.00976)."""
+"""Motion and text in one space (TMR, arXiv 2305.00976), the metrics, and the protocol of the tables: see README.md."""

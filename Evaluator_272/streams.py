@@ -1,8 +1,8 @@
-"""Streams of two prompts: played, cut where the prompt changes, and measured.
+"""The table of streams of two prompts: played, cut where the prompt changes, and measured.
 
-Protocol: a pair is two sentences, A and B, and a motion of both, in which A and B are cut to whole latents; where they
-meet is the boundary. A stream is told A's sentence for as many frames as A has, then B's for as many as B has, and
-holds, so that it does not end before. Streams and pairs are cut at the boundary and make a row each:
+Protocol (README.md beside this file): a pair is two sentences, A and B, and a motion of both, in which A and B are cut
+to whole latents; where they meet is the boundary. A stream gets A's prompt for as many frames as A has, then B's for
+as many as B has, and holds, so that it does not end before. Streams and pairs are cut at the boundary and make a row each:
 
     FID, R@1 to R@3, MM-Dist   of each prompt's own part. FID compares with the single clips of the data set's val
                                split that have 60 to 299 frames; R@k is of pools of POOL parts in a random order, the
@@ -10,7 +10,7 @@ holds, so that it does not end before. Streams and pairs are cut at the boundary
     transition FID, Diversity  of the WINDOW frames around the boundary. FID compares with the pairs' windows
     PJ, AUJ                    of the joints in those frames, each window decoded as if it began facing z+. AUJ compares
                                with the pairs' windows
-    ... halves                 compares one random half of the pairs with the other half's motions: the pairs' own
+    split-half ...             compares one random half of the pairs with the other half's motions: the pairs' own
                                value, 0 otherwise, tells how small it can be for so many
 
 N pairs, M clips, D channels of an embedding, T frames at 30 per second; joints in metres.
@@ -21,12 +21,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dataset.pairs import POOL
+from dataset.pairs import POOL, Item
 from dataset.streams import Pair, load_pairs
+from Evaluator_272 import metrics
+from Evaluator_272.judge import Judge
+from Evaluator_272.protocol import hash_of_items, refuse_exploded
+from Evaluator_272.report import hash_of_data
 from generation.pipeline import MotionStreamer
 from models.causal_tae import FRAMES_PER_LATENT
 from motion.representation_272 import motion272_to_positions
-from utils import metrics
 from utils.distributed import rank
 
 WINDOW = 30    # frames around a boundary, half of them on each side
@@ -81,7 +84,7 @@ def play(model: MotionStreamer, scenes: Sequence[Scene], seeds: Sequence[int]) -
 
 def cut(motions: Sequence[np.ndarray], boundaries: Sequence[int],
         embed: Callable[[Sequence[np.ndarray]], np.ndarray]) -> np.ndarray:
-    """What motions (T_i, 272) of two prompts are judged by, cut at their boundaries.
+    """What motions (T_i, 272) of two prompts are measured by, cut at their boundaries.
 
     boundaries  frames of the first prompt's part
     embed       motions -> embeddings (N, D)
@@ -107,15 +110,50 @@ def row(real: np.ndarray, found: np.ndarray, texts: np.ndarray, clips: np.ndarra
     clips  (M, D) embeddings of real clips of one action
     """
     order = rng.permutation(2 * len(found))
-    told, parts = (values.reshape(len(order), -1)[order] for values in (texts, found["parts"]))
+    prompts, parts = (values.reshape(len(order), -1)[order] for values in (texts, found["parts"]))
     half, other = np.split(rng.permutation(len(found))[:len(found) // 2 * 2], 2)
-    precision = metrics.pooled_r_precision(told, parts, POOL)
+    precision = metrics.pooled_r_precision(prompts, parts, POOL)
     return {"FID": metrics.frechet_distance(clips, parts),
             **{f"R@{k}": float(share) for k, share in enumerate(precision, start=1)},
-            "MM-Dist": metrics.multimodal_distance(told, parts),
+            "MM-Dist": metrics.multimodal_distance(prompts, parts),
             "transition FID": metrics.frechet_distance(real["window"], found["window"]),
-            "transition FID halves": metrics.frechet_distance(real["window"][half], found["window"][other]),
+            "split-half transition FID": metrics.frechet_distance(real["window"][half], found["window"][other]),
             "transition Diversity": metrics.diversity(found["window"], None, rng),
             "PJ": metrics.peak_jerk(found["joints"]),
             "AUJ": metrics.area_under_jerk(found["joints"], real["joints"]),
-            "AUJ halves": metrics.area_under_jerk(found["joints"][other], real["joints"][half])}
+            "split-half AUJ": metrics.area_under_jerk(found["joints"][other], real["joints"][half])}
+
+
+def measure(model: MotionStreamer, judge: Judge, pairs: Sequence[Pair], items: Sequence[Item], key: Sequence,
+            repetitions: int, seed: int) -> tuple[dict[str, list[dict[str, float]]], dict[str, str]]:
+    """The metrics of the pairs, "real", and of the model's streams, "stream", in each repetition; hashes of the data.
+
+    items  real clips of one action
+    key    what the streams depend on beside the pairs and their seeds
+    """
+    hashes = dict(data=hash_of_items(items), pairs=hash_of_data(
+        ([pair.id, pair.texts, pair.past], pair.motion) for pair in pairs))
+    clips = judge.of_items(items, hashes["data"])
+    of_text = judge.of_sentences(text for pair in pairs for text in pair.texts)
+    texts = np.array([[of_text[text] for text in pair.texts] for pair in pairs])                      # (N, 2, D)
+
+    def embed(motions: Sequence[np.ndarray], part: range) -> np.ndarray:
+        return cut(motions, [pairs[index].past for index in part], judge.motions)
+
+    real = judge.cached(["pairs", hashes["pairs"], WINDOW], len(pairs),
+                        lambda part: embed([pairs[index].motion for index in part], part), "real pairs")
+    found: dict[str, list[dict[str, float]]] = {"real": [], "stream": []}
+    for repetition in range(repetitions):
+        seeds = np.random.default_rng([seed, repetition, 5]).integers(2 ** 62, size=len(pairs)).tolist()
+
+        def generate(part: range, seeds=seeds) -> np.ndarray:
+            chosen = slice(part.start, part.stop)
+            motions = play(model, list(map(Scene.of, pairs[chosen])), seeds[chosen])
+            refuse_exploded([" * ".join(pair.texts) for pair in pairs[chosen]], motions)
+            return embed(motions, part)
+
+        made = judge.cached(["stream", hashes["pairs"], WINDOW, *key, seeds], len(pairs), generate,
+                            f"repetition {repetition + 1}")
+        for name, motions in (("real", real), ("stream", made)):
+            found[name].append(row(real, motions, texts, clips, np.random.default_rng([seed, repetition, 1])))
+    return found, hashes

@@ -23,7 +23,7 @@ from options.training import Training
 from utils.distributed import distributed, mean_of_all, padded_alike
 from utils.engine import fit, seed_step, to_device
 from utils.errors import run
-from utils.metrics import pooled_r_precision
+from Evaluator_272.metrics import pooled_r_precision
 
 LONGEST = 300      # frames
 

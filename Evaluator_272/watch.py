@@ -25,7 +25,7 @@ from motion.render import render_frames
 from motion.representation_272 import DIM, FPS, motion272_to_positions
 from options.sampling import Calibration, Compute, Sampling
 from utils.distributed import rank
-from utils.metrics import frechet_distance, pooled_r_precision
+from Evaluator_272.metrics import frechet_distance, pooled_r_precision
 
 LONGEST = 299                      # frames of a motion that is judged
 QUICKLY = Sampling(steps=10, solver="dpm++")
@@ -53,8 +53,8 @@ class Watch:
         self.captions = [item.texts[rng.integers(len(item.texts))] for item in items]
         text_encoder([*self.captions, ""])
         text_encoder.release()
-        self.of_real = judge.shared_out(len(items), lambda part: judge.motions([self.real[index] for index in part]))
-        self.of_texts = judge.shared_out(len(items), lambda part: judge.texts([self.captions[index] for index in part]))
+        self.of_real = judge.over_ranks(len(items), lambda part: judge.motions([self.real[index] for index in part]))
+        self.of_texts = judge.over_ranks(len(items), lambda part: judge.texts([self.captions[index] for index in part]))
 
     def __call__(self, ar: StreamingTransformer, calibration: Calibration) -> dict[str, float | bytes]:
         """FID to the real motions and R@3 of as many generated ones, and on rank 0 GIFs; every rank calls it.
@@ -64,7 +64,7 @@ class Watch:
         model = MotionStreamer(deepcopy(self.tae), deepcopy(ar), self.text_encoder, calibration, QUICKLY,
                                Compute(next(ar.parameters()).device.type))
         by_length = np.argsort([-len(motion) for motion in self.real], kind="stable")    # for batches of like length
-        embedded = self.judge.shared_out(len(by_length), lambda part: self.judge.motions(
+        embedded = self.judge.over_ranks(len(by_length), lambda part: self.judge.motions(
             self.generate(model, by_length[part.start:part.stop])))
         found = embedded[np.argsort(by_length)]
         precision = pooled_r_precision(self.of_texts, found, min(POOL, len(found)))
@@ -93,7 +93,7 @@ def load_watch(evaluator: Path | str, tae: Path | str, text_encoder: TextEncoder
     data = dataname, data_root
     network, *statistics = load_evaluator(evaluator)
     mean, std = own_or_data(*statistics, *data)
-    judge = Judge(network.to(device), mean.numpy(), std.numpy(), hash="", batch=POOL, kept=Path())    # nothing is kept
+    judge = Judge(network.to(device), mean.numpy(), std.numpy(), hash="", batch=POOL, cache=Path())      # caches none
     return Watch(load_clips(*data, "val"), with_statistics(load_tae(tae), *data), text_encoder, judge, count)
 
 

@@ -24,7 +24,7 @@ class Reconstruction:
     """MPJPE of reconstructed clips, and their jerk relative to that of the captured: all, and by
     kind of motion."""
 
-    tae: str = opt("weights/mocap_small/tae", "TAE: a checkpoint folder", flag="resume-pth")
+    tae: str = opt("weights/mocap_stream/tae", "TAE: a checkpoint folder", flag="resume-pth")
     dataname: str = opt("mocap_272", "data set", choices=DATASETS)
     data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
     split: str = opt("test", "clips to reconstruct", choices=("train", "val", "test"))

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -35,8 +36,8 @@ from motion.representation_272 import FPS, motion272_to_positions, motion272_to_
 from motion.rotation import matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES
 from options import opt, parse
+from Evaluator_272 import metrics
 from options.sampling import Compute, SamplingFlags
-from utils import metrics
 from utils.checkpoint import write_json
 from utils.errors import run
 
@@ -105,7 +106,7 @@ def speed(model: MotionStreamer, config: Streaming) -> dict:
     for seed in range(4 * REPEATS):
         early = model.stream(text, seed, hold=True)
         pull(early, 8 * FRAMES_PER_LATENT)
-        costs = [seconds(lambda: pull(stream, 4 * FRAMES_PER_LATENT)) for stream in (early, late, late, early)]
+        costs = [seconds(partial(pull, stream, 4 * FRAMES_PER_LATENT)) for stream in (early, late, late, early)]
         ratios.append((costs[1] + costs[2]) / (costs[0] + costs[3]))
     for _ in islice(late, 10_000 // FRAMES_PER_LATENT - 1000):
         pass                                                              # not kept: it is the stream that is measured

@@ -1,6 +1,6 @@
 """Pack trained checkpoints for shipping: matrices in float16, one folder that MotionStreamer.from_pretrained loads.
 
-python -m scripts.release --tae output/tae_small/best --ar output/t2m_small/last --guidance 3 --out weights/mocap_small
+python -m scripts.release --tae output/tae_small/best --ar output/t2m_small/last --guidance 4
 python -m scripts.release --evaluator output/evaluator_mocap_272/best --out weights/evaluator_mocap_272
 """
 
@@ -30,13 +30,13 @@ class Release:
     stop_threshold: float | None = opt(None, "distance to the end latent at which a motion ends; None: likewise")
     past: int | None = opt(None, "latents of the past that a new prompt goes on from; None: likewise")
     evaluator: str | None = opt(None, "evaluator checkpoint, to pack this instead, without its decoder")
-    out: str | None = opt(None, "folder to write; None: weights/mocap_small, or weights/evaluator_mocap_272")
+    out: str | None = opt(None, "folder to write; None: weights/mocap_stream, or weights/evaluator_mocap_272")
 
 
 def main():
     config = parse({"default": Release()})
     packed = {".": evaluator_parts(config.evaluator)} if config.evaluator else generator_parts(config)
-    out = Path(config.out or ("weights/evaluator_mocap_272" if config.evaluator else "weights/mocap_small"))
+    out = Path(config.out or ("weights/evaluator_mocap_272" if config.evaluator else "weights/mocap_stream"))
     for name, (tensors, stored) in packed.items():
         with write_whole(out / name / "model.safetensors") as path:       # into the folder: a model card may lie there
             save_file({key: tensor.half().contiguous() if tensor.ndim > 1 else tensor

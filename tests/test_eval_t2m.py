@@ -1,4 +1,4 @@
-"""The tables: the protocol's draws, rows next to each other, what is kept between runs, and mistakes."""
+"""eval_t2m.py: rows next to each other, what is kept between runs, and mistakes."""
 
 import json
 import os
@@ -14,14 +14,14 @@ import torch
 
 import eval_t2m
 from conftest import randomised
-from dataset.captions import Caption, format_caption
-from dataset.pairs import Item
-from dataset.streams import Pair
-from eval_t2m import EvalT2M, draw, evaluate, evaluate_streams, row, table
+from dataset.captions import format_caption
+from eval_t2m import EvalT2M, evaluate, evaluate_streams
+from Evaluator_272 import protocol, streams
 from Evaluator_272.checkpoints import evaluator_checkpoint
 from Evaluator_272.judge import Judge
 from Evaluator_272.model import Evaluator
-from Evaluator_272.streams import Scene, cut, play, read_pairs
+from Evaluator_272.report import table
+from generation.pipeline import MotionStreamer
 from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, tae_checkpoint
 from models.text_encoder import MINILM, packaged_minilm
@@ -29,7 +29,6 @@ from models.transformer import StreamingTransformer
 from motion.representation_272 import pose_to_motion272, statistics
 from options.models import AR, TAE, EvaluatorModel
 from options.sampling import Calibration, Compute, Sampling, SamplingFlags
-from test_pipeline import assert_same, streamer
 from test_representation_272 import walk
 from test_stream_pairs import write_pairs
 from utils.checkpoint import save_checkpoint
@@ -88,15 +87,15 @@ def rows(config: EvalT2M) -> dict:
 
 def test_real_motions_against_themselves(set_up):
     found = rows(replace(set_up, target="truth"))
-    assert set(found) == {"real", "real, captions shuffled"}
-    assert {"FID", "FID halves", "R@1", "R@2", "R@3", "MM-Dist", "Diversity"} == set(found["real"])
-    assert 0 <= found["real"]["FID"][0] < found["real"]["FID halves"][0]
-    for shared in ("FID", "FID halves", "Diversity"):                       # captions do not count here
-        assert found["real"][shared] == found["real, captions shuffled"][shared]
-    assert found["real"]["MM-Dist"] != found["real, captions shuffled"]["MM-Dist"]
+    assert set(found) == {"real", "shuffled-text control"}
+    assert {"FID", "split-half FID", "R@1", "R@2", "R@3", "MM-Dist", "Diversity"} == set(found["real"])
+    assert 0 <= found["real"]["FID"][0] < found["real"]["split-half FID"][0]
+    for shared in ("FID", "split-half FID", "Diversity"):                       # captions do not count here
+        assert found["real"][shared] == found["shuffled-text control"][shared]
+    assert found["real"]["MM-Dist"] != found["shuffled-text control"]["MM-Dist"]
 
 
-def test_a_rebuilt_row_stands_beside_the_real_one(set_up):
+def test_a_reconstructed_row_stands_beside_the_real_one(set_up):
     found = rows(replace(set_up, target="tae"))
     assert set(found) == {"real", "tae"} and found["real"] == rows(replace(set_up, target="truth"))["real"]
     assert found["tae"]["MPJPE"][0] > 0 and "MPJPE" not in found["real"]
@@ -113,57 +112,16 @@ def test_streams_stand_beside_the_real_pairs(with_val):
     report = evaluate_streams(replace(with_val, repetitions=2), CPU)
     real, stream = report["rows"].values()
     assert list(report["rows"]) == ["real", "stream"] and list(real) == list(stream) == [
-        "FID", "R@1", "R@2", "R@3", "MM-Dist", "transition FID", "transition FID halves", "transition Diversity",
-        "PJ", "AUJ", "AUJ halves"]
+        "FID", "R@1", "R@2", "R@3", "MM-Dist", "transition FID", "split-half transition FID", "transition Diversity",
+        "PJ", "AUJ", "split-half AUJ"]
     assert all(np.isfinite(value).all() for value in [*real.values(), *stream.values()])
-    assert real["AUJ"] == (0, 0) and real["AUJ halves"][0] > 0 and stream["AUJ"][0] > 0
-    assert real["transition FID"][0] < 1e-6 < real["transition FID halves"][0]
-    assert stream["transition FID"][0] > real["transition FID halves"][0]
+    assert real["AUJ"] == (0, 0) and real["split-half AUJ"][0] > 0 and stream["AUJ"][0] > 0
+    assert real["transition FID"][0] < 1e-6 < real["split-half transition FID"][0]
+    assert stream["transition FID"][0] > real["split-half transition FID"][0]
     assert real["PJ"][1] == 0 < stream["PJ"][1]                              # other seeds, other streams
     assert report["motions"] == PAIRS and set(report["sha256"]) == {"evaluator", "data", "pairs", "tae", "ar"}
     lines = table(report).splitlines()
     assert lines[1].startswith("real") and lines[2].startswith("stream") and len(set(map(len, lines[:3]))) == 1
-
-
-def test_a_stream_is_told_the_second_prompt_at_the_boundary():
-    """Each pair's own; played with others it is what it is alone, as a caller's own stream."""
-    model = streamer()
-    pairs = [Pair(str(first), np.zeros((first + second, 272)), [Caption("jump")], first, "walk")
-             for first, second in ((20, 32), (16, 40), (32, 16))]
-    together = play(model, list(map(Scene.of, pairs)), [3, 4, 5])
-    for pair, seed, motion in zip(pairs, [3, 4, 5], together):
-        stream = model.stream("walk", seed, hold=True)
-        frames = [next(stream) for _ in range(pair.past // 4)]
-        stream.prompt("jump")
-        frames += [next(stream) for _ in range(len(pair.motion) // 4 - len(frames))]
-        assert_same(motion, np.concatenate(frames))
-        assert_same(motion, play(model, [Scene.of(pair)], [seed])[0])
-
-
-def test_motions_are_cut_at_their_boundaries():
-    """Told by numbering the frames, and by a height that jumps where the second prompt begins."""
-    motions, boundaries = [np.zeros((frames, 272), np.float32) for frames in (60, 52)], [20, 36]
-    for motion, boundary in zip(motions, boundaries):
-        motion[:, 100] = np.arange(len(motion))
-        motion[boundary:, 9] = 1                                              # the pelvis' height
-    found = cut(motions, boundaries, lambda pieces: np.stack([piece[[0, -1], 100] for piece in pieces]))
-    np.testing.assert_array_equal(found["parts"], [[[0, 19], [20, 59]], [[0, 35], [36, 51]]])
-    np.testing.assert_array_equal(found["window"], [[5, 34], [21, 50]])
-    assert found["joints"].shape == (2, 30, 22, 3)
-    np.testing.assert_array_equal(found["joints"][:, :, 0, 1], [[0] * 15 + [1] * 15] * 2)
-
-
-def test_pairs_are_cut_to_whole_latents_and_short_ones_left_out(tmp_path, capsys):
-    motion = np.arange(60, dtype=np.float32)[:, None].repeat(272, axis=1)
-    lengths = [15, 16, 21, 44, 45] + [30] * 14                     # 15 is 12 in latents, and 45 leaves 12 of 15
-    write_pairs(tmp_path, {f"s{number}": (f"s{number}", f"walk*sit#{length}", motion)
-                           for number, length in enumerate(lengths)}, "val")
-    pairs = {pair.id: pair for pair in read_pairs(str(tmp_path))}
-    assert "17 pairs to evaluate on; 2 left out, A or B being shorter than 15 frames" in capsys.readouterr().out
-    pair = pairs["val_stream-s2"]
-    assert pair.texts == ("walk", "sit") and pair.past == 20 and pair.motion[[0, 20, -1], 0].tolist() == [1, 21, 56]
-    assert [len(pair.motion) for pair in pairs.values()] == [60] * 2 + [56] * 15
-    assert not {"val_stream-s0", "val_stream-s4"} & set(pairs)
 
 
 def test_batches_change_nothing(set_up, with_val, tmp_path):
@@ -185,8 +143,8 @@ def test_what_was_computed_is_kept_until_something_changes(with_val, tmp_path, m
     def refuse(*_):
         raise Computed
 
-    for name in ("generate", "generate_streams"):
-        monkeypatch.setattr(eval_t2m, name, refuse)
+    for module, name in ((MotionStreamer, "generate_batch"), (streams, "play"), (protocol, "reconstruct")):
+        monkeypatch.setattr(module, name, refuse)
     for name in ("motions", "texts"):
         monkeypatch.setattr(Judge, name, refuse)
     assert rows(config) == first
@@ -219,30 +177,6 @@ def test_two_ranks_give_what_one_gives(with_val, tmp_path, target, hashed):
     for name, metrics in one.items():
         for metric, (mean, _) in metrics.items():
             assert mean == pytest.approx(report["rows"][name][metric][0], rel=1e-5, abs=1e-7)
-
-
-def test_draws_are_whole_batches_and_change_with_the_repetition():
-    items = [Item(str(number), np.zeros((60, 272)), (f"a{number}", f"b{number}"), "") for number in range(70)]
-    (first, captions), (again, _), (second, _) = draw(items, 0, 0), draw(items, 0, 0), draw(items, 0, 1)
-    assert len(first) == 64 == len(set(first)) and (first == again).all() and (first != second).any()
-    assert all(text in items[index].texts for index, text in zip(first, captions))
-
-
-def test_a_row_is_judged_against_its_own_captions():
-    rng = np.random.default_rng(0)
-    texts = rng.normal(size=(64, 8))
-    near = row(texts, texts + 0.01, texts, texts, np.random.default_rng(1))
-    assert near["R@1"] == 1 and near["MM-Dist"] == pytest.approx(0.01 * 8 ** 0.5)
-    far = row(texts, texts[::-1] + 0.01, texts, texts, np.random.default_rng(1))
-    assert far["R@3"] < 0.3 and far["FID"] == pytest.approx(near["FID"], rel=1e-6)
-
-
-def test_the_table_warns_of_samples_too_small():
-    real, tae = {"FID": (0.5, 0.25), "R@1": (0.75, 0.0)}, {"FID": (1.0, 0.5), "MPJPE": (9.0, 0.0)}
-    report = dict(rows=dict(real=real, tae=tae), samples={"FID": 100, "FID halves": 300}, dimensions=256)
-    lines = table(report).splitlines()
-    assert "0.500 ± 0.250" in lines[1] and lines[1].rstrip().endswith("-") and "9.000" in lines[2]
-    assert lines[3].startswith("FID: 100 motions are too few") and len(lines) == 4
 
 
 def folder_with(data_root: str, folder: Path, change) -> str:
@@ -304,7 +238,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, monkeypat
 
 
 def test_streams_that_explode_are_one_sentence(with_val, tmp_path, monkeypatch):
-    monkeypatch.setattr(eval_t2m.streams, "play",
+    monkeypatch.setattr(streams, "play",
                         lambda model, scenes, *_: [np.full((sum(scene.frames), 272), np.nan) for scene in scenes])
     with pytest.raises(ValueError, match=r"motions of 17 captions are not finite, the first is 'walk \* walk on, "):
         rows(replace(with_val, out=tmp_path))
@@ -319,13 +253,3 @@ def test_one_nan_among_many_is_counted_and_left_out(set_up, tmp_path, capsys):
     report = evaluate(replace(set_up, target="truth", data_root=data, out=tmp_path / "out"), CPU)
     assert "1 NaN, infinity or no numbers: c03" in capsys.readouterr().out
     assert all(np.isfinite(value).all() for value in report["rows"]["real"].values())
-
-
-def test_the_first_frame_comes_before_the_last(set_up, tmp_path, monkeypatch):
-    monkeypatch.setattr(eval_t2m, "LATENCY_FRAMES", (8, 32))
-    config = replace(set_up, target="latency", out=tmp_path)
-    report = eval_t2m.measure_latency(config, CPU)
-    assert report["frames"] == (8, 32) and set(report["sha256"]) == {"tae", "ar"}
-    assert all(0 < first < last for first, last in zip(report["first_frame_s"], report["last_frame_s"]))
-    eval_t2m.plot_latency(report, tmp_path / "latency.png")
-    assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")

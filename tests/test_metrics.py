@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import sqrtm
 
 from motion.skeleton import JOINT_NAMES
-from utils.metrics import (area_under_jerk, diversity, floor_penetration, foot_skating, frechet_distance, jerk,
+from Evaluator_272.metrics import (area_under_jerk, diversity, floor_penetration, foot_skating, frechet_distance, jerk,
                            mean_and_interval, mean_jerk, mpjpe, multimodal_distance, multimodality, peak_jerk,
                            r_precision, too_few_for_fid)
 

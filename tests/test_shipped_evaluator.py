@@ -15,7 +15,7 @@ from models.text_encoder import packaged_minilm
 from motion.formats import read_capture
 from motion.representation_272 import HEADING, ROOT_VELOCITY, VELOCITIES, mirror_pose, pose_to_motion272
 from motion.retarget import load_skeleton_map, retarget
-from utils.metrics import frechet_distance, multimodal_distance, pooled_r_precision
+from Evaluator_272.metrics import frechet_distance, multimodal_distance, pooled_r_precision
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "evaluator_mocap_272"
 FILES = {    # content -> style and number

@@ -17,7 +17,8 @@ def test_moments_are_those_of_each_quarter_behind_the_past():
             part = [own[place] for place in range(len(own)) if QUARTERS * place // len(own) == quarter]
             if part:                                                      # two latents leave two quarters without
                 part = torch.stack(part)
-                errors += [said[clip, quarter, 0] - part.mean(dim=0), said[clip, quarter, 1] - part.std(dim=0, correction=0)]
+                true = torch.stack([part.mean(dim=0), part.std(dim=0, correction=0)])
+                errors.append(said[clip, quarter] - true)
     expected = (torch.stack(errors) ** 2).mean()
     torch.testing.assert_close(moments(pooled, latents, lengths, past), expected, rtol=1e-4, atol=1e-5)
 

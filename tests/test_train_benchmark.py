@@ -153,7 +153,7 @@ def test_the_script(tmp_path, monkeypatch, capsys):
     (["--repeats", "0"], "--repeats 0 --curves 0: expected 1 or more repeats"),
     (["--figure", "a.png"], "--figure shows the curves of --curves steps: give their number"),
     (["--data-root", "nowhere"], "found no nowhere/motion_data, expected the data set mocap_272"),
-    (["--latent-dir", "."], ". holds texts (vector) of 3 channels, the model reads vector of 384: give another --size or")])
+    (["--latent-dir", "."], ". holds texts (vector) of 3 channels, the model reads vector of 384: give another ")])
 def test_mistakes(flags, words, tmp_path, monkeypatch, capsys):
     write_folder(tmp_path, dict(a=dict(latents=4)))
     monkeypatch.chdir(tmp_path)

