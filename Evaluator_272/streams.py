@@ -1,8 +1,8 @@
 """The table of streams of two prompts: played, cut where the prompt changes, and measured.
 
 Protocol (README.md beside this file): a pair is two sentences, A and B, and a motion of both, in which A and B are cut
-to whole latents; where they meet is the boundary. A stream gets A's prompt for as many frames as A has, then B's for
-as many as B has, and holds, so that it does not end before. Streams and pairs are cut at the boundary and make a row each:
+to whole latents; where they meet is the boundary. A stream gets A's prompt for as many frames as A has, then B's for as
+many as B has, and holds, so that it does not end before. Streams and pairs are cut at the boundary and make a row each:
 
     FID, R@1 to R@3, MM-Dist   of each prompt's own part. FID compares with the single clips of the data set's val
                                split that have 60 to 299 frames; R@k is of pools of POOL parts in a random order, the
