@@ -142,8 +142,9 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
         model = StreamingTransformer(config.model, config.gain)
-        train, val = (LatentClips(config.latent_dir, split, model.most_latents + 1, drop, pairs, config.crop)
-                      for split, drop in (("train", config.text_drop), ("val", 0.0)))
+        train, val = (
+            LatentClips(config.latent_dir, split, model.most_latents + 1, drop, pairs, balance, config.crop)
+            for split, drop, balance in (("train", config.text_drop, config.training.balance), ("val", 0.0, 0.0)))
         check_latents(train, config, pairs)
         index = train.index
         calibration = Calibration(latent_scale=index["latent_scale"], stop_threshold=index["stop_threshold"],

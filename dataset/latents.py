@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dataset.captions import words
 from dataset.shards import many_made
 from dataset.texts import Texts
 from dataset.windows import rarity
@@ -25,6 +26,7 @@ from utils.distributed import rank
 LATENTS_PER_SECOND = FPS / FRAMES_PER_LATENT
 SHORTENED = 1 / 3    # share of the draws that lose their first or last latent
 NO_TEXT = 0          # the caption "" has index 0
+FEW = 10             # clips: a word of fewer counts as one of so many, it may be a slip
 
 INDEX = ("dataname", "tae", "text_encoder", "latent_scale", "stop_threshold", "end_latent", "clips")
 Cut = tuple[int, int, int]    # (caption, first latent, one past the last)
@@ -36,13 +38,15 @@ class LatentClips:
     folder   the latent folder
     context  clips of more latents, the end latent included, are left out and counted
     pairs    whether the pairs for streams are among them
+    balance  of a clip's captions each is drawn by 1/(clips that its rarest word is said of)^balance, and the clip's
+             rarity grows with theirs; 0: all alike
     crop     the most latents of a clip that are drawn, from its beginning; a pair's context comes beside; 0: all
     raises   FileNotFoundError or ValueError naming what is missing and the command that makes it
     """
 
     @many_made()
     def __init__(self, folder: Path | str, split: str, context: int, text_drop: float = 0.0,
-                 pairs: bool = False, crop: int = 0):
+                 pairs: bool = False, balance: float = 0.0, crop: int = 0):
         folder = Path(folder)
         remedy = (f"Make it: python get_latent.py --resume-pth TAE_CHECKPOINT --latent-dir {folder} "
                   "--dataname DATANAME --text-encoder TEXT_ENCODER" + pairs * " --streams PAIRS")
@@ -83,7 +87,11 @@ class LatentClips:
             raise ValueError(f"{folder} has no usable clips of split {split!r} ({dict(+left_out)}). {remedy}")
         if rank() == 0:
             print(f"{len(self.latents)} {split} clips from {folder}; left out: {dict(+left_out) or 'none'}")
-        self.rarity = rarity(self.groups)
+        self.rarity, self.shares = rarity(self.groups), [np.ones(len(captions)) for captions in self.captions]
+        if balance:
+            of_caption = word_rarity(folder / "captions.txt", [[cut[0] for cut in cuts] for cuts in self.captions])
+            self.shares = [np.array([of_caption[cut[0]] for cut in cuts]) ** balance for cuts in self.captions]
+            self.rarity = self.rarity * np.array([shares.mean() for shares in self.shares]) ** (1 / balance)
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -95,7 +103,8 @@ class LatentClips:
         """Latents (L, C) in the AR model's units under one of the clip's captions, that caption's number, and how many
         leading latents are only context."""
         captions, past = self.captions[index], self.past[index]
-        caption, first, last = captions[rng.integers(len(captions))]
+        shares = self.shares[index].cumsum()
+        caption, first, last = captions[np.searchsorted(shares, rng.random() * shares[-1], side="right")]
         latents = self.latents[index][first:last] / self.scale
         latents = latents[:past + self.crop if self.crop else None]
         shorten, which, drop_text = rng.random(3)
@@ -132,6 +141,18 @@ class LatentClips:
                     lengths=torch.tensor([len(row) for row in latents]),
                     past=torch.tensor([past for _, _, past in samples]),
                     text=self.texts.stack([caption for _, caption, _ in samples]))
+
+
+def word_rarity(path: Path, captions: Sequence[Sequence[int]]) -> dict[int, float]:
+    """Caption -> 1 / (clips of which its rarest word is said, at least FEW), from the captions of each clip.
+
+    path  a line for each caption
+    """
+    lines = path.read_text(encoding="utf-8").split("\n")
+    words_of = {caption: set(words(lines[caption]).split()) for of_clip in captions for caption in of_clip}
+    clips = Counter(word for of_clip in captions for word in set().union(*map(words_of.__getitem__, of_clip)))
+    return {caption: 1 / max(FEW, min((clips[word] for word in said), default=len(captions)))
+            for caption, said in words_of.items()}
 
 
 def map_latents(path: Path, channels: int, remedy: str) -> np.ndarray:

@@ -107,6 +107,20 @@ def test_rarity(tmp_path):
     np.testing.assert_allclose(clips.rarity, [0.25, 0.25, 0.25, 0.25, 1.0])
 
 
+def test_rare_words_are_heard_more_often(tmp_path, monkeypatch):
+    """With balance 1 a caption counts by 1 / (clips of which its rarest word is said), and a clip by its captions'."""
+    monkeypatch.setattr("dataset.latents.FEW", 1)
+    usual, clap = (1, 0.0, 0.0), (2, 0.0, 0.0)
+    write_folder(tmp_path, {name: dict(latents=4, captions=[usual, clap] if name == "a" else [usual])
+                            for name in "abcd"})
+    (tmp_path / "captions.txt").write_text("\na person walks\na person claps\n")
+    clips = LatentClips(tmp_path, "train", 78, balance=1.0)
+    np.testing.assert_allclose(clips.rarity / clips.rarity[1], [2.5, 1, 1, 1])         # mean of 1/4 and 1, to 1/4
+    drawn = [caption for _, caption in draws(clips, count=2000)]
+    assert abs(drawn.count(2) / 2000 - 0.8) < 0.03
+    assert len(set(LatentClips(tmp_path, "train", 78).rarity)) == 1
+
+
 def test_a_pair_loses_latents_and_keeps_its_past(tmp_path):
     """The first of A, then one shorter, or the last of B; never B's only one. Without `pairs` it is no clip."""
     write_folder(tmp_path, dict(a=dict(latents=4, past=2), b=dict(latents=3, past=3), c=dict(latents=2)))
