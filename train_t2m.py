@@ -111,7 +111,8 @@ class T2MObjective(nn.Module):
         """batch: latents (B, L, C), lengths and past (B,), text (B, D) or (B, N, D), as LatentClips collates them."""
         text, config = batch["text"], self.config
         if self.training and config.text_noise:                           # guidance uses the empty text as it is
-            kept = (text != self.empty).any(dim=-1, keepdim=True)
+            first, empty = (text[:, :1], self.empty[:1]) if text.ndim == 3 else (text, self.empty)
+            kept = (first != empty).any(dim=-1, keepdim=True) & (text != 0).any(dim=-1, keepdim=True)
             text = text + config.text_noise * kept * noise_like(text)
         latents, lengths, past = batch["latents"], batch["lengths"], batch["past"]
         loss = two_forward_loss(
@@ -133,9 +134,8 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
         raise ValueError("--evaluator judges motions, which a TAE makes of latents; expected --resume-pth, its name")
     if config.watch < 2:
         raise ValueError(f"--watch is {config.watch}; expected 2 or more motions to judge")
-    if config.model.text == "tokens" and (config.text_noise or config.text_start):
-        raise ValueError(f"--text-noise {config.text_noise} --text-start {config.text_start} are of sentence vectors; "
-                         "expected 0 with --text tokens")
+    if config.model.text == "tokens" and config.text_start:
+        raise ValueError(f"--text-start {config.text_start} is of sentence vectors; expected 0 with --text tokens")
     if config.moments and config.model.text != "tokens":
         raise ValueError(f"--moments {config.moments} trains the text transformer, found --text {config.model.text}: "
                          "give --text tokens")

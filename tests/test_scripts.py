@@ -538,9 +538,10 @@ def test_the_decoder_alone_learns_from_clips_and_pairs(chain, data, script, monk
     assert changed == {"from_latent", "decoder"}
 
 
-def test_text_noise_and_early_spare_the_empty_text_and_evaluation(monkeypatch):
-    """And how much of a pair is past reaches the loss."""
-    text, seen, earlies, past = torch.randn(400, 384), [], [], torch.tensor([3])
+@pytest.mark.parametrize("shape", [(400, 384), (400, 2, 384)])
+def test_text_noise_and_early_spare_the_empty_text_and_evaluation(monkeypatch, shape):
+    """Of vectors and of token states; and how much of a pair is past reaches the loss."""
+    text, seen, earlies, past = torch.randn(shape), [], [], torch.tensor([3])
 
     def loss(model, latents, lengths, text, step, total_steps, context_lengths, early: float, **others) -> None:
         assert context_lengths is past
