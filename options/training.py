@@ -42,7 +42,8 @@ class Training:
     print_iter: int = opt(100, "steps between logged averages")
     workers: int = opt(0, "data loading processes per rank; 0: none beside the training process")
     device: str = opt("auto", "where to train", choices=DEVICES)
-    precision: str = opt("float32", "number format of the forward pass", choices=("float32", "bfloat16"))
+    precision: str = opt("float32", "number format of the forward pass; a CPU that lacks bfloat16 takes float32",
+                         choices=("float32", "bfloat16"))
     compile: bool = opt(False, "torch.compile the objective: a minute or two more at the start, then faster steps")
 
     def __post_init__(self):

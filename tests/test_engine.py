@@ -456,3 +456,14 @@ def test_a_worker_that_is_killed_names_the_last_good_checkpoint(tmp_path):
                                          "--workers; .* last good checkpoint, .*step-00000006.$") as stop:
         train(Objective(), options, Bad("killed"))
     assert "\n" not in str(stop.value)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_processor_without_bfloat16_trains_in_float32(tmp_path, monkeypatch, capsys, able):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: able)
+    seen, autocast = [], torch.autocast
+    monkeypatch.setattr(torch, "autocast",
+                        lambda *given, enabled: seen.append(enabled) or autocast(*given, enabled=enabled))
+    train(Objective(), config(tmp_path, precision="bfloat16"))
+    assert set(seen) == {able} and ("training in float32" in capsys.readouterr().out) != able

@@ -64,6 +64,8 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
     ddp = DistributedDataParallel(objective) if world_size() > 1 else objective
     with (checkpoint.naming(folder), _naming_lost_workers(folder),
           closing(Log(folder, first_step, config.total_iter, config.batch_size, device)) as log):
+        if config.precision == "bfloat16" and not in_bfloat16(config, device):
+            log.say("This processor has no bfloat16, and would take hundreds of times as long: training in float32.")
         objective.train()
         parts = iter(batches(data, config, first_step))
         for step in range(first_step, config.total_iter + 1):
@@ -239,12 +241,20 @@ def _backward(ddp: nn.Module, parts: Iterator[Any], config: Training, step: int,
         batch = to_device(next(parts), device)
         last = part == config.accumulate - 1
         with ddp.no_sync() if isinstance(ddp, DistributedDataParallel) and not last else nullcontext():
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(config, device)):
                 losses = ddp(batch, step)  # through DDP, never around it
             (losses["loss"] / config.accumulate).backward()
         for name, value in losses.items():
             means[name] = means.get(name, 0.0) + value.detach().float() / config.accumulate
     return means
+
+
+def in_bfloat16(config: Training, device: torch.device) -> bool:
+    """Whether the forward pass is in bfloat16: where it is asked for, but on a CPU only if this computes in it, since
+    others take hundreds of times as long as in float32."""
+    able = (device.type != "cpu"
+            or torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return config.precision == "bfloat16" and able
 
 
 @torch.no_grad()
