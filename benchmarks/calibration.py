@@ -30,28 +30,38 @@ LEGS = [number for number, name in enumerate(JOINT_NAMES)
 
 
 def calibrate(kinds: Sequence[Kind], data_root: str | None) -> dict:
-    """Print and return how many of the data set's clips of each kind pass the test of each kind.
+    """Print and return how many of the data set's clips of each kind pass the test of each kind; of a single kind there
+    are no others.
 
-    raises   ValueError if the data set has none of the clips that a kind names
+    raises   ValueError if the data set has none of the clips that a kind names, or no kind names any
     """
     clips = Clips(data_root)
     rows = [kind for kind in kinds if kind.clips]
+    if not rows:
+        raise ValueError(f"{clips.root} has no clips of {', '.join(kind.label for kind in kinds)}, expected some of a "
+                         "kind: give --kinds others, or none of them")
     passes = [np.array([judge(motion, kinds) for motion in clips.of(kind)]) for kind in rows]
     rates = np.array([found.mean(axis=0) for found in passes])                         # (rows, K)
     columns = [kinds.index(kind) for kind in rows]
     own = rates[range(len(rows)), columns]
-    others = np.array([np.delete(rates[:, column], row).mean() for row, column in enumerate(columns)])
+    others = [float(np.delete(rates[:, column], row).mean()) if len(rows) > 1 else None
+              for row, column in enumerate(columns)]
     print(f"per cent of a kind's real clips that pass its own test, and of the other kinds' clips; "
           f"which others do most\n{'':44}clips  own others")
     for row, (kind, column) in enumerate(zip(rows, columns)):
         most = sorted(((rates[other, column], rows[other].label) for other in range(len(rows)) if other != row),
                       reverse=True)[:4]
-        print(f"{kind.category:9}{kind.label:36}{len(passes[row]):4}{own[row]:5.0%}{others[row]:7.0%}  "
+        print(f"{kind.category:9}{kind.label:36}{len(passes[row]):4}{own[row]:5.0%}{_share(others[row]):>7}  "
               + ", ".join(f"{label} {rate:.0%}" for rate, label in most if rate > 0.15))
-    print(f"on average {own.mean():.0%} of the own and {others.mean():.0%} of the others' clips; without real clips: "
-          + ", ".join(kind.label for kind in kinds if not kind.clips))
+    average = float(np.mean(others)) if len(rows) > 1 else None
+    print(f"on average {own.mean():.0%} of the own and {_share(average)} of the others' clips; without real clips: "
+          + (", ".join(kind.label for kind in kinds if not kind.clips) or "none"))
     return dict(rows=[kind.label for kind in rows], columns=[kind.label for kind in kinds], rates=rates.tolist(),
-                clips=[len(found) for found in passes], own=own.tolist(), others=others.tolist())
+                clips=[len(found) for found in passes], own=own.tolist(), others=others)
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
 
 
 class Clips:

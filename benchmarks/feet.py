@@ -3,7 +3,7 @@
     python -m benchmarks.feet --data-root data/mocap_272
 
 slide   of the frames in which a toe joint is below 5 cm: the share from which it moves over 2.5 cm along the floor
-        to the next
+        to the next; none if no toe joint ever is
 sunk    the share of the frames in which the lowest joint is more than 2 cm below the floor
 Both of the positions, which are shown, and of the rotations by forward kinematics, which are exported. Generated and
 real motions are of the same kinds: the validation sentences of `benchmarks/sentences.json`, and the clips of
@@ -62,22 +62,32 @@ def main() -> None:
         report[name] = {way: dict(generated=feet(generated, joints), data=feet(real, joints))
                         for way, joints in (("positions", motion272_to_positions), ("rotations", exported))}
         for way, found in report[name].items():
-            ours, theirs = found["generated"], found["data"]
-            print(f"{name:8}{way:12}{ours['slide']:9.1%}{theirs['slide']:7.1%}{ours['slide'] / theirs['slide']:6.1f}"
-                  f"{ours['sunk']:12.1%}{theirs['sunk']:7.1%}")
+            print(row_of(name, way, found["generated"], found["data"]))
     if config.json:
         write_json(config.json, report)
 
 
-def feet(motions: Sequence[np.ndarray], to_joints: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
-    """The shares, over motions (T_i, 272) that `to_joints` decodes to (T_i, 22, 3)."""
+def row_of(name: str, way: str, ours: dict[str, float | None], theirs: dict[str, float | None]) -> str:
+    """A line of the table: the shares of generated and real motions, and how many times as often ours slide."""
+    slides, times = ours["slide"], "-"
+    if slides is not None and theirs["slide"]:
+        times = f"{slides / theirs['slide']:.1f}"
+    first, second, third, fourth = ("-" if share is None else f"{share:.1%}"
+                                    for share in (slides, theirs["slide"], ours["sunk"], theirs["sunk"]))
+    return f"{name:8}{way:12}{first:>9}{second:>7}{times:>6}{third:>12}{fourth:>7}"
+
+
+def feet(motions: Sequence[np.ndarray], to_joints: Callable[[np.ndarray], np.ndarray]) -> dict[str, float | None]:
+    """The shares, over motions (T_i, 272) that `to_joints` decodes to (T_i, 22, 3); "slide" None without a contact."""
     moves, lowest = [], []
     for motion in motions:
         joints = to_joints(motion.astype(np.float64))
         toes = joints[:, TOES]
         moves.append(np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1)[toes[:-1, :, 1] < NEAR])
         lowest.append(joints[..., 1].min(axis=1))
-    return dict(slide=float((np.concatenate(moves) > FAR).mean()), sunk=float((np.concatenate(lowest) < -SUNK).mean()))
+    contacts = np.concatenate(moves)
+    return dict(slide=float((contacts > FAR).mean()) if len(contacts) else None,
+                sunk=float((np.concatenate(lowest) < -SUNK).mean()))
 
 
 def exported(motion: np.ndarray) -> np.ndarray:

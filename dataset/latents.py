@@ -1,9 +1,6 @@
-"""Encoded clips on disk: what the AR models train on, made by get_latent.py.
+"""Encoded clips with their captions: what the AR models train on, from a latent folder (`dataset.latent_folder`).
 
-A latent folder holds latents.npy (latents of all, C), clip after clip, the end latent last in each; index.json with
-each clip's place there, split, captions and group and with what later scripts need to know of the TAE; and the texts of
-the captions (`dataset.texts`), of the kind that the index names. Training therefore runs neither the TAE nor the text
-encoder.
+Training therefore runs neither the TAE nor the text encoder.
 """
 
 from collections import Counter
@@ -15,12 +12,11 @@ import torch
 from torch import Tensor
 
 from dataset.captions import words
+from dataset.latent_folder import LatentFolder, entries
 from dataset.shards import many_made
-from dataset.texts import Texts
 from dataset.windows import rarity
 from models.causal_tae import FRAMES_PER_LATENT
 from motion.representation_272 import FPS
-from utils.checkpoint import read_json
 from utils.distributed import rank
 
 LATENTS_PER_SECOND = FPS / FRAMES_PER_LATENT
@@ -28,7 +24,6 @@ SHORTENED = 1 / 3    # share of the draws that lose their first or last latent
 NO_TEXT = 0          # the caption "" has index 0
 FEW = 10             # clips: a word of fewer counts as one of so many, it may be a slip
 
-INDEX = ("dataname", "tae", "text_encoder", "latent_scale", "stop_threshold", "end_latent", "clips")
 Cut = tuple[int, int, int]    # (caption, first latent, one past the last)
 
 
@@ -47,49 +42,46 @@ class LatentClips:
     @many_made()
     def __init__(self, folder: Path | str, split: str, context: int, text_drop: float = 0.0,
                  pairs: bool = False, balance: float = 0.0, crop: int = 0):
-        folder = Path(folder)
         remedy = (f"Make it: python get_latent.py --resume-pth TAE_CHECKPOINT --latent-dir {folder} "
                   "--dataname DATANAME --text-encoder TEXT_ENCODER" + pairs * " --streams PAIRS")
-        if not (folder / "index.json").is_file():
-            raise FileNotFoundError(f"there is no index.json in {folder}. {remedy}")
-        self.index = read_json(folder / "index.json", INDEX)
-        self.texts = Texts(folder, self.index.get("text", "vector"), remedy)
+        files = LatentFolder(folder, remedy)
+        self.index = files.index()
+        self.texts = files.texts(self.index.get("text", "vector"))
         self.text_drop, self.crop = text_drop, crop
         self.scale = self.index["latent_scale"]
-        rows = map_latents(folder / "latents.npy", len(self.index["end_latent"]), remedy)
+        rows = files.latents(len(self.index["end_latent"]))
         self.ids: list[str] = []
         self.latents: list[np.ndarray] = []                # mapped, in the TAE's units
         self.captions: list[list[Cut]] = []
         self.past: list[int] = []                          # leading latents of each clip that are only context
         self.groups: list[str] = []                        # the kind of motion of each clip
         left_out = Counter()
-        for name, entry in self.index["clips"].items():
-            past = entry.get("past", 0)
-            if entry["split"] != split or (past and not pairs):
+        for name, entry in entries(self.index):
+            if entry.split != split or (entry.past and not pairs):
                 continue
-            first, last = entry["rows"]
+            first, last = entry.rows
             latents = rows[first:last]
             if not 1 < last - first == len(latents) or not np.isfinite(latents).all():
-                raise ValueError(f"{folder / 'latents.npy'} holds no finite latents of {name} in rows {first} to "
+                raise ValueError(f"{Path(folder) / 'latents.npy'} holds no finite latents of {name} in rows {first} to "
                                  f"{last}. {remedy}")
             if len(latents) > context:
                 left_out[f"longer than {context} latents"] += 1
                 continue
-            captions = [cut for caption in entry["captions"] if (cut := latent_cut(*caption, len(latents)))]
-            left_out["captions whose start and end tags hold no latent"] += len(entry["captions"]) - len(captions)
+            captions = [cut for caption in entry.captions if (cut := latent_cut(*caption, len(latents)))]
+            left_out["captions whose start and end tags hold no latent"] += len(entry.captions) - len(captions)
             if captions:
                 self.ids.append(name)
                 self.latents.append(latents)
                 self.captions.append(captions)
-                self.past.append(past)
-                self.groups.append(entry["group"])
+                self.past.append(entry.past)
+                self.groups.append(entry.group)
         if not self.latents:
             raise ValueError(f"{folder} has no usable clips of split {split!r} ({dict(+left_out)}). {remedy}")
         if rank() == 0:
             print(f"{len(self.latents)} {split} clips from {folder}; left out: {dict(+left_out) or 'none'}")
         self.rarity, self.shares = rarity(self.groups), [np.ones(len(captions)) for captions in self.captions]
         if balance:
-            of_caption = word_rarity(folder / "captions.txt", [[cut[0] for cut in cuts] for cuts in self.captions])
+            of_caption = word_rarity(files.captions(), [[cut[0] for cut in cuts] for cuts in self.captions])
             self.shares = [np.array([of_caption[cut[0]] for cut in cuts]) ** balance for cuts in self.captions]
             self.rarity = self.rarity * np.array([shares.mean() for shares in self.shares]) ** (1 / balance)
 
@@ -143,30 +135,13 @@ class LatentClips:
                     text=self.texts.stack([caption for _, caption, _ in samples]))
 
 
-def word_rarity(path: Path, captions: Sequence[Sequence[int]]) -> dict[int, float]:
-    """Caption -> 1 / (clips of which its rarest word is said, at least FEW), from the captions of each clip.
-
-    path  a line for each caption
-    """
-    lines = path.read_text(encoding="utf-8").split("\n")
-    words_of = {caption: set(words(lines[caption]).split()) for of_clip in captions for caption in of_clip}
+def word_rarity(texts: Sequence[str], captions: Sequence[Sequence[int]]) -> dict[int, float]:
+    """Caption -> 1 / (clips of which its rarest word is said, at least FEW), from the captions of each clip, which are
+    numbers of `texts`."""
+    words_of = {caption: set(words(texts[caption]).split()) for of_clip in captions for caption in of_clip}
     clips = Counter(word for of_clip in captions for word in set().union(*map(words_of.__getitem__, of_clip)))
     return {caption: 1 / max(FEW, min((clips[word] for word in said), default=len(captions)))
             for caption, said in words_of.items()}
-
-
-def map_latents(path: Path, channels: int, remedy: str) -> np.ndarray:
-    """The latents of all clips (N, C), float32, mapped."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {path.name} in {path.parent}; an older get_latent.py wrote a file for "
-                                f"each clip instead. {remedy}")
-    try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is damaged ({error}). {remedy}") from error
-    if rows.ndim != 2 or rows.shape[1] != channels or rows.dtype != np.float32:
-        raise ValueError(f"{path} holds {rows.dtype} of shape {rows.shape}, expected float32 (N, {channels}). {remedy}")
-    return rows
 
 
 def latent_cut(caption: int, start: float, end: float, length: int) -> Cut | None:

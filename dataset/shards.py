@@ -27,6 +27,7 @@ import numpy as np
 from tqdm import tqdm
 
 from motion.representation_272 import DIM
+from utils.arrays import write_rows
 from utils.cache import cache_folder
 from utils.checkpoint import read_json, write_whole
 
@@ -111,18 +112,12 @@ def _open(path: Path) -> tuple[list[dict], Problems] | None:
 def _make(path: Path, title: str, files: Mapping[str, Sequence[str]], read: Read) -> tuple[list[dict], Problems]:
     """Read all clips and write the shard, its index last; remove those that it replaces."""
     earlier = list(path.parent.glob(path.name.replace(path.stem[-DIGEST:], "?" * DIGEST)))
-    clips, problems, frames = [], defaultdict(list), 0
-    with write_whole(path) as temporary:
-        with temporary.open("wb") as file:
-            _write_header(file, 0)
-            for clip_id in tqdm(files, f"indexing {title}", unit="clip", delay=2):
-                if clip := read(clip_id, problems):
-                    motion = clip.pop("motion")
-                    file.write(np.ascontiguousarray(motion, np.float32))
-                    clips.append(clip | dict(frames=len(motion)))
-                    frames += len(motion)
-            file.seek(0)
-            _write_header(file, frames)
+    clips, problems = [], defaultdict(list)
+    with write_rows(path, DIM, np.float32) as put:
+        for clip_id in tqdm(files, f"indexing {title}", unit="clip", delay=2):
+            if clip := read(clip_id, problems):
+                put(motion := clip.pop("motion"))
+                clips.append(clip | dict(frames=len(motion)))
     with write_whole(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(dict(clips=clips, problems=problems)), encoding="utf-8")
     for old in earlier:
@@ -133,11 +128,6 @@ def _make(path: Path, title: str, files: Mapping[str, Sequence[str]], read: Read
     print(f"{title}: {len(clips)} clips indexed{why} into {path}, {path.stat().st_size / 1e9:.1f} GB; delete it freely",
           flush=True)
     return _open(path)
-
-
-def _write_header(file: Any, frames: int) -> None:
-    """That of a .npy file. It is as long for any number of frames, since numpy leaves room for more."""
-    np.lib.format.write_array_header_1_0(file, dict(descr="<f4", fortran_order=False, shape=(frames, DIM)))
 
 
 def _can_be_written(path: Path) -> bool:

@@ -55,3 +55,15 @@ def test_a_kind_without_clips_is_told(root):
     missing = kind("rolls", WALKS, {"groups": "roll"})
     with pytest.raises(ValueError, match="no clips of 'rolls'"):
         Clips(root).of(missing)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_single_kind_has_no_others(root, capsys):
+    report = calibrate(KINDS[:1], root)
+    assert report["own"] == [1] and report["others"] == [None]
+    assert "on average 100% of the own and - of the others' clips; without real clips: none" in capsys.readouterr().out
+
+
+def test_kinds_that_have_no_clips_at_all_refuse(root):
+    with pytest.raises(ValueError, match="has no clips of flies, expected some of a kind: give --kinds others"):
+        calibrate(KINDS[-1:], root)

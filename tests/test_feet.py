@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.feet import exported, feet
+from benchmarks.feet import exported, feet, row_of
 from motion.representation_272 import POSITIONS, motion272_to_positions, pose_to_motion272
 from test_says_does import pose, straight
 
@@ -30,3 +30,17 @@ def test_positions_and_rotations_are_looked_at_apart():
     motion[30:, POSITIONS.start + 1] -= 0.1      # the pelvis, from which forward kinematics hangs all the rest
     assert feet([motion], motion272_to_positions)["sunk"] == 0
     assert feet([motion], exported)["sunk"] == 0.5
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_contacts_nothing_slides_and_nothing_is_divided():
+    """Feet that never come down have no share; beside feet that never slide no other slides so many times as often."""
+    motion = pose_to_motion272(*pose(60))
+    still = feet([motion], motion272_to_positions)
+    motion[:, POSITIONS][:, 1::3] += 1           # all joints a metre higher
+    flying = feet([motion], motion272_to_positions)
+    assert flying == dict(slide=None, sunk=0) and still == dict(slide=0, sunk=0)
+    half = dict(slide=0.5, sunk=0.25)
+    assert row_of("runs", "positions", flying, half).split()[2:] == ["-", "50.0%", "-", "0.0%", "25.0%"]
+    assert row_of("runs", "positions", half, still).split()[2:5] == ["50.0%", "0.0%", "-"]
+    assert row_of("runs", "positions", half, dict(slide=0.25, sunk=0)).split()[2:5] == ["50.0%", "25.0%", "2.0"]

@@ -18,7 +18,7 @@ from dataset.prepare.__main__ import main
 from dataset.prepare.folder import (LONGEST, Segment, Trial, described_by, merge, prepare, split_by_strata,
                                     unpacked,
                                     windows)
-from dataset.prepare.grammar import conjugate, free_sentences, inflect, sentences, wordings
+from dataset.prepare.grammar import conjugate, free_sentences, inflect, phrase_table, sentences, wordings
 from motion.formats import write_amass, write_bvh
 from motion.representation_272 import motion272_to_positions
 from motion.skeleton import MIRROR
@@ -258,7 +258,7 @@ def test_captions_are_broad():
     assert 0.25 < len(plain) / 600 < 0.7    # plain sentences come from styled clips, too
 
 
-LABELS = json.loads(Path("dataset/prepare/wordings.json").read_text())
+LABELS = phrase_table("wordings")
 
 
 @pytest.mark.parametrize("label", LABELS)

@@ -25,8 +25,8 @@ import train_t2m
 from conftest import parameters, randomised
 from dataset.captions import format_caption
 from dataset.clips import Clip
+from dataset.latent_folder import LatentFolder
 from dataset.latents import LatentClips
-from dataset.texts import Texts
 from Evaluator_272.checkpoints import evaluator_checkpoint, load_evaluator
 from Evaluator_272.model import Evaluator
 from generation.fast.timesteps import parallel
@@ -174,6 +174,31 @@ def test_what_was_encoded_before_is_kept(chain, script, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "encoded before" not in printed and "embedded before" in printed
     assert (np.load("latents2/latents.npy") != np.load("latents/latents.npy")).any()
+
+
+def test_an_interrupted_run_goes_on(chain, script, monkeypatch, capsys):
+    """Killed among the captions, it neither encodes the clips again nor those that it had embedded."""
+    monkeypatch.chdir(chain.folder)
+    monkeypatch.setattr("dataset.latent_folder.CHUNK", 1)
+    encode, embedded = TextEncoder.encode, []
+
+    def embed(encoder: TextEncoder, sentences: list[str]) -> list[torch.Tensor]:
+        if len(embedded) == 2:
+            raise KeyboardInterrupt
+        embedded.extend(sentences)
+        return encode(encoder, sentences)
+
+    flags = [*chain.commands["get_latent"], "--latent-dir", "latents6"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TextEncoder, "encode", embed)
+        script("get_latent", *flags)
+    assert not Path("latents6/index.json").exists() and embedded == ["", "a person walks"]
+    embedded.clear()
+    monkeypatch.setattr(TextEncoder, "encode", embed)
+    assert script("get_latent", *flags) == 0
+    assert embedded == ["a person turns"] and "9 of 9 clips were encoded before" in capsys.readouterr().out
+    for name in ("latents.npy", "index.json", "captions.txt"):
+        assert Path("latents6", name).read_bytes() == Path("latents", name).read_bytes()
 
 
 @pytest.mark.parametrize("name, said", [("latents.npy", "clips were encoded"), ("embeddings.safetensors", "embedded")])
@@ -583,7 +608,7 @@ def test_token_states_from_captions_to_motion(chain, script, monkeypatch, capsys
     assert script("get_latent", *encode) == 0
     before = capsys.readouterr().out
     captions = Path("latents5/captions.txt").read_text().split("\n")
-    texts = Texts(Path("latents5"), "tokens")
+    texts = LatentFolder("latents5").texts("tokens")
     assert captions[0] == captions[-1] == "" and len(captions) - 1 == len(texts) == 3 and "embedding 3 of 3" in before
     expected = TextEncoder(MINILM, "cpu", on_disk=False, tokens=True)(captions[:3])
     torch.testing.assert_close(texts.stack(range(3)), expected, rtol=2e-3, atol=2e-3)

@@ -21,14 +21,6 @@ PARTNERS = {"19": "18", "21": "20", "23": "22", "34": "33", "61": "60"}    # sub
 LONGER = {"69": 150}    # frames of a window of trials in which things of some seconds take turns
 
 
-def animal(name: str) -> list[str]:
-    """Phrases of a person who plays an animal."""
-    a = ("an " if name[0] in "aeiou" else "a ") + name
-    return [f"{{pretend}} to be {a}", f"{{act}} like {a}", f"{{imitate}} {a}", f"{{move}} like {a}",
-            f"{{mimic}} {a}",
-            f"{{play}} {a}", f"{{behave}} like {a}"]
-
-
 def phrases_of(trial: str, description: str) -> tuple[str, list[str]]:
     """The label and the verb phrases of a trial; a description unknown here gives its own words."""
     text, table = " ".join(description.lower().split()).rstrip("."), phrase_table("cmu")
@@ -36,7 +28,8 @@ def phrases_of(trial: str, description: str) -> tuple[str, list[str]]:
     if row is None and (row := table["descriptions"].get(swap_left_right(text))):
         return swap_left_right(row[0]), [swap_left_right(phrase) for phrase in whole(row[1:])]
     if row is None and (match := re.fullmatch(r"(\w+(?: \w+)?) \(human subject\)", text)):
-        return "animal", animal(match[1])
+        animal = ("an " if match[1][0] in "aeiou" else "a ") + match[1]
+        return "animal", [phrase.replace("<an animal>", animal) for phrase in table["animal"]]
     family = next((family for pattern, *family in table["families"] if re.search(pattern, text)), None)
     group, *phrases = row or family or [re.match(r"\w*", text)[0] or "other", f"{{do}} this: {text}"]
     return group, whole(phrases)

@@ -5,20 +5,17 @@ verbs, {a_ing} and {a_base} their other forms, {he_a} such a phrase with its own
 all other braces mark verbs of the subject, as {stop}.
 """
 
-import json
 import random
 import re
-from pathlib import Path
 
 import numpy as np
 
 from dataset.prepare.describe import story, verb_phrases
-from dataset.prepare.grammar import MEN, STYLES, SUBJECTS, conjugate, inflect
+from dataset.prepare.grammar import MEN, POSSESSIVES, STYLES, SUBJECTS, conjugate, inflect, phrase_table
 from dataset.prepare.joining import Unfit
 from dataset.prepare.pieces import GAITS, Piece
 from motion.representation_272 import motion272_to_positions
 
-KNOWN = json.loads(Path(__file__).with_name("phrases").joinpath("compose.json").read_text(encoding="utf-8"))
 CAPTIONS = 5
 COMPOUND = re.compile(r"[,;]| and | or | then | while | before | after | until | as if |again$|^\{(keep|continue)\}")
 # What is measured in a clip and need not be so in a part of it: counts, long ways, changes of pace.
@@ -28,14 +25,13 @@ OF_ALL = re.compile(r"\b(\d+|two|three|four|five|six|seven|eight|nine|ten) (\w+ 
 AWKWARD = re.compile(r"for a (while|bit|moment|second)\b.* for a (while|bit|moment|second)\b|\bwhile\b.*\bwhile\b")
 WORDS = 8                       # words of a phrase in a sentence of two
 STYLED = 0.6                    # share of sentences that say the style, if all parts have one
-POSSESSIVE = {"he": "his", "she": "her", "they": "their"}
 OF_WOMEN = re.compile(r"\b(she|\w*woman|lady|girl)\b")
 PLACE = re.compile(r"\{(\w+)\}")
 
 
 def forms(name: str) -> tuple[str, ...]:
     """The forms or phrases that compose.json has under a name."""
-    return tuple(KNOWN[name])
+    return tuple(phrase_table("compose")[name])
 
 
 def plain(piece: Piece, without: str = r"(?!)") -> tuple[str, ...]:
@@ -45,7 +41,7 @@ def plain(piece: Piece, without: str = r"(?!)") -> tuple[str, ...]:
     A piece that is cut from its clip says nothing measured in all of it; if need be, what the piece itself shows.
     raises   Unfit if nothing of a piece that is cut is short and sure
     """
-    own = KNOWN["kinds"].get(piece.kind, piece.phrases)
+    own = phrase_table("compose")["kinds"].get(piece.kind, piece.phrases)
     sides = re.findall("left|right|both", piece.kind)
     phrases = [phrase for phrase in own if not sides or re.search("|".join(sides), phrase)] or own
     short = list(filter(_is_short, phrases))
@@ -101,7 +97,7 @@ def _sentence(random_: random.Random, form: str, phrases: list[str], style: str,
         elif re.search(r"\{(he_)?\w(_\w+)?\}$", form):
             tail = " " + random_.choice(how.tails)
     pronoun = _pronoun(random_, subject, how.pronoun if how else "")
-    owner = random_.choice(("the", POSSESSIVE[pronoun]))
+    owner = random_.choice(("the", POSSESSIVES[pronoun]))
     if "{who}" not in form:
         owner = random_.choice(("the", "your")) if re.match(r"\{\w_base\}", form) else "the"
     text = filled(form, subject, pronoun, owner, phrases, state)
@@ -110,7 +106,7 @@ def _sentence(random_: random.Random, form: str, phrases: list[str], style: str,
 
 def _pronoun(random_: random.Random, subject: str, of_style: str) -> str:
     """Of a subject's own further verbs and limbs."""
-    if subject in POSSESSIVE:
+    if subject in POSSESSIVES:
         return subject
     if of_style == "she" or OF_WOMEN.search(subject):
         return "she"

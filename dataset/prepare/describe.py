@@ -14,13 +14,12 @@ from dataset.captions import swap_left_right
 from dataset.prepare.events import Event, events
 from dataset.prepare.events.event import side_of
 from dataset.prepare.free import free_sentences_of
-from dataset.prepare.grammar import STYLES, draws, inflect, phrase_table, sentence
+from dataset.prepare.grammar import STYLES, WORDS, draws, inflect, phrase_table, sentence
 
 WAYS = ("walk", "run", "move")
 LIMBS = ("raise", "wave", "stretch", "clap", "punch", "touch-head", "hips", "cross", "behind", "clasp", "stoop")
 REPEATED = ("jump", "hop", "squat", "crouch", "raise", "kick", "pick", "punch", "wave", "bow", "clap", "throw", "knee",
             "swing", "duck", "cartwheel", "flip", "roll")
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 TURNS = ((30, 65, "bit"), (70, 110, "quarter"), (150, 215, "half"), (320, 400, "full"), (500, 9999, "many"))
 SALIENCE = {"turn": 0.7, "bend": 0.75, "lean": 0.5, "raise": 0.8, "stretch": 0.5, "stand": 0.35, "crouch": 0.6,
             "crouch-down": 0.5, "crouch-up": 0.4, "squat-up": 0.6, "walk-in-place": 0.9, "run-in-place": 0.9,
@@ -162,7 +161,7 @@ def whole_phrase(clauses: list[list[Event]], random_: Random) -> str:
     if len(parts) == 1:
         return parts[0]
     own = {name: [part] for name, part in zip("abcd", parts)}
-    return expand(NUMBERS[len(parts)], random_, own)
+    return expand(WORDS["numbers"][len(parts)], random_, own)
 
 
 def clause_phrase(clauses: list[list[Event]], number: int, random_: Random) -> str:
@@ -262,12 +261,12 @@ def size(event: Event) -> str:
 def context(event: Event) -> dict[str, list[str]]:
     """What <go>, <steps>, <times> and <number> stand for in the phrases of an event."""
     table, gait = phrase_table("events"), "walk" if event.kind == "climb" else event.kind
-    number = NUMBERS[event.count] if event.count < len(NUMBERS) else str(event.count)
-    several = [f"{number} steps", f"{number} steps", f"{event.count} steps"]
-    times = {1: ["once"], 2: ["twice", "two times"]}.get(event.count, [f"{number} times", f"{event.count} times"])
-    return {"go": table.get(f"{gait} {event.how}") or table.get(gait, []), "times": times,
-            "number": [number, number, str(event.count)],
-            "steps": ["one step", "a step"] if event.count == 1 else several}
+    numbers, own = WORDS["numbers"], {"go": table.get(f"{gait} {event.how}") or table.get(gait, [])}
+    word = numbers[event.count] if event.count < len(numbers) else str(event.count)
+    for name, phrases in WORDS["counted"].items():
+        own[name] = [phrase.format(word=word, digits=event.count)
+                     for phrase in phrases.get(str(event.count), phrases["more"])]
+    return own
 
 
 def expand(name: str, random_: Random, own: dict[str, list[str]]) -> str:

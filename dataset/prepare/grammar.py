@@ -1,8 +1,9 @@
 """From labels to sentences: verb phrases, subjects and styles put together in many natural forms.
 
 A phrase marks its verbs with braces and the owner of a limb with @: "{raise} @ left hand and {lower} it".
-The owner becomes the, their, his, her or your, as the subject asks. wordings.json holds, beside them, sentences
-that no grammar makes: small scenes, orders, comparisons, about 120 for each of the common labels.
+The owner becomes the, their, his, her or your, as the subject asks. phrases/grammar.json has subjects, requests and
+irregular words, phrases/wordings.json sentences that no grammar makes: small scenes, orders, comparisons, about 120 for
+each of the common labels.
 """
 
 import hashlib
@@ -13,30 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from dataset.captions import swap_left_right
 
 PHRASES = Path(__file__).with_name("phrases")
-DOUBLED = {"run", "jog", "step", "put", "set", "trot", "get", "strut", "spin", "hop", "sit", "let", "bob", "swim",
-           "slip", "nod", "grab", "cut", "skip", "clap", "stop", "drop", "pat", "plod", "bid", "chop", "jab", "rap",
-           "mop", "shuffle-step", "hit", "begin", "dip", "flap", "flip", "plop", "sidestep", "squat", "slap", "spar",
-           "tip", "zigzag", "control", "drag", "flag", "rub", "scrub"}
-IRREGULAR = {"be": ("is", "being"), "have": ("has", "having"), "do": ("does", "doing"),
-             "go": ("goes", "going"), "see": ("sees", "seeing"), "tiptoe": ("tiptoes", "tiptoeing"),
-             "flee": ("flees", "fleeing")}
-SUBJECTS = ["a person"] * 8 + ["someone"] * 3 + ["the person"] * 3 + ["a man"] * 2 + ["the man"] + [
-    "somebody", "a figure", "the figure", "a character", "the character", "a human", "an individual",
-    "this person", "he", "they", "they", "a guy", "the subject", "the actor"]
-MEN = {"a man": "a woman", "the man": "the woman", "he": "she", "a guy": "a lady"}
-WOMEN = {"a woman", "the woman", "a girl", "the girl", "a lady"}
 OF_MEN = re.compile(r"\b(he|his|him|himself|guy|guys|boy|boys|lad|sir|king|dad|daddy|father|grandad|grandpa|"
                     r"grandfather|uncle|brother|son|gentleman|prince|mr|(?!woman|women|human)\w*m[ae]n)\b",
                     re.IGNORECASE)
-REQUESTS = ["make the character {base}", "make a person {base}", "let the figure {base}",
-            "have someone {base}", "show me a person who {third}", "show someone {gerund}",
-            "i want to see a person {gerund}", "the character should {base}", "a motion of a person {gerund}",
-            "a person can be seen {gerund}", "animate a person who {third}", "please {base}",
-            "this is a person {gerund}"]
 
 
 @dataclass(frozen=True)
@@ -52,30 +37,30 @@ class Style:
 
     @property
     def pronoun_of_limbs(self) -> str:
-        return {"he": "his", "she": "her"}[self.pronoun]
-
-
-def _read(name: str) -> dict:
-    return json.loads((PHRASES / f"{name}.json").read_text(encoding="utf-8"))
+        return POSSESSIVES[self.pronoun]
 
 
 @cache
-def phrase_table(name: str) -> dict[str, list[str]]:
-    """The verb phrases of phrases/NAME.json by what they say; not to be changed."""
-    return _read(name)
+def phrase_table(name: str) -> dict[str, Any]:
+    """What phrases/NAME.json says, mostly verb phrases by what they tell of; not to be changed."""
+    return json.loads((PHRASES / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def _styles() -> dict[str, Style]:
     """Every style under all its names, from phrases/styles.json."""
     found = {}
-    for name, row in _read("styles").items():
-        names = [name, *row.pop("also", ())]
-        style = Style(**{field: value if isinstance(value, str) else tuple(value) for field, value in row.items()})
-        found |= dict.fromkeys(names, style)
+    for name, row in phrase_table("styles").items():
+        style = Style(**{field: value if isinstance(value, str) else tuple(value)
+                         for field, value in row.items() if field != "also"})
+        found |= dict.fromkeys([name, *row.get("also", ())], style)
     return found
 
 
 STYLES = _styles()
+WORDS = phrase_table("grammar")
+SUBJECTS = [subject for subject, share in WORDS["subjects"].items() for _ in range(share)]
+MEN = WORDS["woman_for_man"]             # subjects that are men -> such women
+POSSESSIVES = WORDS["possessives"]       # he -> his
 
 
 def draws(key: str) -> random.Random:
@@ -87,14 +72,14 @@ def conjugate(verb: str, form: str) -> str:
     """The `base`, `third` (he walks) or `gerund` (walking) form of a verb."""
     if form == "base":
         return verb
-    if verb in IRREGULAR:
-        return IRREGULAR[verb][form == "gerund"]
+    if verb in WORDS["irregular"]:
+        return WORDS["irregular"][verb][form == "gerund"]
     if form == "gerund":
         if verb.endswith("ie"):
             return verb[:-2] + "ying"
         if verb.endswith("e") and not verb.endswith("ee"):
             return verb[:-1] + "ing"
-        return verb + (verb[-1] if verb in DOUBLED else "") + "ing"
+        return verb + (verb[-1] if verb in WORDS["doubled"] else "") + "ing"
     if verb.endswith("y") and verb[-2] not in "aeiou":
         return verb[:-1] + "ies"
     return verb + ("es" if verb.endswith(("s", "sh", "ch", "x", "z", "o")) else "s")
@@ -127,10 +112,9 @@ def sentence(random_: random.Random, phrases: list[str], style: Style | None, st
         if where < 0.1 or where >= 0.52:
             tail = " " + random_.choice(tails)
     owner = random_.choice(["the", "the", "their", style.pronoun_of_limbs if style else "his"])
-    if owner == "his" and subject in WOMEN:
+    if owner == "his" and subject in WORDS["women"]:
         owner = "her"
-    if subject in ("he", "she", "they"):
-        owner = {"he": "his", "she": "her", "they": "their"}[subject]
+    owner = POSSESSIVES.get(subject, owner)
     form = random_.random()
     if subject == "they":
         text = f"they {inflect(phrase, 'base', owner)}"
@@ -144,7 +128,7 @@ def sentence(random_: random.Random, phrases: list[str], style: Style | None, st
         text = inflect(phrase, "gerund", "the")
     else:
         filled = {form: inflect(phrase, form, "the") for form in ("base", "third", "gerund")}
-        text = random_.choice(REQUESTS).format(**filled)
+        text = random_.choice(WORDS["requests"]).format(**filled)
     return lead + text + tail + random_.choice(["", "", "."])
 
 
@@ -167,7 +151,7 @@ def sentences(key: str, phrases: list[str], style: Style | None = None, styled: 
 @cache
 def wordings(label: str) -> tuple[str, ...]:
     """The free sentences about a label; those of a right side are the left side's, swapped. () if there are none."""
-    known = json.loads(Path(__file__).with_name("wordings.json").read_text(encoding="utf-8"))
+    known = phrase_table("wordings")
     if label in known:
         return tuple(known[label])
     return tuple(swap_left_right(text) for text in known.get(swap_left_right(label), ()))

@@ -8,7 +8,6 @@ Units, and whether the root's position replaces its OFFSET, make no difference: 
 stand on their own floor.
 """
 
-import json
 import re
 from collections import Counter, defaultdict
 from functools import partial
@@ -16,10 +15,10 @@ from pathlib import Path
 
 from dataset.captions import swap_left_right
 from dataset.prepare.folder import Segment, Trial, read_rows, split_by_strata
-from dataset.prepare.grammar import STYLES, free_sentences, sentences
+from dataset.prepare.grammar import STYLES, free_sentences, phrase_table, sentences
 from motion.representation_272 import FPS
 
-KNOWN = json.loads(Path(__file__).with_name("phrases").joinpath("snu.json").read_text(encoding="utf-8"))
+KNOWN = phrase_table("snu")
 UNNAMED = dict(group="", phrases=[])
 SKELETON_MAPS = {"Spine2": "snu_basketball", "L_Thigh": "snu_bboy", "lThigh": "snu_boxer", "LeftShoulder1": "snu_woody"}
 PAUSE = 20    # frames between two dribbles that belong together
