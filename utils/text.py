@@ -23,7 +23,7 @@ def read_text(path: str | Path, otherwise: str | None = None) -> str:
             raise ValueError(f"{path}: found bytes that are no {encoding.removesuffix('-sig').upper()} at "
                              f"{error.start}, expected plain text: save it as UTF-8.") from None
         text = content.decode(otherwise)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_lines(path: str | Path) -> list[str]:
