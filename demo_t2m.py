@@ -30,6 +30,7 @@ from options.training import DATASETS, DEVICES
 from utils.checkpoint import write_whole
 from utils.distributed import pick_device
 from utils.errors import run
+from utils.text import read_lines
 
 SHIPPED = Path(__file__).parent / "weights" / "mocap_stream"
 ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "mp4": ".mp4"}
@@ -118,8 +119,7 @@ def read_sentences(text: Sequence[str], text_file: Path | None) -> list[str]:
     if text_file:
         if not text_file.is_file():
             raise FileNotFoundError(f"There is no file {text_file}; expected one sentence per line.")
-        lines = text_file.read_text(encoding="utf-8").splitlines()
-        sentences += [line.strip() for line in lines if line.strip()]
+        sentences += [line.strip() for line in read_lines(text_file) if line.strip()]
     if not sentences or not all(sentence.strip() for sentence in sentences):
         raise ValueError("The prompt is empty; say what the character does, e.g. --text 'a person walks'.")
     return sentences

@@ -15,7 +15,6 @@ T frames, 30 per second.
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -118,6 +117,7 @@ def speed(model: MotionStreamer, config: Streaming) -> dict:
 
 def memory_mb() -> float:
     """The most that this process has held."""
+    import resource                 # not on Windows
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 ** 2 if sys.platform == "darwin" else 1024)
 
 

@@ -8,13 +8,28 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-SWAPS = {"left": "right", "lefts": "rights", "leftward": "rightward", "leftwards": "rightwards",
-         "leftmost": "rightmost", "lefthand": "righthand", "lefthanded": "righthanded",
-         "clockwise": "counterclockwise"}
+from utils.text import read_lines
+
+SWAPS = {"left": "right"} | {f"left{end}": f"right{end}" for end in (
+    "s", "y", "ward", "wards", "most", "side", "hand", "handed", "hander", "foot", "footed", "leg", "arm")}
 SWAPS |= {right: left for left, right in SWAPS.items()}
-SWAPS |= dict.fromkeys(("counter-clockwise", "counter clockwise", "anticlockwise", "anti-clockwise", "anti clockwise"),
-                       "clockwise")
-SIDE = re.compile(r"(?<!\w)(" + "|".join(sorted(SWAPS, key=len, reverse=True)) + r")(?!\w)", re.IGNORECASE)
+TURNED = {r"(?:counter|anti|contra)[-\s]*clock[-\s]*wise": "clockwise", r"clock[-\s]*wise": "counterclockwise"}
+SUBJECTS = (r"(?:he|she|they|it|we|who|someone|somebody|everyone|people|men|women|(?:person|man|woman|guy|girl|boy"
+            r"|figure|individual|character|dancer|player|human|performer|actor)s?)")
+# Where "left" is of "to leave" and "right" no side: neither swaps.
+NO_SIDE = [re.sub(r"\s", r"\\s+", pattern) for pattern in (
+    rf"\b(?:{SUBJECTS}|has|have|had|having|just|never) left (?:the|an?|th[aio]\w+|his|her|its|their|my|our|your|him"
+    r"|them|home|for|without|early|quickly|again|alone)\b(?! (?:side|hand|arm|leg|foot|knee)\b)",
+    rf"\b(?:(?!it\b){SUBJECTS}|has|have|had) left(?=\s*(?:[.!?;,]|$))",
+    r"\b(?:he|she|they|who|someone) left (?:and|then|when|after|before|as|but)\b(?! right\b)",
+    r"\b(?:is|are|was|were|be|been|being|gets?|got) left (?:behind|alone|standing|over|open|out|hanging|lying|empty)\b",
+    r"\b(?:nothing|anything|none) left\b", r"\bleft off\b", r"\bright (?:away|now|angles?|angled|side up|way up)\b",
+    r"\bright-angled?\b", r"\ball right\b(?! (?:hands?|arms?|legs?|fee?o?t|side))",
+    r"\bright back (?:up|down|upright|to standing)\b",
+    r"\b(?:walk|run|step|go|come|get)(?:s|es)? right up to\b",
+    r"\b(?:stops?|stands?|standing|lands?|sits?|is|are) right (?:in front|in the middle|next to|behind|beside)\b")]
+SIDE = re.compile("(" + "|".join(NO_SIDE) + r")|(?<!\w)(" + "|".join(
+    [*TURNED, *sorted(SWAPS, key=len, reverse=True)]) + r")(?!\w)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +67,7 @@ def read_captions(path: str | Path, problems: list[str] | None = None) -> list[C
     raises     FileNotFoundError; ValueError naming file and line
     """
     captions = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         try:
@@ -75,15 +90,21 @@ def format_caption(text: str, start: float = 0.0, end: float = 0.0) -> str:
     raises   ValueError if the caption is empty or holds a # or a line break
     """
     text = text.strip()
-    if not text or "#" in text or "\n" in text:
+    if not text or set("#\n\r") & set(text):
         raise ValueError(f"found the caption {text!r}, expected one line of words without '#'")
     words = re.findall(r"\w+(?:['’-]\w+)*", text.lower())
     return f"{text}#{' '.join(f'{word}/OTHER' for word in words)}#{start}#{end}"
 
 
 def swap_left_right(text: str) -> str:
-    """Swap the sides that a caption names, as whole words and with their case: what a mirrored clip shows."""
+    """Swap the sides that a caption names, as whole words and with their case: what a mirrored clip shows.
+
+    "He left the room" and "right away" name no side and stay.
+    """
     def other(match: re.Match) -> str:
-        word, swapped = match[0], SWAPS[match[0].lower()]
+        word = match[2]
+        if word is None:
+            return match[1]
+        swapped = SWAPS.get(word.lower()) or next(to for form, to in TURNED.items() if re.fullmatch(form, word, re.I))
         return swapped.upper() if word.isupper() else swapped.capitalize() if word[0].isupper() else swapped
     return SIDE.sub(other, text)

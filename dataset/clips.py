@@ -20,6 +20,7 @@ from dataset.shards import load_shard, many_made
 from models.causal_tae import CausalTAE
 from motion.representation_272 import DIM
 from utils.distributed import rank
+from utils.text import read_lines
 
 SHOWN = 10    # names that a report gives for each reason
 
@@ -87,12 +88,12 @@ def load_clips(dataname: str, data_root: str | Path | None = None, split: str = 
              there is no room for its shards
     """
     layout, root = layout_of(dataname), dataset_root(dataname, data_root)
-    clips, listed, problems = [], 0, defaultdict(list)
+    clips, listed, problems, path = [], 0, defaultdict(list), root
     for folder in layout.folders:
         # The sets number their clips alike, so those of all but the first carry their set's name.
         prefix = "" if folder == layout.folders[0] else f"{folder}-"
         path = split_path(root / folder, split, layout.command)
-        names = path.read_text(encoding="utf-8").split()
+        names = read_ids(path)
         listed += len(names)
         found, wrong = load_shard(
             root / folder, prefix + path.stem,
@@ -103,6 +104,9 @@ def load_clips(dataname: str, data_root: str | Path | None = None, split: str = 
             problems[reason] += which
     if rank() == 0:
         print(f"{dataname} {split}: {len(clips)} of {listed} clips" + report(problems), flush=True)
+    if not listed:
+        raise FileNotFoundError(f"{path.name} of {dataname} in {root} is empty, expected an id a line: move some lines "
+                                "of train.txt there, or prepare the captures again with --val 1, or with more of them")
     if not clips:
         raise FileNotFoundError(f"0 of {listed} clips of {dataname} {split} in {root} are good. "
                                 f"Get them anew: {layout.command}")
@@ -164,16 +168,21 @@ def load_groups(dataname: str, data_root: str | Path | None = None) -> dict[str,
 
 def split_ids(folder: Path, split: str, command: str) -> list[str]:
     """The ids of a split; otherwise as `split_path`."""
-    return split_path(folder, split, command).read_text(encoding="utf-8").split()
+    return read_ids(split_path(folder, split, command))
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids that a split file lists, one a line; an id may hold any white space but line breaks."""
+    return [name for line in read_lines(path) if (name := line.strip(" \t"))]
 
 
 def split_path(folder: Path, split: str, command: str) -> Path:
-    """The list of a split; val's for test where there is no test.
+    """The list of a split; val's for test where there is no test, or an empty one.
 
     raises   FileNotFoundError that tells `command`
     """
     path = folder / "split" / f"{split}.txt"
-    if split == "test" and not path.is_file():
+    if split == "test" and not (path.is_file() and read_ids(path)):
         path = folder / "split" / "val.txt"
     if not path.is_file():
         raise FileNotFoundError(f"found no {path}, expected a list of clips. Get it: {command}")

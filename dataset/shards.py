@@ -8,7 +8,6 @@ time. The digest is of names, sizes and times of all files that were read: if on
 another name and is made anew.
 """
 
-import fcntl
 import gc
 import hashlib
 import json
@@ -145,7 +144,13 @@ def _locked(folder: Path) -> Iterator[None]:
     """One process at a time. Where files cannot be locked each makes its own, whole."""
     with (folder / ".lock").open("w") as file:
         with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                import fcntl
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except ImportError:                              # Windows
+                with suppress(ImportError):
+                    import msvcrt
+                    msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)    # pyright: ignore[reportAttributeAccessIssue]
         yield
 
 

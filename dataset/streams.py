@@ -18,6 +18,7 @@ from dataset.clips import Clip, read_motion, report
 from dataset.shards import load_shard, many_made
 from models.causal_tae import FRAMES_PER_LATENT
 from utils.distributed import rank
+from utils.text import read_text
 
 REMEDY = ("Get it: hf download --repo-type dataset lxxiao/272-dim-BABEL-stream --local-dir babel_272_stream, or make "
           "it: python -m dataset.prepare stream --source data/mocap_272 --out data/mocap_272_stream")
@@ -93,7 +94,7 @@ def entry_of(root: Path, files: Mapping[str, Sequence[str]], pair_id: str,
         problems["text missing"].append(pair_id)
         return None
     try:
-        past_text, text, past = parse_pair((root / text_files[0]).read_text(encoding="utf-8"))
+        past_text, text, past = parse_pair(read_text(root / text_files[0]))
     except ValueError as error:
         problems["text unreadable"].append(f"{pair_id} ({error})")
         return None

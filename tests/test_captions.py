@@ -51,3 +51,44 @@ def test_what_a_line_cannot_hold_is_refused(text):
 def test_sides_swap_as_whole_words(text, swapped):
     assert swap_left_right(text) == swapped
     assert swap_left_right(swap_left_right(swapped)) == swapped
+
+
+@pytest.mark.parametrize("text", [
+    "he left the room", "they left.", "the person has left their place", "right away he runs", "gets right back up",
+    "bends the arm at a right angle", "is all right", "nothing left to do", "she left and came back"])
+def test_what_is_no_side_stays(text):
+    assert swap_left_right(text) == text
+
+
+@pytest.mark.parametrize("text, swapped", [
+    ("walks in a counter clockwise circle", "walks in a clockwise circle"), ("turns anti clockwise", "turns clockwise"),
+    ("turns counter-clock-wise", "turns clockwise"), ("Clock wise", "Counterclockwise"),
+    ("a person left hand up", "a person right hand up"), ("turns right then left", "turns left then right"),
+    ("moves it from left to right in front of them", "moves it from right to left in front of them"),
+    ("the current takes it left;", "the current takes it right;"), ("he is left of it", "he is right of it"),
+    ("he left his left hand up", "he left his right hand up")])
+def test_sides_beside_other_senses_swap(text, swapped):
+    assert swap_left_right(text) == swapped
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_only_line_breaks_end_a_caption(tmp_path, odd):
+    path = tmp_path / "a.txt"
+    path.write_text(f"{format_caption(f'walk{odd}and run')}\n{format_caption('sit')}\n", encoding="utf-8")
+    assert [caption.text for caption in read_captions(path)] == [f"walk{odd}and run", "sit"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_captions_of_any_system_are_read(tmp_path, encoding, end):
+    path = tmp_path / "a.txt"
+    lines = [format_caption("a person walks"), format_caption("geht über 歩く"), ""]
+    path.write_bytes(end.join(lines).encode(encoding))
+    assert [caption.text for caption in read_captions(path)] == ["a person walks", "geht über 歩く"]
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes("über#x/X#0.0#0.0".encode("latin-1"))
+    with pytest.raises(ValueError, match="latin.txt: .* save it as UTF-8"):
+        read_captions(path)

@@ -5,7 +5,6 @@ import errno
 import io
 import os
 import pickle
-import resource
 import shutil
 from collections import Counter, defaultdict
 from contextlib import suppress
@@ -89,6 +88,7 @@ def test_no_space_names_the_file_whoever_writes(tmp_path, write):
     """Each library says it in its own way. The test: no file may be larger than 3000 bytes."""
     path = tmp_path / "a.npy"
     path.write_text("old")
+    resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))

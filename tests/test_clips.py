@@ -15,7 +15,7 @@ def make_folder(folder, motions, split="train", statistics="mean_std", mean=0.0)
     for name, motion in motions.items():
         np.save(folder / "motion_data" / f"{name}.npy", motion)
         (folder / "texts" / f"{name}.txt").write_text(format_caption(f"clip {name}") + "\n")
-    (folder / "split" / f"{split}.txt").write_text("".join(f"{name}\n" for name in motions))
+    (folder / "split" / f"{split}.txt").write_text("".join(f"{name}\n" for name in motions), encoding="utf-8")
     np.save(folder / statistics / "Mean.npy", np.full(272, mean))
     np.save(folder / statistics / "Std.npy", np.ones(272))
 
@@ -89,3 +89,21 @@ def test_statistics_that_cannot_normalise_are_refused(tmp_path):
     (tmp_path / "mean_std" / "Mean.npy").unlink()
     with pytest.raises(FileNotFoundError, match="Mean.npy"):
         load_statistics("t2m_272", tmp_path)
+
+
+def test_ids_may_hold_white_space(tmp_path):
+    names = ["walk slow", "walk\u00a0slow", "walk\u2003fast", "\u6b69\u304f"]
+    make_folder(tmp_path, dict.fromkeys(names, MOTION))
+    assert [clip.id for clip in load_clips("t2m_272", tmp_path)] == names
+
+
+def test_an_empty_split_is_no_missing_set(tmp_path):
+    """An empty test.txt has val for it, as an absent one; an empty val.txt says what to do."""
+    make_folder(tmp_path, {"a": MOTION})
+    make_folder(tmp_path, {}, split="test")
+    make_folder(tmp_path, {}, split="val")
+    for split in ("val", "test"):
+        with pytest.raises(FileNotFoundError, match="^val.txt of mocap_272 .* is empty.*--val 1"):
+            load_clips("mocap_272", tmp_path, split)
+    make_folder(tmp_path, {"b": MOTION}, split="val")
+    assert [clip.id for clip in load_clips("mocap_272", tmp_path, "test")] == ["b"]

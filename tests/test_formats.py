@@ -204,7 +204,7 @@ def test_cut_bvh_is_named(tmp_path, part):
     (HAND, "", "found no frames"),
     (HAND.replace("direction 0 1 0", ""), WAVE, "expected an ASF"),
     (HAND[:300], WAVE, "expected an ASF"),
-    (HAND.replace("dof rx rz", "dof rx l"), WAVE, "found the degrees of freedom"),
+    (HAND.replace("dof rx rz", "dof rx q"), WAVE, "found the degrees of freedom"),
 ])
 def test_broken_amc_is_named(tmp_path, asf, amc, message):
     (tmp_path / "hand.asf").write_text(asf)

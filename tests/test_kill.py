@@ -5,7 +5,6 @@ Kills need a process of their own that can be forked: it has imported what takes
 
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -28,6 +27,7 @@ from utils.checkpoint import load_training_state, newest_whole, point, prune, sa
 from utils.errors import run
 from utils.log import Log
 
+resource = pytest.importorskip("resource")    # not on Windows, which has no fork and no kill either
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | dict(PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'tests'}", OMP_NUM_THREADS="1")
 STEPS = 140

@@ -141,6 +141,9 @@ def load_torch(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}; expected one that torch.save wrote.")
+    if link := _link_as_text(path):
+        raise ValueError(f"{path} is a text file that names {link}: git or an archive made it of a link; give "
+                         f"{path.parent / link} itself.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes fail in every way that unpickling can
@@ -148,10 +151,18 @@ def load_torch(path: str | Path) -> Any:
                          f"({type(error).__name__}); use another checkpoint.") from error
 
 
+def _link_as_text(path: Path) -> str | None:
+    """What a symbolic link pointed to, where a system without links has made a text file of it."""
+    with path.open("rb") as file:
+        content = file.read(400)
+    text = content.decode("utf-8", "replace").strip()
+    return text if 0 < len(text) < 300 and text.isprintable() and ("/" in text or "\\" in text) else None
+
+
 def read_json(path: str | Path, required: Iterable[str] = ()) -> dict[str, Any]:
     """Read a JSON object. Raises ValueError if the file is anything else, or lacks a `required` key."""
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except ValueError as error:  # both decoders' errors are ValueErrors
         raise ValueError(f"{path} is not JSON ({error}); restore it or use another checkpoint.") from error
     if not isinstance(values, dict):
@@ -241,7 +252,10 @@ def _save_torch(values: Any, path: Path) -> None:
 
 def _sync(path: Path) -> None:
     """Wait until a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    windows = os.name == "nt"
+    if windows and path.is_dir():                      # it cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,22 +1,37 @@
-"""How a script ends when its caller made a mistake, or the disk is full."""
+"""How a script ends when its caller made a mistake, or the disk is full, and how it says what is no mistake."""
 
 import errno
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 
+_formatted: Callable[..., str] = warnings.formatwarning
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}    # the disk, what one person may use of it, one file
+
+
+class Note(UserWarning):
+    """What a caller should know of an input that is taken as it is: scripts print it in one line."""
+
+
+def note(text: str) -> None:
+    warnings.warn(text, Note, stacklevel=3)
 
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; a caller's mistake becomes one line on stderr, without a traceback, and exit status 2."""
     threading.excepthook = _of_thread
+    warnings.formatwarning = _one_line
     try:
         main()
     except (ValueError, OSError) as mistake:
         said = _no_space(mistake) if isinstance(mistake, OSError) and _is_full(mistake) else mistake
         print(f"error: {said}", file=sys.stderr)
         sys.exit(2)
+
+
+def _one_line(message: Warning | str, category: type[Warning], *place: object) -> str:
+    return f"note: {message}\n" if issubclass(category, Note) else _formatted(message, category, *place)
 
 
 def _is_full(error: BaseException | None) -> bool:

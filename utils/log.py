@@ -1,6 +1,5 @@
 """What people look at while a run trains: a progress bar or plain lines, and TensorBoard, of rank 0 only."""
 
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -112,8 +111,12 @@ def _words(values: dict[str, float]) -> str:
 
 
 def _peak_memory(device: torch.device) -> float:
-    """In gigabytes: the accelerator's where it counts, else the process's own."""
+    """In gigabytes: the accelerator's where it counts, else the process's own; 0 where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ImportError:                             # Windows does not say
+        return 0.0
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes on macOS, kilobytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

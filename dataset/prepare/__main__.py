@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dataset.prepare import amass, bandai_namco, bvh_folder, cmu, snu
 from dataset.prepare.compose import prepare_composed
-from dataset.prepare.folder import merge, prepare, unpacked
+from dataset.prepare.folder import merge, prepare, unpacked, with_val
 from dataset.prepare.stream import prepare_pairs
 from utils.errors import run
 
@@ -60,6 +60,9 @@ def parse_arguments() -> argparse.Namespace:
         if name == "amass":
             kind.add_argument("--texts", type=Path, help="a folder of captions NAME.txt "
                               "(default: captions from the names of the folders)")
+        if name in ("amass", "bvh-folder"):
+            kind.add_argument("--val", type=int, default=0,
+                              help="captures that val gets at least, of train's (default: %(default)s)")
         if name == "bvh-folder":
             kind.add_argument("--skeleton-map", default="smpl",
                               help="a map's name, or the path of its JSON file")
@@ -92,7 +95,8 @@ def main() -> None:
                 found = amass.trials(source, arguments.texts)
             case "bvh-folder":
                 found = bvh_folder.trials(source, arguments.skeleton_map)
-        prepare(*found, arguments.out, arguments.workers)
+        trials, skipped = found
+        prepare(with_val(trials, getattr(arguments, "val", 0)), skipped, arguments.out, arguments.workers)
 
 
 if __name__ == "__main__":

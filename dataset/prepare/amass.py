@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dataset.prepare.folder import Trial, described_by, split_by_strata
+from dataset.prepare.ids import clip_id_of, words_of
 
 
 def trials(source: Path, texts: Path | None) -> tuple[list[Trial], list[str]]:
@@ -20,8 +21,8 @@ def trials(source: Path, texts: Path | None) -> tuple[list[Trial], list[str]]:
     splits = split_by_strata(dict.fromkeys(sorted(subjects), "subject"), val=0.04, test=0.06)
     found, skipped = [], []
     for name, path in files.items():
-        clip_id = "_".join(name.with_suffix("").parts).replace(" ", "_")
-        words = (name.parent.name or path.stem).replace("_", " ").strip()
+        clip_id = clip_id_of(name)
+        words = words_of(name.parent.name or path.stem)
         try:
             captions = described_by((texts or path.parent) / f"{clip_id}.txt", words)
         except ValueError as error:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dataset.prepare.folder import Trial, described_by, split_by_strata
+from dataset.prepare.ids import clip_id_of, words_of
 from motion.retarget import load_skeleton_map
 
 
@@ -14,12 +15,12 @@ def trials(source: Path, skeleton_map: str) -> tuple[list[Trial], list[str]]:
     raises         what `motion.retarget.load_skeleton_map` raises
     """
     load_skeleton_map(skeleton_map)
-    files = {"_".join(path.relative_to(source).with_suffix("").parts).replace(" ", "_"): path
-             for path in sorted(source.rglob("*")) if path.suffix.lower() == ".bvh"}
-    splits = split_by_strata(dict.fromkeys(files, "file"), val=0.04, test=0.06)
+    files = [path for path in sorted(source.rglob("*")) if path.suffix.lower() == ".bvh"]
+    ids = {path: clip_id_of(path.relative_to(source)) for path in files}
+    splits = split_by_strata(dict.fromkeys(ids.values(), "file"), val=0.04, test=0.06)
     found, skipped = [], []
-    for clip_id, path in files.items():
-        words = path.stem.replace("_", " ").replace("-", " ").strip()
+    for path, clip_id in ids.items():
+        words = words_of(path.stem.replace("-", " "))
         try:
             captions = described_by(path.with_suffix(".txt"), words)
         except ValueError as error:

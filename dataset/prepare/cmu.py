@@ -14,6 +14,7 @@ from pathlib import Path
 from dataset.captions import swap_left_right
 from dataset.prepare.folder import Segment, Trial, read_rows, split_by_strata
 from dataset.prepare.grammar import free_sentences, phrase_table, sentences
+from utils.text import read_text
 
 NAME = re.compile(r"\d+_\d+")
 HUMANML3D_FPS = 20
@@ -62,7 +63,7 @@ def read_humanml3d(paths: list[Path]) -> list[dict]:
             raise FileNotFoundError(f"found no {path}, expected HumanML3D's captions as JSON; it works without "
                                     "--captions, too")
         try:
-            rows += json.loads(path.read_text(encoding="utf-8"))
+            rows += json.loads(read_text(path))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is no JSON ({error}): fetch it again") from None
     return rows

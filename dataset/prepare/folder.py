@@ -9,6 +9,7 @@ parts that somebody described. Each clip comes with its mirror image, ID "M" + i
 """
 
 import csv
+import io
 import json
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -29,13 +30,16 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.captions import Caption, format_caption, read_captions, swap_left_right, words
+from dataset.clips import read_ids
 from dataset.prepare.describe import describe, describe_freely, kind_of, story, verb_phrases
 from dataset.prepare.faults import good_stretches, lifted
 from dataset.prepare.grammar import draws
+from dataset.prepare.ids import claim
 from motion.formats import read_capture
 from motion.representation_272 import FPS, mirror_pose, pose_to_motion272, statistics
 from motion.retarget import load_skeleton_map, retarget
 from utils.checkpoint import write_json
+from utils.text import read_lines, read_text
 
 SPLITS = ("train", "val", "test")
 SHORTEST = 40    # frames of a clip; the trainers read no shorter ones
@@ -126,6 +130,20 @@ def split_by_strata(strata: dict[str, str], val: float, test: float) -> dict[str
         tests, vals = (max(1, round(share * len(names))) if share else 0 for share in (test, val))
         splits |= dict.fromkeys(names[:tests], "test") | dict.fromkeys(names[tests:tests + vals], "val")
     return splits
+
+
+def with_val(trials: list[Trial], count: int) -> list[Trial]:
+    """The same trials, at least `count` of them in val: as many as are missing leave train, in the hashes' order.
+
+    raises   ValueError if none would be left
+    """
+    train = sorted((trial.id for trial in trials if trial.split == "train"),
+                   key=lambda name: sha256(name.encode()).digest())
+    missing = max(0, count - sum(trial.split == "val" for trial in trials))
+    if missing and missing >= len(train):
+        raise ValueError(f"found {len(train)} captures for train of which --val {count} would take {missing}, expected "
+                         "that some are left: give more captures, or a smaller --val")
+    return [replace(trial, split="val") if trial.id in train[:missing] else trial for trial in trials]
 
 
 def windows(frames: int, key: str, shortest: int) -> list[tuple[int, int]]:
@@ -221,14 +239,17 @@ def prepare(trials: list[Trial], skipped: list[str], out: str | Path, workers: i
     if not trials:
         raise ValueError("found 0 captures in the source, expected the files of this data set: is it another "
                          "of bandai-namco, cmu, snu, amass, bvh-folder?" + _listed(skipped))
-    repeated = [name for name, count in Counter(trial.id for trial in trials).items() if count > 1]
-    if repeated:
-        raise ValueError(f"found {len(repeated)} names twice, the first is {repeated[0]}: expected each once")
+    owners: dict[str, str] = {}
+    for trial in trials:
+        claim(owners, trial.id, trial.path.name)
+        claim(owners, f"M{trial.id}", f"the mirror image of {trial.path.name}")
     with building(out) as folder:
         (folder / "motion_data").mkdir()
-        entries, skipped = [], list(skipped)
+        entries, skipped, owners = [], list(skipped), {}
         converted = in_processes(partial(convert, out=folder), trials, workers, chunksize=4)
-        for clips, problems in tqdm(converted, total=len(trials), desc="trials", mininterval=1):
+        for trial, (clips, problems) in zip(trials, tqdm(converted, total=len(trials), desc="trials", mininterval=1)):
+            for entry in clips:
+                claim(owners, entry.id, f"a clip of {trial.path.name}")
             entries += clips
             skipped += problems
         if not entries:
@@ -243,7 +264,7 @@ def merge(sources: list[str | Path], out: str | Path, held_out: str | Path = HEL
     held_out  the file whose `reported_sentences` no caption may repeat: those that do are left out
     raises    FileNotFoundError for a folder that was not prepared, ValueError if two have an id in common
     """
-    entries, skipped, homes, dropped = [], [], {}, 0
+    entries, skipped, homes, owners, dropped = [], [], {}, {}, 0
     reported = reported_sentences(held_out)
     for source in map(Path, sources):
         for needed in ("skipped.txt", "groups.json", "phrases.json"):
@@ -253,11 +274,9 @@ def merge(sources: list[str | Path], out: str | Path, held_out: str | Path = HEL
         groups, phrases = (json.loads((source / name).read_text(encoding="utf-8"))
                            for name in ("groups.json", "phrases.json"))
         for split in SPLITS:
-            for name in (source / "split" / f"{split}.txt").read_text().split():
-                if name in homes:
-                    raise ValueError(f"found the clip {name} in both {homes[name]} and {source}, expected "
-                                     "each id once: leave one out of --source")
-                every = (source / "texts" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+            for name in read_ids(source / "split" / f"{split}.txt"):
+                claim(owners, name, str(source))
+                every = read_lines(source / "texts" / f"{name}.txt")
                 lines = [line for line in every if words(line.partition("#")[0]) not in reported]
                 dropped += len(every) - len(lines)
                 if not lines:
@@ -265,7 +284,7 @@ def merge(sources: list[str | Path], out: str | Path, held_out: str | Path = HEL
                     continue
                 homes[name] = source
                 entries.append(Entry(name, split, groups[name], tuple(lines), **phrases.get(name, {})))
-        skipped += (source / "skipped.txt").read_text(encoding="utf-8").splitlines()
+        skipped += [line for line in read_lines(source / "skipped.txt") if line]
     print(f"{dropped} captions left out, which repeat a sentence of {held_out}")
     with building(out) as folder:
         (folder / "motion_data").mkdir()
@@ -292,12 +311,11 @@ def reported_sentences(held_out: str | Path = HELD_OUT) -> frozenset[str]:
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """The rows of a csv file with a header, which must have these columns; ValueError if one is missing."""
-    with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = set(columns) - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(f"{path}: found no column {', '.join(sorted(missing))}, expected {', '.join(columns)}")
-        return list(reader)
+    reader = csv.DictReader(io.StringIO(read_text(path)))
+    missing = set(columns) - set(reader.fieldnames or ())
+    if missing:
+        raise ValueError(f"{path}: found no column {', '.join(sorted(missing))}, expected {', '.join(columns)}")
+    return list(reader)
 
 
 def described_by(path: Path, fallback: str) -> Callable[[str], list[str | Caption]]:
@@ -307,7 +325,7 @@ def described_by(path: Path, fallback: str) -> Callable[[str], list[str | Captio
     """
     if not path.is_file():
         return _Always((fallback,))
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.strip() for line in read_lines(path) if line.strip()]
     captions = read_captions(path) if any("#" in line for line in lines) else lines
     if not captions:
         raise ValueError(f"{path.name}: found 0 captions, expected a line for each")
@@ -385,6 +403,10 @@ def _report(out: str | Path, entries: list[Entry], skipped: list[str]) -> None:
     count = Counter(entry.split for entry in entries)
     print(f"{len(entries)} clips in {out}: " + ", ".join(f"{count[split]} {split}" for split in SPLITS))
     print(f"{len(skipped)} left out" + _listed(skipped))
+    if empty := [split for split in ("val", "test") if not count[split]]:
+        print(f"{' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty: of so few captures (amass: of so few "
+              "folders) all are train's. Training needs some in val: give four or more, or take them from train with "
+              "--val 1; where test is empty, val stands in")
 
 
 def _listed(skipped: list[str]) -> str:

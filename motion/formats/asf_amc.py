@@ -1,45 +1,78 @@
-"""ASF/AMC (Acclaim skeleton and motion) files, as the CMU database has them.
+"""ASF/AMC (Acclaim skeleton and motion) files.
 
 Letters: T frames, J joints. A bone carries the name of the joint where it begins: `lfemur` is the left hip.
 Its values turn it about axes of its own, C M C^-1 seen from the root's axes; so with all values zero every
 global rotation here is the identity and the body stands in its rest pose.
-Source: the CMU database's ASF/AMC description, mocap.cs.cmu.edu.
+Words in any case; commas and parentheses are white space, # begins a comment. A bone's translation moves where it
+begins, along its own axes; its length channel is its length, or what it is longer.
+Sources: the CMU database's ASF/AMC description, mocap.cs.cmu.edu; Acclaim's format, version 1.10.
 """
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from motion.formats.capture import Capture, chain, check_frames
+from motion.formats.capture import Capture, chain, check_frames, check_rate, placed
+from utils.errors import note
+from utils.text import read_text
+
+FPS = 120.0
 
 
-def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float = 120.0) -> Capture:
-    """Read an AMC with its ASF.
+class Bone(NamedTuple):
+    """A bone, and the joint in which it begins."""
+    name: str
+    parent: int
+    end: np.ndarray           # (3,) from where it begins
+    axis: Rotation            # C
+    channels: list[str]       # "rx", "tz", "l" ...
+
+
+def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float | None = None) -> Capture:
+    """Read an AMC with its ASF, in any spelling of the format's version 1.10.
 
     skeleton  the .asf; by default the only one beside the .amc, or the one its name begins with (35_01: 35)
-    fps       AMC files do not say theirs; CMU's are 120
+    fps       most AMC files do not say theirs; CMU's are 120, which is taken then
     returns   positions in the ASF's unit (CMU: times 0.056444 are metres)
     raises    FileNotFoundError without an ASF; ValueError that names the file, what was found and expected
     """
     path = Path(path)
     skeleton = Path(skeleton) if skeleton else _find_skeleton(path)
-    names, parents, offsets, axes, channels = _read_asf(skeleton)
-    values, degrees = _read_values(path, dict(zip(names, channels)), skeleton)
+    bones = _read_asf(skeleton)
+    header, body = _parts(path)
+    values = _read_values(path, body, bones, skeleton)
+    degrees = not re.search(r":RADIANS\b", header, re.IGNORECASE)
+    if fps is None:
+        said = re.search(r"(?:SAMPLES[-_ ]?PER[-_ ]?SECOND|FRAME[-_ ]?RATE|FPS)\W{1,3}([\d.]+)", header, re.IGNORECASE)
+        fps = float(said[1]) if said else FPS
+        if not said:
+            note(f"{path}: an AMC does not say its rate, {FPS:g} frames per second are taken as CMU's: give --fps for "
+                 "another.")
 
-    rotations = np.broadcast_to(np.eye(3), (len(values[names[0]]), len(names), 3, 3)).copy()
-    places = np.repeat(np.array(offsets)[None], len(rotations), axis=0)  # (T, J, 3)
-    for joint, (name, axis, kinds) in enumerate(zip(names, axes, channels)):
-        turns = [column for column, kind in enumerate(kinds) if kind[0] == "r"]
+    names, parents = [bone.name for bone in bones], [bone.parent for bone in bones]
+    rotations = np.broadcast_to(np.eye(3), (len(values[0]), len(bones), 3, 3)).copy()
+    ends = np.repeat(np.array([bone.end for bone in bones])[None], len(rotations), axis=0)  # (T, J, 3) from its start
+    moved = np.zeros_like(ends)
+    for joint, (bone, frames) in enumerate(zip(bones, values)):
+        turns = [column for column, kind in enumerate(bone.channels) if kind[0] == "r"]
         if turns:
-            order = "".join(kinds[column][1] for column in turns)  # lower case: about fixed axes, first first
-            turned = Rotation.from_euler(order, values[name][:, turns], degrees=degrees)
-            rotations[:, joint] = (axis * turned * axis.inv()).as_matrix()
-        for column, kind in enumerate(kinds):
+            order = "".join(bone.channels[column][1] for column in turns)  # lower case: about fixed axes, first first
+            turned = Rotation.from_euler(order, frames[:, turns], degrees=degrees)
+            rotations[:, joint] = (bone.axis * turned * bone.axis.inv()).as_matrix()
+        for column, kind in enumerate(bone.channels):
             if kind[0] == "t":
-                places[:, joint, "xyz".index(kind[1])] += values[name][:, column]
-    return chain(names, parents, rotations, places, fps)
+                way = np.eye(3)["xyz".index(kind[1])]
+                moved[:, joint] += frames[:, column, None] * (way if joint == 0 else bone.axis.apply(way))
+            elif kind == "l":
+                length = np.array([np.linalg.norm(bone.end)])
+                ends[:, joint] *= placed(frames[:, [column]], length, False) / np.maximum(length, 1e-12)
+    starts = np.array([bone.end if bone.parent < 0 else bones[bone.parent].end for bone in bones])
+    places = ends[:, [max(parent, 0) for parent in parents]]
+    places[:, 0] = starts[0]
+    return chain(names, parents, rotations, places + moved, check_rate(path, fps), starts)
 
 
 def _find_skeleton(path: Path) -> Path:
@@ -52,47 +85,54 @@ def _find_skeleton(path: Path) -> Path:
     return found[0]
 
 
-def _read_asf(path: Path) -> tuple[list[str], list[int], list[np.ndarray], list[Rotation], list[list[str]]]:
-    """Names, parents, offsets, axes and channels ("rx", "tz", ...) of every joint."""
+def _read_asf(path: Path) -> list[Bone]:
+    """The bones, the root first; the root's `end` is its place, the others' from where they begin."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected the .asf skeleton of an .amc.")
-    text = re.sub(r"#.*", "", path.read_text(encoding="latin-1"))
-    parts = re.split(r"^\s*:(\w+)", text, flags=re.MULTILINE)
-    sections = dict(zip(parts[1::2], parts[2::2]))
+    parts = re.split(r"^[ \t]*:(\w+)", _text(path), flags=re.MULTILINE)
+    sections = {name.lower(): text for name, text in zip(parts[1::2], parts[2::2])}
     zeros = ["0", "0", "0"]
     try:
-        degrees = not re.search(r"angle\s+rad", sections.get("units", ""))
-        blocks = re.findall(r"\bbegin\b(.*?)\bend\b", sections["bonedata"], re.DOTALL)
-        bones = {bone["name"][0]: bone for bone in map(_fields, blocks)}
+        degrees = not re.search(r"angle\s+rad", sections.get("units", ""), re.IGNORECASE)
+        blocks = re.findall(r"\bbegin\b(.*?)\bend\b", sections["bonedata"], re.DOTALL | re.IGNORECASE)
+        fields = {bone["name"][0].lower(): bone for bone in map(_fields, blocks)}
         root = _fields(sections["root"])
-        names, parents = ["root"], [-1]
-        offsets = [_numbers(root.get("position", zeros))]
-        axes = [_axis([*root.get("orientation", zeros), *root["axis"]], degrees)]
-        channels = [[kind.lower() for kind in root["order"]]]
-        for line in sections["hierarchy"].splitlines():
+        bones = [Bone("root", -1, _numbers(root.get("position", zeros)),
+                      _axis([*root.get("orientation", zeros), *root.get("axis", ["XYZ"])], degrees),
+                      [kind.lower() for kind in root["order"]])]
+        places = {"root": 0}
+        for line in sections["hierarchy"].split("\n"):
             parent, *children = line.split() or [""]
-            above = bones.get(parent)  # a bone begins where the one above it ends; the root has no length
-            end = _numbers(above["direction"]) * float(above["length"][0]) if above else np.zeros(3)
+            if parent.lower() in ("", "begin", "end"):
+                continue
+            above = places[parent.lower()]
             for name in children:
-                names.append(name)
-                parents.append(names.index(parent))
-                offsets.append(end)
-                axes.append(_axis(bones[name]["axis"], degrees))
-                channels.append([kind.lower() for kind in bones[name].get("dof", [])])
+                bone = fields[name.lower()]
+                places[name.lower()] = len(bones)
+                bones.append(Bone(name, above, _numbers(bone["direction"]) * float(bone["length"][0]),
+                                  _axis(bone.get("axis", [*zeros, "XYZ"]), degrees),
+                                  [kind.lower() for kind in bone.get("dof", [])]))
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError(f"{path}: found a skeleton that cannot be read at {error}, expected an ASF with "
                          ":root, :bonedata and :hierarchy.") from None
-    strange = {kind for kinds in channels[1:] for kind in kinds} - {"rx", "ry", "rz"}
-    strange |= set(channels[0]) - {"rx", "ry", "rz", "tx", "ty", "tz"}
+    strange = {kind for bone in bones for kind in bone.channels} - {"rx", "ry", "rz", "tx", "ty", "tz", "l"}
     if strange:
-        raise ValueError(f"{path}: found the degrees of freedom {sorted(strange)}, expected rx, ry, rz "
-                         "(and tx, ty, tz of the root).")
-    return names, parents, offsets, axes, channels
+        raise ValueError(f"{path}: found the degrees of freedom {sorted(strange)}, expected some of tx, ty, tz, rx, "
+                         "ry, "
+                         "rz, l.")
+    if lost := sorted(set(fields) - set(places)):
+        note(f"{path}: the bones {', '.join(lost)} are not in its hierarchy and left out.")
+    return bones
+
+
+def _text(path: Path) -> str:
+    """The file without comments; commas and parentheses are white space."""
+    return re.sub(r"[,()]", " ", re.sub(r"#.*", "", read_text(path, otherwise="latin-1")))
 
 
 def _fields(text: str) -> dict[str, list[str]]:
     """First word of a line -> the other words."""
-    return {words[0].lower(): words[1:] for line in text.splitlines() if (words := line.split())}
+    return {words[0].lower(): words[1:] for line in text.split("\n") if (words := line.split())}
 
 
 def _numbers(words: list[str]) -> np.ndarray:
@@ -105,34 +145,47 @@ def _axis(words: list[str], degrees: bool) -> Rotation:
     return Rotation.from_euler(words[3].lower(), _numbers(words[:3]), degrees=degrees)
 
 
-def _read_values(path: Path, channels: dict[str, list[str]], skeleton: Path) -> tuple[dict, bool]:
-    """{joint: (T, its channels)}, and whether their angles are degrees."""
-    text = path.read_text(encoding="latin-1")
-    start = re.search(r"^\s*\d+\s*$", text, flags=re.MULTILINE)
+def _parts(path: Path) -> tuple[str, list[str]]:
+    """The header with its comments, and the words of the frames."""
+    text = read_text(path, otherwise="latin-1").replace("\x1a", "").replace("\0", "")
+    start = re.search(r"^\s*\d+\s*(?:#.*)?$", text, flags=re.MULTILINE)
     if not start:
         raise ValueError(f"{path}: found no frames, expected an AMC: a line with the frame's number, then a "
                          "line for each joint.")
-    header, body = text[:start.start()], text[start.start():]
-    degrees = ":RADIANS" not in header.upper()
-    named = re.findall(r"^\s*([A-Za-z_]\S*)", body, flags=re.MULTILINE)
-    order = list(dict.fromkeys(named))
-    moving = [name for name, kinds in channels.items() if kinds]
-    if sorted(order) != sorted(moving):
-        wrong = sorted(set(order) ^ set(moving))
+    return text[:start.start()], re.sub(r"[,()]", " ", re.sub(r"#.*", "", text[start.start():])).split()
+
+
+def _read_values(path: Path, words: list[str], bones: list[Bone], skeleton: Path) -> list[np.ndarray]:
+    """The channels (T, C) of each bone."""
+    widths = {bone.name.lower(): len(bone.channels) for bone in bones}
+    moving = [name for name, width in widths.items() if width]
+    named = {word.lower() for word in words if re.match("[A-Za-z_]", word)} - {"nan", "inf", "infinity"}
+    wrong = sorted((named ^ set(moving)) - {name for name, width in widths.items() if not width})
+    if wrong:
         raise ValueError(f"{path}: found other joints than in {skeleton.name}: {', '.join(wrong)}; expected "
                          "its own skeleton.")
-    # Without line breaks and names each frame is one row: its number and all values.
-    rows = re.sub(r"\n\s*[A-Za-z_]\S*", " ", body).splitlines()
-    width = 1 + sum(len(channels[name]) for name in order)
+    found: dict[str, list[str]] = {name: [] for name in moving}
+    frames = place = 0
+    while place < len(words):
+        name = words[place].lower()
+        place += 1
+        if name in widths:
+            found.setdefault(name, []).extend(words[place:place + widths[name]])
+            place += widths[name]
+        elif frames * sum(widths.values()) == sum(map(len, found.values())):
+            frames += 1
+        else:
+            break
     try:
-        values = np.loadtxt([row for row in rows if row.strip()], ndmin=2, comments=None)
+        if place < len(words):
+            raise ValueError(f"{words[place]} after {words[place - 1]}")
+        values = [np.array(found.get(bone.name.lower(), ()), np.float64).reshape(frames, -1) if bone.channels else
+                  np.zeros((frames, 0)) for bone in bones]
+        if not all(block.shape[1] == len(bone.channels) for block, bone in zip(values, bones)):
+            raise ValueError("joints are missing")
     except ValueError as error:
-        raise ValueError(f"{path}: found frames unlike the others ({str(error).split(';')[0]}), expected "
-                         f"{width} numbers in each. Is the file whole?") from None
-    if values.shape[1] != width or named != order * len(values):
-        raise ValueError(f"{path}: found {len(values)} frames of {values.shape[1]} numbers and {len(named)} "
-                         f"joint lines, expected {width} numbers and {len(order)} lines for each. Is the "
-                         "file whole?")
-    check_frames(path, values)
-    ends = np.cumsum([1, *(len(channels[name]) for name in order)])
-    return {name: values[:, start:end] for name, start, end in zip(order, ends, ends[1:])}, degrees
+        raise ValueError(f"{path}: found frames unlike the others (frame {frames}: {error}), expected {len(moving)} "
+                         "joints "
+                         f"and {sum(widths.values())} numbers in each. Is the file whole?") from None
+    check_frames(path, np.concatenate(values, axis=1))
+    return values

@@ -1,136 +1,209 @@
 """BVH (Biovision hierarchy) files: read any, write SMPL-22.
 
 Letters: T frames, J joints, C channels. Angles in files are degrees. A joint's rotation channels multiply in
-their order: the last is applied first. Its position channels replace its OFFSET.
+their order: the last is applied first. Its position channels replace its OFFSET, as in Blender, but for channels below
+the root that stay near zero: those add to it.
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from motion.formats.capture import Capture, chain, check_frames
+from motion.formats.capture import Capture, chain, check_frames, check_rate, placed
 from motion.skeleton import JOINT_NAMES, OFFSETS, PARENTS
 from utils.checkpoint import write_whole
+from utils.errors import note
+from utils.text import read_text
+
+RATES = (30.0, 60.0, 120.0, 24.0, 25.0, 50.0, 100.0, 90.0, 240.0, 48.0, 72.0, 144.0, 200.0)    # the likelier first
 
 
-def read_bvh(path: str | Path) -> Capture:
-    """Read a BVH with any channels on any joint and any frame rate.
+def read_bvh(path: str | Path, fps: float | None = None) -> Capture:
+    """Read a BVH with any channels on any joint and any frame rate, as loosely as Blender and three.js do.
 
+    fps      frames per second, where the file does not say its rate rightly
     returns  rotations and positions in the file's axes and unit; End Sites are left out
     raises   ValueError that names the file, what was found and what was expected
     """
     path = Path(path)
-    text = path.read_text(encoding="latin-1")
-    hierarchy, *motion = re.split(r"^\s*MOTION\s*$", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)
-    names, parents, offsets, channels = _read_hierarchy(path, hierarchy)
-    values, fps = _read_motion(path, "".join(motion), sum(map(len, channels)))
+    hierarchy, *motion = re.split(r"\bMOTION\s+(?=Frames?\b)", _text_of(path), maxsplit=1, flags=re.IGNORECASE)
+    names, parents, offsets, channels, ends = _read_hierarchy(path, hierarchy)
+    values, fps = _read_motion(path, "".join(motion), sum(map(len, channels)), ends, fps)
 
-    offsets = np.repeat(np.array(offsets)[None], len(values), axis=0)  # (T, J, 3)
+    rest = np.array(offsets)
+    offsets = np.repeat(rest[None], len(values), axis=0)  # (T, J, 3)
     rotations = np.broadcast_to(np.eye(3), (len(values), len(names), 3, 3)).copy()
     columns_of_order = {}  # "ZYX": {joint: its columns}; joints of one order are turned at once
     column = 0
     for joint, kinds in enumerate(channels):
-        turns = {}
+        turns, moves = {}, {}
         for kind in kinds:
-            axis = kind[0].upper()
-            if kind.lower().endswith("position"):
-                offsets[:, joint, "XYZ".index(axis)] = values[:, column]
-            else:
-                turns[axis] = column
+            (moves if kind.lower().endswith("position") else turns)[kind[0].upper()] = column
             column += 1
+        if moves:
+            axes = ["XYZ".index(axis) for axis in moves]
+            offsets[:, joint, axes] = placed(values[:, list(moves.values())], rest[joint, axes], parents[joint] < 0)
         if turns:
             columns_of_order.setdefault("".join(turns), {})[joint] = list(turns.values())
     for order, columns in columns_of_order.items():
         angles = values[:, list(columns.values())]  # (T, joints of this order, up to 3)
         turned = Rotation.from_euler(order, angles.reshape(-1, len(order)), degrees=True).as_matrix()
         rotations[:, list(columns)] = turned.reshape(len(values), -1, 3, 3)
-    return chain(names, parents, rotations, offsets, fps)
+    return chain(names, parents, rotations, offsets, fps, rest)
 
 
-def _read_hierarchy(path: Path, text: str) -> tuple[list[str], list[int], list[list[float]], list[list[str]]]:
-    """Names, parents, offsets and channels of every joint."""
-    names, parents, offsets, channels = [], [], [], []
+def _text_of(path: Path) -> str:
+    """The file with points in its numbers and without lines of comments."""
+    text = read_text(path, otherwise="latin-1")
+    with suppress(UnicodeError):
+        japanese = text.encode("latin-1").decode("cp932")  # as old tools of MikuMikuDance write it
+        text = japanese if re.search("[左右]", japanese) else text
+    if "," in text:
+        decimal = not re.search(r"\d\.\d", text)
+        text = re.sub(r"(?<=[\d.]),(?=[\d.])" if decimal else r"(?<=[\d.]),(?=[\s\d.+-])", "." if decimal else " ",
+                      text)
+    return re.sub(r"^[^\S\n]*(?:#|//|;).*", "", text, flags=re.MULTILINE) if re.search("#|//|;", text) else text
+
+
+KEYWORDS = re.compile(r"""\s*(?:(?P<brace>[{}])|HIERARCHY\b|(?P<end>END)\b[^\n{]*|END_?SITE\b[^\n{]*
+    |(?P<joint>ROOT|JOINT)[^\S\n]+(?P<name>[^\n{]*)|OFFSET\b(?P<offset>(?:[\s:]+(?!CHANNELS|JOINT|END\b)[^\s{}]+)*)
+    |CHANNELS\b(?P<channels>(?:[\s:]+(?!OFFSET|JOINT|END\b)[^\s{}]+)*)|(?P<other>\S.*)|$)""", re.I | re.X)
+
+
+def _read_hierarchy(path: Path, text: str) -> tuple[list[str], list[int], list[list[float]], list[list[str]],
+                                                    list[int]]:
+    """Names, parents, offsets and channels of every joint; before which channel End Sites claim one more each."""
+    names, parents, offsets, channels, ends = [], [], [], [], []
     opened = []  # the joints whose brace is open; None is an End Site
     current = None
-    for line in re.sub(r"[{}]", r"\n\g<0>\n", text).splitlines():
-        word, *rest = line.split(maxsplit=1) or [""]
-        rest = "".join(rest).strip()
-        match word.upper():
-            case "ROOT" | "JOINT" if None not in opened:
-                current = len(names)
-                names.append(rest)
-                parents.append(opened[-1] if opened else -1)
-                offsets.append([0.0, 0.0, 0.0])
-                channels.append([])
-            case "END":
-                current = None
-            case "{":
-                opened.append(current)
-            case "}" if opened:
-                opened.pop()
-            case "OFFSET" if opened:
-                if opened[-1] is not None:
-                    offsets[opened[-1]] = _offset(path, rest)
-            case "CHANNELS" if opened and opened[-1] is not None:
-                channels[opened[-1]] = _channels(path, rest)
-            case "HIERARCHY" | "":
-                pass
-            case _:
-                raise ValueError(f"{path}: found {line.strip()[:40]!r} in the hierarchy of a BVH, expected "
-                                 "ROOT, JOINT, End Site, OFFSET or CHANNELS.")
+    for found in KEYWORDS.finditer(text):
+        if found["joint"] and None not in opened:
+            current = len(names)
+            names.append(_unlike(names, found["name"].strip()))
+            parents.append(opened[-1] if opened else -1)
+            offsets.append([0.0, 0.0, 0.0])
+            channels.append([])
+        elif found["brace"] == "{":
+            opened.append(current)
+            current = None
+        elif found["brace"] and opened:
+            opened.pop()
+        elif found["offset"] is not None and opened:
+            if opened[-1] is not None:
+                offsets[opened[-1]] = _offset(path, found["offset"])
+        elif found["channels"] is not None and opened:
+            if opened[-1] is None:
+                ends += [sum(map(len, channels))] * len(_channels(path, found["channels"]))
+            else:
+                channels[opened[-1]] = _channels(path, found["channels"])
+        elif any(found.groupdict().values()) and not found["end"]:
+            raise ValueError(f"{path}: found {found[0].strip()[:40]!r} in the hierarchy of a BVH, expected "
+                             "ROOT, JOINT, End Site, OFFSET or CHANNELS.")
     if not names or opened:
         raise ValueError(f"{path}: found {len(names)} joints and {len(opened)} braces left open before "
                          "MOTION, expected a whole BVH hierarchy.")
-    return names, parents, offsets, channels
+    return names, parents, offsets, channels, ends
+
+
+def _unlike(names: list[str], name: str) -> str:
+    """The name, with a number behind it if another joint has it already."""
+    number = 2
+    while name in names:
+        name, number = f"{re.sub(r' [(][0-9]+[)]$', '', name)} ({number})", number + 1
+    return name
 
 
 def _offset(path: Path, text: str) -> list[float]:
     try:
-        x, y, z = map(float, text.split())
+        x, y, z = map(float, text.strip(" \n\t:").split())
     except ValueError:
-        raise ValueError(f"{path}: found OFFSET {text!r}, expected three numbers.") from None
+        raise ValueError(f"{path}: found OFFSET {text.strip()!r}, expected three numbers.") from None
     return [x, y, z]
 
 
 def _channels(path: Path, text: str) -> list[str]:
-    count, *kinds = text.split() or [""]
+    count, *kinds = text.strip(" \n\t:").split() or [""]
     known = all(re.fullmatch("[XYZ](position|rotation)", kind, re.IGNORECASE) for kind in kinds)
     if count != str(len(kinds)) or not known or len({kind.lower() for kind in kinds}) < len(kinds):
-        raise ValueError(f"{path}: found CHANNELS {text!r}, expected their number and that many different "
-                         "ones of Xposition, Yposition, ... Zrotation.")
+        raise ValueError(f"{path}: found CHANNELS {' '.join(text.split())!r}, expected their number and that many "
+                         "different ones of Xposition, Yposition, ... Zrotation.")
     return kinds
 
 
-def _read_motion(path: Path, text: str, channels: int) -> tuple[np.ndarray, float]:
-    """Values (T, C) and frames per second."""
-    head = re.match(r"\s*Frames:\s*(\d+)\s*Frame Time:\s*(\S+)[^\S\n]*\n?", text, re.IGNORECASE)
-    if not head:
-        raise ValueError(f"{path}: found {text.strip()[:40]!r} after the hierarchy, expected the lines "
-                         "MOTION, Frames: and Frame Time:.")
-    frames, frame_time = int(head[1]), _seconds(path, head[2])
-    lines = [line for line in text[head.end():].splitlines() if line.strip()]
-    try:
-        values = np.loadtxt(lines, ndmin=2, comments=None) if lines else np.zeros((0, channels))
-    except ValueError as error:
-        raise ValueError(f"{path}: found frames unlike the others ({str(error).split(';')[0]}), expected "
-                         f"{channels} numbers in each. Is the file whole?") from None
-    if values.shape != (frames, channels):
-        raise ValueError(f"{path}: found {len(values)} frames of {values.shape[1]} numbers, expected "
-                         f"{frames} frames of {channels} as its header says. Is the file whole?")
+def _read_motion(path: Path, text: str, channels: int, ends: list[int], fps: float | None) -> tuple[np.ndarray, float]:
+    """Values (T, C) and frames per second; what End Sites claim is skipped, should it be there at all."""
+    head = re.match(r"\s*Frames?\s*:?\s*([-+\d.e]+)\s*Frame\s*Time\s*:?\s*(\S+)[^\S\n]*\n?", text, re.IGNORECASE)
+    if not head or not channels:
+        raise ValueError(f"{path}: found {channels} channels and {text.strip()[:40]!r} after the hierarchy, expected "
+                         "the "
+                         "lines MOTION, Frames: and Frame Time:.")
+    frames = _count(head[1])
+    fps = check_rate(path, fps) if fps is not None else _rate(path, head[2])
+    rows = [line.split() for line in text[head.end():].rstrip("\0\x1a\n\t ").split("\n") if line.strip("\0\x1a\t ")]
+    numbers, strange = _numbers([word for row in rows for word in row])
+    if ends and frames and len(numbers) == frames * (channels + len(ends)):
+        columns = [column + number for number, column in enumerate(ends)]
+        numbers = np.delete(numbers.reshape(frames, -1), columns, axis=1).ravel()
+    whole, more = divmod(len(numbers), channels)
+    widths = {len(row) for row in rows}
+    uneven = len(rows) == frames and not strange and sum(map(len, rows)) == len(numbers) and len(widths) > 1
+    if whole < frames or uneven or not whole and more:
+        what = f"{whole} frames of {channels} numbers and {more} more"
+        if strange:
+            what = f"{strange!r} in frame {whole + 1}"
+        elif len(widths) == 1:
+            what = f"{len(rows)} frames of {len(rows[0])} numbers"
+        raise ValueError(f"{path}: found {what}, expected {frames} frames of {channels} as its header says, so "
+                         f"expected {channels} numbers in each. Is the file whole?")
+    if whole > frames:
+        note(f"{path}: its header says {frames} frames, {whole} are there and read.")
+    if more or strange:
+        note(f"{path}: found {strange or f'{more} numbers'!r} behind the last frame, which is left out.")
+    values = numbers[:whole * channels].reshape(whole, channels)
     check_frames(path, values)
-    return values, round(1 / frame_time, 2)  # files round the frame time: 0.0333333 is 30 fps
+    return values, fps
 
 
-def _seconds(path: Path, text: str) -> float:
+def _count(text: str) -> int:
+    try:
+        return max(0, int(float(text)))
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _numbers(words: list[str]) -> tuple[np.ndarray, str | None]:
+    """The numbers that the words begin with, and the first word that is none."""
+    try:
+        return np.array(words, dtype=np.float64), None
+    except ValueError:
+        text = re.sub(r"\S*(?:#IND|#QNAN|#SNAN|#INF|nan\(\w+\))\S*", "nan", " ".join(words), flags=re.IGNORECASE)
+        words = re.sub(r"(?<=[\d.])-", " -",
+                       text).split()  # 0.000000-68.754935: a number that is too long for its field
+    for count, word in enumerate(words):
+        try:
+            float(word)
+        except ValueError:
+            return np.array(words[:count], dtype=np.float64), word
+    return np.array(words, dtype=np.float64), None
+
+
+def _rate(path: Path, text: str) -> float:
+    """Frames per second of a frame time, which files round: 0.0333333 and 0.033 are 30."""
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 1e-4 < seconds < 10:
-        raise ValueError(f"{path}: found the frame time {text!r}, expected seconds between 0.0001 and 10.")
-    return seconds
+        raise ValueError(f"{path}: found the frame time {text!r}, expected seconds between 0.0001 and 10: give the "
+                         "frames "
+                         "per second, --fps.")
+    rate, digits = round(1 / seconds, 2), len(text.partition(".")[2])
+    if digits > 4 or rate == round(rate) or "e" in text.lower():
+        return rate
+    return next((usual for usual in RATES if round(1 / usual, digits) == seconds), rate)
 
 
 # What is written: SMPL-22 and two unmoving palms (from the wrists, metres) that give the hands a length.

@@ -1,49 +1,115 @@
-"""AMASS-style npz: SMPL pose parameters, z up.
+"""AMASS-style npz: SMPL pose parameters.
 
-Letters: T frames. `poses` (T, 66 or more) are axis-angles, the first 22 joints those of SMPL-22; `trans`
-(T, 3) metres is the pelvis' position less its place in the SMPL model; the rate is `mocap_framerate` or
-`mocap_frame_rate`.
+Letters: T frames, J joints. `poses` are axis-angles (T, 66 or more), (T, J, 3) or matrices (T, J, 3, 3), the first 22
+joints those of SMPL-22; or they come as `root_orient` and `pose_body`. `trans` (T, 3) metres is the pelvis' position
+less its place in the SMPL model. Every key has several spellings.
 Body shape is not used: every clip is on our default body.
 """
 
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
-from motion.formats.capture import Capture, chain, check_frames
+from motion.formats.capture import TO_Y, Capture, chain, check_frames, check_rate, turned
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES, OFFSETS, PARENTS
 from utils.checkpoint import write_whole
 
-Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # turns z up to y up: (x, y, z) -> (x, z, -y)
+Y_UP = TO_Y["z"]
+POSES = ("poses", "pose", "full_pose", "fullpose", "smpl_poses", "smplh_poses", "smplx_poses", "pose_aa", "poses_aa")
+ROOT = ("root_orient", "global_orient", "pose_root", "root_pose", "root_rot")
+BODY = ("pose_body", "body_pose", "poses_body")
+TRANS = ("trans", "transl", "translation", "translations", "root_trans", "root_transl", "root_translation",
+         "smpl_trans",
+         "global_trans", "global_transl")
+RATE = ("mocap_framerate", "mocap_frame_rate", "mocap_fps", "fps", "frame_rate", "framerate", "frequency")
 
 
-def read_amass(path: str | Path) -> Capture:
+def read_amass(path: str | Path, fps: float | None = None, up: str | None = None) -> Capture:
     """Read an AMASS-style npz.
 
+    fps      frames per second, where the file does not say its rate rightly
+    up       the axis that points up, "y" or "z"; None: z, as in AMASS
     returns  22 joints named as in `motion.skeleton`, metres, y up
     raises   ValueError that names the file, what was found and what was expected
     """
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as file:
-            rates = [key for key in ("mocap_framerate", "mocap_frame_rate") if key in file]
-            if not rates or "poses" not in file or "trans" not in file:
-                raise ValueError(f"found the arrays {', '.join(file)}")
-            poses, trans, fps = file["poses"], file["trans"], float(file[rates[0]])
-    except (ValueError, TypeError, BadZipFile, EOFError) as error:
-        raise ValueError(f"{path}: {error}; expected an npz with the arrays poses, trans and mocap_framerate "
-                         "or mocap_frame_rate.") from None
-    if poses.ndim != 2 or poses.shape[1] < 66 or trans.shape != (len(poses), 3) or not fps > 0:
-        raise ValueError(f"{path}: found poses {poses.shape}, trans {trans.shape} and {fps} fps, expected "
-                         "(T, 66 or more), (T, 3) and a positive rate.")
-    check_frames(path, np.concatenate([poses, trans], axis=1))
-    rotations = axis_angle_to_matrix(poses[:, :66].reshape(-1, 22, 3))
-    offsets = np.repeat(OFFSETS[None], len(poses), axis=0)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("found one array")
+            rotations, trans, fps = _read(file, fps)
+    except (ValueError, TypeError, KeyError, OSError, NotImplementedError, EOFError, MemoryError, BadZipFile,
+            zlib.error) as error:
+        raise ValueError(f"{path}: {error or type(error).__name__}; expected an npz with the arrays poses (T, 66 or more) "
+                         "or root_orient and pose_body, trans (T, 3), and mocap_framerate or mocap_frame_rate.") from None
+    trans = trans.reshape(-1, 3) if trans.size == 3 * len(rotations) else trans
+    if trans.shape != (len(rotations), 3) or not fps > 0:
+        raise ValueError(f"{path}: found rotations of {len(rotations)} frames, trans {trans.shape} and {fps} fps, "
+                         "expected trans (T, 3) and a positive rate.")
+    check_frames(path, np.concatenate([rotations.reshape(len(rotations), -1), trans], axis=1))
+    offsets = np.repeat(OFFSETS[None], len(rotations), axis=0)
     offsets[:, 0] = (trans + OFFSETS[0]) @ Y_UP.T
     rotations[:, 0] = Y_UP @ rotations[:, 0]
-    return chain(JOINT_NAMES, PARENTS, rotations, offsets, fps)
+    capture = chain(JOINT_NAMES, PARENTS, rotations, offsets, check_rate(path, fps))
+    return turned(replace(capture, up="z"), up or "z")
+
+
+def _read(file: np.lib.npyio.NpzFile, fps: float | None) -> tuple[np.ndarray, np.ndarray, float]:
+    """Rotations (T, 22, 3, 3) in the parent's frame, trans as it stands there, frames per second."""
+    keys = {key.lower(): key for key in file}
+
+    def named(names: tuple[str, ...]) -> np.ndarray | None:
+        return next((file[keys[name]] for name in names if name in keys), None)
+
+    poses, root, body, trans, rate = map(named, (POSES, ROOT, BODY, TRANS, RATE))
+    given = {22: poses} if poses is not None else {1: root, 21: body}
+    parts = {joints: array for joints, array in given.items() if array is not None}
+    if trans is None or len(parts) < len(given):
+        raise ValueError(f"found the arrays {', '.join(file)}")
+    if any(array.dtype.kind not in "fiu" for array in (trans, *parts.values())):
+        raise ValueError("found arrays of other things than numbers")
+    if fps is None and rate is None:
+        raise ValueError(f"found no rate among the arrays {', '.join(file)}; give --fps")
+    rotations = np.concatenate([_matrices(array, joints) for joints, array in parts.items()], axis=1)
+    return rotations, trans, _number(rate) if fps is None and rate is not None else float(fps or 0)
+
+
+def _number(rate: np.ndarray) -> float:
+    if rate.size != 1:
+        raise ValueError(f"found a rate of shape {rate.shape}")
+    value = rate.reshape(-1)[0]
+    return float(value.decode() if isinstance(value, bytes) else value)
+
+
+def _matrices(array: np.ndarray, joints: int) -> np.ndarray:
+    """The first joints' rotations (T, joints, 3, 3) of axis-angles or matrices in any of their usual shapes."""
+    found = np.asarray(array, dtype=np.float64)
+    while found.ndim > 2 and len(found) == 1 and found.shape[1] != joints and found.shape[1:] != (3, 3):
+        found = found[0]                                   # a batch of one
+    if found.ndim == 1:
+        found = found[None]                                # a single frame
+    if found.shape[-2:] == (3, 3) and _orthogonal(found):
+        found = found.reshape(len(found), -1, 3, 3)
+    elif found.ndim in (2, 3) and found[0].size % 3 == 0 and (found.ndim == 2 or found.shape[-1] == 3):
+        found = found.reshape(len(found), -1, 3)
+    else:
+        raise ValueError(f"found poses {array.shape}")
+    if found.shape[1] < joints:
+        raise ValueError(f"found poses {array.shape}")
+    found = found[:, :joints]
+    if found.ndim == 4:
+        return found.copy()
+    if np.isfinite(found).all() and len(found) and np.linalg.norm(found, axis=-1).max() > 4 * np.pi:
+        raise ValueError(f"found angles up to {np.abs(found).max():.0f}, which are no radians")
+    return axis_angle_to_matrix(found) if np.isfinite(found).all() else np.full((*found.shape, 3), np.nan)
+
+
+def _orthogonal(matrices: np.ndarray) -> bool:
+    return bool(np.allclose(matrices @ matrices.swapaxes(-1, -2), np.eye(3), atol=1e-3))
 
 
 def write_amass(path: str | Path, rotations: np.ndarray, pelvis: np.ndarray, fps: float = 30) -> None:

@@ -1,0 +1,268 @@
+"""Capture files in every spelling that tools write: read like the plain one, or refused in one sentence."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from motion.formats import read_amass, read_amc, read_bvh, read_capture
+from motion.rotation import axis_angle_to_matrix
+from test_formats import HAND, WAVE, arm, dance
+from utils.errors import Note
+
+BASE = dict(rows="1.5 2 3 90.25 0 0 0 0 0\n1.5 2 3 -68.75 0 0 0 -0.5 0", frames=2)
+
+
+def same(found, expected):
+    assert found.names == expected.names and found.parents == expected.parents
+    np.testing.assert_allclose(found.positions, expected.positions, atol=1e-9)
+    np.testing.assert_allclose(found.rotations, expected.rotations, atol=1e-9)
+
+
+def swapped(*pairs: tuple[str, str]):
+    def change(text: str) -> str:
+        for old, new in pairs:
+            assert old in text
+            text = text.replace(old, new)
+        return text
+    return change
+
+
+SPELLINGS = {
+    "byte order mark": lambda text: "\ufeff" + text,
+    "Windows line breaks": swapped(("\n", "\r\n")),
+    "old Macintosh line breaks": swapped(("\n", "\r")),
+    "blank before colons": swapped(("Frames:", "Frames :"), ("Time:", "Time :")),
+    "no colons": swapped(("Frames:", "Frames"), ("Time:", "Time")),
+    "two blanks and tabs": swapped(("Frame Time:", "Frame  Time:\t"), ("OFFSET 0 2 0", "OFFSET\t0  2 0 ")),
+    "capitals": str.upper,
+    "small letters": lambda text: text.lower(),
+    "frames as a float": swapped(("Frames: 2", "Frames: 2.0")),
+    "comments": swapped(("HIERARCHY", "# a tool\nHIERARCHY\n// of a studio"), ("MOTION", "; next\nMOTION")),
+    "Ctrl-Z at the end": lambda text: text + "\x1a",
+    "zeros at the end": lambda text: text + "\0\0\0",
+    "words behind the end": lambda text: text + "\nEND OF FILE 7\n",
+    "numbers that touch": swapped(("3 -68.75", "3-68.75"), ("0 -0.5", "0-0.5")),
+    "frames over several lines": swapped((" 3 ", " 3\n")),
+    "one line": lambda text: text.partition("MOTION")[0].replace("\n", " ") + "\nMOTION" + text.partition("MOTION")[2],
+    "braces beside names": swapped(("upper arm\n  {", "upper arm {")),
+    "an End Site with 0 channels": swapped(("OFFSET 9 9 9", "OFFSET 9 9 9\nCHANNELS 0")),
+    "an End Site with channels but no values": swapped(("OFFSET 9 9 9", "OFFSET 9 9 9\nCHANNELS 3 Zrotation Xrotation "
+                                                                        "Yrotation")),
+    "a named End Site": swapped(("End Site", "End Site upper arm tip")),
+    "decimal commas": lambda text: text.replace(".", ","),
+    "commas between numbers": swapped(("1.5 2 3 90.25 0", "1.5, 2, 3, 90.25, 0"), ("OFFSET 5 5 5", "OFFSET 5, 5, 5")),
+    "channels over two lines": swapped(("Zposition", "Zposition\n")),
+    "an offset over two lines": swapped(("OFFSET 0 2 0", "OFFSET 0\n 2 0")),
+    "exponents": swapped(("90.25", "9.025E+01"), ("-0.5", "-5e-1")),
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_bvh_spellings(tmp_path, name, encoding):
+    expected = read_bvh(arm(tmp_path / "plain.bvh", **BASE))
+    text = SPELLINGS[name]((tmp_path / "plain.bvh").read_text())
+    (tmp_path / "other.bvh").write_bytes(text.encode(encoding))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Note)
+        found = read_bvh(tmp_path / "other.bvh")
+    names = {"capitals": str.upper}.get(name, str)
+    assert found.names == tuple(map(names, expected.names)) and found.fps == 30
+    np.testing.assert_allclose(found.positions, expected.positions, atol=1e-9)
+    np.testing.assert_allclose(found.rotations, expected.rotations, atol=1e-9)
+
+
+@pytest.mark.parametrize("counted", ["0", "1", "-1"])
+def test_more_frames_than_announced_are_read_with_a_note(tmp_path, counted):
+    expected = read_bvh(arm(tmp_path / "a.bvh", **BASE))
+    text = (tmp_path / "a.bvh").read_text().replace("Frames: 2", f"Frames: {counted}")
+    (tmp_path / "a.bvh").write_text(text)
+    with pytest.warns(Note, match="a.bvh: its header says . frames, 2 are there"):
+        same(read_bvh(tmp_path / "a.bvh"), expected)
+
+
+@pytest.mark.parametrize("change, message", [
+    (("Frames: 2", "Frames: 1000000000"), "expected 1000000000 frames of 9"), (("90.25", "1.#QNAN"), "found NaN"),
+    (("90.25", "-nan(ind)"), "found NaN"), (("90.25 ", ""), "Is the file whole"), (("0.0333333", "33.3"), "--fps"),
+    (("OFFSET 0 2 0", "OFFSET 0 2"), "found OFFSET"), (("HIERARCHY", "<html>"), "found '<html>'")])
+def test_what_cannot_be_read_is_one_sentence(tmp_path, change, message):
+    text = arm(tmp_path / "a.bvh", **BASE).read_text()
+    (tmp_path / "a.bvh").write_text(text.replace(*change))
+    with pytest.raises(ValueError, match="a.bvh.*expected") as error:
+        read_bvh(tmp_path / "a.bvh")
+    assert message in str(error.value) and len(str(error.value)) < 400
+
+
+def test_names_of_any_language(tmp_path):
+    for encoding in ("utf-8", "cp932"):
+        text = arm(tmp_path / "a.bvh").read_text().replace("upper arm", "左腕").replace("hip", "センター")
+        (tmp_path / "a.bvh").write_bytes(text.encode(encoding))
+        assert read_bvh(tmp_path / "a.bvh").names == ("センター", "左腕")
+    (tmp_path / "a.bvh").write_bytes(arm(tmp_path / "b.bvh").read_text().replace("hip", "Hüfte").encode("latin-1"))
+    assert read_bvh(tmp_path / "a.bvh").names[0] == "Hüfte"
+
+
+def test_joints_of_one_name_are_told_apart(tmp_path):
+    (tmp_path / "a.bvh").write_text(arm(tmp_path / "b.bvh").read_text().replace("upper arm", "hip"))
+    assert read_bvh(tmp_path / "a.bvh").names == ("hip", "hip (2)")
+
+
+def test_ten_thousand_joints_deep(tmp_path):
+    depth = 10_000
+    joints = "".join(f"{'JOINT' if number else 'ROOT'} j{number}\n{{\nOFFSET 0 1 0\nCHANNELS 1 Xrotation\n"
+                     for number in range(depth))
+    values = " ".join(["0"] * depth)
+    end = f"MOTION\nFrames: 1\nFrame Time: 0.1\n{values}\n"
+    (tmp_path / "deep.bvh").write_text(f"HIERARCHY\n{joints}" + depth * "}" + "\n" + end)
+    assert read_bvh(tmp_path / "deep.bvh").positions.shape == (1, depth, 3)
+
+
+def test_positions_below_the_root_replace_or_add(tmp_path):
+    """One answer for both ways of writing a bone that keeps its OFFSET of 0 2 0, with a little stretch."""
+    channels = "6 Xposition Yposition Zposition Xrotation Yrotation Zrotation"
+    replaces = read_bvh(arm(tmp_path / "a.bvh", channels=channels,
+                            rows="1 2 3 0 0 0 0 2.1 0 0 0 0"))
+    adds = read_bvh(arm(tmp_path / "b.bvh", channels=channels,
+                        rows="1 2 3 0 0 0 0 0.1 0 0 0 0"))
+    np.testing.assert_allclose(replaces.positions, adds.positions, atol=1e-12)
+    np.testing.assert_allclose(adds.positions[0, 1] - adds.positions[0, 0], [0, 2.1, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("time, fps", [("0.0333333", 30), ("0.033333", 30), ("0.033", 30), ("0.0333", 30),
+                                       ("0.0083", 120),
+                                       ("0.008333", 120), ("0.0167", 60), ("0.017", 60), ("0.04", 25), ("0.0417", 24),
+                                       ("0.042", 24), ("0.01", 100), ("0.033367", 29.97), ("0.02", 50),
+                                       ("3.3333e-2", 30)])
+def test_frame_times_are_rounded_rates(tmp_path, time, fps):
+    path = arm(tmp_path / "a.bvh", time=time)
+    assert read_capture(path).fps == pytest.approx(fps, abs=0.005) and read_capture(path, fps=48).fps == 48
+
+
+def test_a_given_rate_reads_a_file_with_a_broken_one(tmp_path):
+    assert read_capture(arm(tmp_path / "a.bvh", time="0"), fps=60).fps == 60
+    with pytest.raises(ValueError,
+                       match="a.bvh: found -5 frames per second, expected .* --fps"):
+        read_capture(arm(tmp_path / "a.bvh"), fps=-5)
+
+
+ACCLAIM = {
+    "comments": (swapped((":bonedata", "# the bones\n:bonedata"), ("length 2", "length 2 # inches")),
+                 swapped(("2\nroot", "# take two\n2\nroot"), ("arm 90 0", "arm 90 0 # up"))),
+    "capitals": (swapped((":bonedata", ":BONEDATA"), ("begin", "BEGIN"), ("direction", "Direction"), ("  end", "  End"),
+                         ("dof rx rz", "DOF RX RZ"), ("angle deg", "ANGLE DEG")), swapped((":DEGREES", ":Degrees"))),
+    "names in another case": (swapped(("name arm", "name ARM")), swapped(("arm 90", "Arm 90"))),
+    "commas and parentheses": (swapped(("direction 0 1 0", "direction (0, 1, 0)"),
+                                       ("axis 0 0 90 XYZ", "axis 0, 0, 90 XYZ")),
+                               swapped(("root 1 2 3", "root 1, 2, 3,"))),
+    "Windows and a byte order mark": (lambda text: "\ufeff" + text.replace("\n", "\r\n"),
+                                      lambda text: "\ufeff" + text.replace("\n", "\r\n") + "\x1a"),
+    "a frame on one line": (str, swapped(("root 1 2 3 0 0 0\narm", "root 1 2 3 0 0 0 arm"))),
+    "a length channel that replaces": (swapped(("dof rx rz", "dof rx rz l")), swapped(("90 0\n2", "90 0 2\n2"), (
+        "arm 0 90", "arm 0 90 2"))),
+    "a length channel that adds": (swapped(("dof rx rz", "dof rx rz l")), swapped(("90 0\n2", "90 0 0\n2"), (
+        "arm 0 90", "arm 0 90 0"))),
+    "a translation": (swapped(("dof rx rz", "dof tx ty tz rx rz")), swapped(("arm 90", "arm 0 0 0 90"), (
+        "arm 0 90", "arm 0 0 0 0 90"))),
+}
+
+
+@pytest.mark.parametrize("name", ACCLAIM)
+@pytest.mark.filterwarnings("ignore::utils.errors.Note")
+def test_acclaim_spellings(tmp_path, name):
+    (tmp_path / "hand.asf").write_text(HAND)
+    (tmp_path / "wave.amc").write_text(WAVE)
+    expected = read_amc(tmp_path / "wave.amc")
+    skeleton, motion = ACCLAIM[name]
+    (tmp_path / "hand.asf").write_text(skeleton(HAND), encoding="utf-8")
+    (tmp_path / "wave.amc").write_text(motion(WAVE), encoding="utf-8")
+    same(read_amc(tmp_path / "wave.amc"), expected)
+
+
+@pytest.mark.filterwarnings("ignore::utils.errors.Note")
+def test_acclaim_lengths_and_translations_move_what_is_below(tmp_path):
+    """The arm, 2 along y, is 3 long in frame 1; and it moves by 1 along its own x, the root's y."""
+    (tmp_path / "hand.asf").write_text(HAND.replace("dof rx rz", "dof tx rx rz l"))
+    (tmp_path / "wave.amc").write_text(WAVE.replace("arm 90 0", "arm 1 0 0 3").replace("arm 0 90", "arm 0 0 0 2"))
+    capture = read_amc(tmp_path / "wave.amc")
+    np.testing.assert_allclose(capture.positions[0] - [1, 2, 3], [[0, 0, 0], [0, 1, 0], [0, 4, 0]], atol=1e-12)
+    np.testing.assert_allclose(capture.rotations[1, 0].T @ (capture.positions[1] - [1, 2, 3])[2], [0, 2, 0], atol=1e-12)
+
+
+def test_the_rate_of_an_amc(tmp_path):
+    (tmp_path / "hand.asf").write_text(HAND)
+    (tmp_path / "wave.amc").write_text(WAVE)
+    with pytest.warns(Note,
+                      match="does not say its rate, 120 .* --fps"):
+        assert read_capture(tmp_path / "wave.amc").fps == 120
+    (tmp_path / "wave.amc").write_text(":SAMPLES-PER-SECOND 60\n" + WAVE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_capture(tmp_path / "wave.amc").fps == 60 and read_capture(tmp_path / "wave.amc", fps=30).fps == 30
+
+
+def smpl(frames: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.normal(0, 0.3, (frames, 52, 3)), rng.normal(0, 1,
+                                                           (frames, 3))
+
+
+def test_npz_variants_are_the_same(tmp_path):
+    poses, trans = smpl()
+    np.savez(tmp_path / "plain.npz", poses=poses.reshape(6, -1), trans=trans, mocap_framerate=30.0)
+    expected = read_amass(tmp_path / "plain.npz")
+    flat, matrices = poses.reshape(6, -1), axis_angle_to_matrix(poses)
+    variants = [
+        dict(poses=poses, trans=trans, fps=30), dict(poses=flat[:, :72], trans=trans, mocap_frame_rate=np.array([30])),
+        dict(poses=matrices, transl=trans, frame_rate=np.float32(30)), dict(fullpose=flat, trans=trans, mocap_fps="30"),
+        dict(root_orient=flat[:, :3], pose_body=flat[:, 3:66], trans=trans, fps=30),
+        dict(global_orient=poses[:, :1], body_pose=poses[:, 1:24], transl=trans, fps=30),
+        dict(global_orient=matrices[:, 0], body_pose=matrices[:, 1:22], transl=trans[:, None], fps=b"30"),
+        dict(poses=flat[None], trans=trans[None], fps=30), dict(Poses=flat, Trans=trans, FPS=30),
+        dict(pose=flat.astype(np.float32), trans=trans, framerate=30, betas=np.zeros(16), gender="neutral")]
+    for number, arrays in enumerate(variants):
+        np.savez(tmp_path / f"{number}.npz", **arrays)
+        found = read_amass(tmp_path / f"{number}.npz")
+        assert found.fps == 30, number
+        np.testing.assert_allclose(found.positions, expected.positions, atol=1e-5, err_msg=str(number))
+    np.savez(tmp_path / "one.npz", poses=flat[0], trans=trans[0], fps=30)
+    np.testing.assert_allclose(read_amass(tmp_path / "one.npz").positions, expected.positions[:1], atol=1e-9)
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(fps=np.inf), "inf"), (dict(fps=np.nan), "nan fps"), (dict(fps=-30), "-30.0 fps"),
+    (dict(fps=[30, 60]), "a rate of shape"),
+    (dict(fps="fast"), "fast"), (dict(fps=None), "give --fps"), (dict(poses=None), "found the arrays"),
+    (dict(poses=90 * np.ones((6, 66))), "no radians"), (dict(poses=np.zeros((6, 22, 6))), "found poses (6, 22, 6)"),
+    (dict(poses=np.array([["a"] * 66] * 6)), "other things than numbers"),
+    (dict(trans=np.zeros((6, 2))), "trans (6, 2)")])
+def test_npz_that_cannot_be_read_is_one_sentence(tmp_path, change, message):
+    poses, trans = smpl()
+    arrays = dict(poses=poses.reshape(6, -1), trans=trans, fps=30) | change
+    np.savez(tmp_path / "a.npz", **{key: value for key, value in arrays.items() if value is not None})
+    with pytest.raises(ValueError, match="a.npz.*expected") as error:
+        read_amass(tmp_path / "a.npz")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.bvh", "a.amc", "a.npz"])
+def test_random_bytes_and_cut_files_are_refused_in_one_sentence(tmp_path, name):
+    """Whatever stands in a file: a capture, or one sentence that names it."""
+    (tmp_path / "hand.asf").write_text(HAND)
+    rotations, pelvis = dance(3)
+    np.savez(tmp_path / "whole.npz", poses=np.zeros((3, 66)), trans=pelvis, fps=30)
+    whole = {"a.bvh": arm(tmp_path / "b.bvh", **BASE).read_bytes(), "a.amc": WAVE.encode(),
+             "a.npz": (tmp_path / "whole.npz").read_bytes()}[name]
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(rng.integers(1, 6)):
+            place = rng.integers(len(content))
+            content[place:place + rng.integers(0, 9)] = rng.bytes(rng.integers(0, 9))
+        (tmp_path / name).write_bytes(bytes(content[:rng.integers(1, len(content) + 1)]))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                assert np.isfinite(read_capture(tmp_path / name).positions).all()
+        except ValueError as error:
+            assert name in str(error) or "hand.asf" in str(error)

@@ -1,0 +1,45 @@
+"""What Windows and macOS have otherwise: modules that are missing, links that became text files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from utils.checkpoint import load_torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("module", ["fcntl", "resource", "termios", "pwd", "grp"])
+def test_scripts_import_without_modules_of_posix(module):
+    names = [path.stem for path in sorted(ROOT.glob("*.py"))] + ["dataset.prepare.__main__"]
+    code = f"""import sys, importlib
+sys.modules[{module!r}] = None
+for name in {names!r}:
+    importlib.import_module(name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | dict(PYTHONPATH=str(ROOT)))
+    assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_the_repository_has_no_links():
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert not [line for line in listed.splitlines() if line.startswith("120000")]
+
+
+def test_a_link_that_became_a_text_file_is_named(tmp_path):
+    (tmp_path / "tae").write_text("../mocap_small/tae")
+    with pytest.raises(ValueError, match="tae is a text file that names ../mocap_small/tae: git .* link"):
+        load_torch(tmp_path / "tae")
+
+
+def test_shards_are_made_without_locks(tmp_path, monkeypatch):
+    from dataset.clips import load_clips
+    from test_clips import MOTION, make_folder
+    for module in ("fcntl", "msvcrt"):
+        monkeypatch.setitem(sys.modules, module, None)
+    make_folder(tmp_path, {"a": MOTION})
+    assert len(load_clips("mocap_272", tmp_path)) == 1
