@@ -12,6 +12,7 @@ from models.checkpoints import ar_checkpoint, tae_checkpoint
 from models.text_encoder import MINILM, packaged_minilm
 from models.transformer import StreamingTransformer
 from motion.formats import read_capture
+from motion.formats.export import ENDINGS
 from motion.representation_272 import motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options.models import AR, TAE
@@ -51,7 +52,7 @@ def test_every_format_shows_the_same_motion(model, tmp_path, monkeypatch, capsys
          "--mode", "rot", "--out", str(tmp_path), "--format", "npy,joints,npz,bvh,mp4")
     printed = capsys.readouterr().out
     stems = ("a-person-waves", "turn-left")
-    names = [stem + ending for stem in stems for ending in demo_t2m.ENDINGS.values()]
+    names = [stem + ending for stem in stems for ending in ENDINGS.values()]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     assert all(str(tmp_path / name) in printed for name in names) and "first frame after" in printed
     assert len(printed.splitlines()) == len(names) + len(stems) + 1    # the files under each sentence, and the times

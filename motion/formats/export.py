@@ -1,0 +1,76 @@
+"""Motions to files: one folder, one name, as many formats as are asked for."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from motion.formats.bvh import write_bvh
+from motion.formats.npz import write_amass
+from motion.render import Title, render_video
+from motion.representation_272 import motion272_to_pose, motion272_to_positions
+from motion.skeleton import forward_kinematics
+from options import opt
+from utils.checkpoint import write_whole
+
+ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "mp4": ".mp4"}
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is written and where."""
+
+    out: Path = opt(Path("demo_output"), "folder of the files")
+    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, mp4")
+    mode: str = opt("pos", "joints from positions, or from rotations through forward kinematics",
+                    choices=("pos", "rot"))
+
+    @property
+    def formats(self) -> list[str]:
+        return self.format.split(",")
+
+
+def check_files(config: Files) -> None:
+    """Make sure that files can be written, before the work and not after it; ValueError if not."""
+    if unknown := set(config.formats) - set(ENDINGS):
+        raise ValueError(f"--format has {', '.join(map(repr, unknown))}: expected {','.join(ENDINGS)}.")
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=config.out).close()
+    except OSError as error:
+        raise ValueError(f"--out {config.out} is not writable ({error.strerror}); give another one.") from None
+
+
+def export(config: Files, name: str, motion: np.ndarray, title: Title) -> list[Path]:
+    """Write a motion (T, 272) as name.npy, name.bvh, ..., each whole or not at all; returns the paths."""
+    rotations, pelvis = motion272_to_pose(motion)
+    joints = motion272_to_positions(motion) if config.mode == "pos" else forward_kinematics(rotations, pelvis)
+    writers: dict[str, Callable[[Path], None]] = {
+        "npy": lambda path: save_array(path, motion),
+        "joints": lambda path: save_array(path, joints),
+        "npz": lambda path: write_amass(path, rotations, pelvis),
+        "bvh": lambda path: write_bvh(path, rotations, pelvis),
+        "mp4": lambda path: save_video(path, joints, title),
+    }
+    paths = [config.out / f"{name}{ENDINGS[format]}" for format in config.formats]
+    for format, path in zip(config.formats, paths):
+        writers[format](path)
+    return paths
+
+
+def save_video(path: Path, joints: np.ndarray, title: Title) -> None:
+    with progress_bar("drawing", len(joints)) as bar:
+        render_video(path, joints, title, progress=bar.update)
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    with write_whole(path) as temporary:
+        np.save(temporary, values)
+
+
+def progress_bar(what: str, frames: int) -> tqdm:
+    """A bar that leaves nothing behind, and is not there without a terminal."""
+    return tqdm(desc=what, total=frames, unit=" frames", leave=False, disable=None, dynamic_ncols=True)
