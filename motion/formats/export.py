@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from motion.footing import grounded_pose
 from motion.formats.bvh import write_bvh
 from motion.formats.npz import write_amass
 from motion.render import Title, render_video
@@ -25,8 +26,9 @@ class Files:
 
     out: Path = opt(Path("demo_output"), "folder of the files")
     format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, mp4")
-    mode: str = opt("pos", "joints from positions, or from rotations through forward kinematics",
+    mode: str = opt("pos", "the feet stand where the model's positions say, or as its rotations give them alone",
                     choices=("pos", "rot"))
+    lock_feet: bool = opt(True, "with --mode pos, hold feet that rest on the floor where they are")
 
     @property
     def formats(self) -> list[str]:
@@ -45,15 +47,21 @@ def check_files(config: Files) -> None:
 
 
 def export(config: Files, name: str, motion: np.ndarray, title: Title) -> list[Path]:
-    """Write a motion (T, 272) as name.npy, name.bvh, ..., each whole or not at all; returns the paths."""
-    rotations, pelvis = motion272_to_pose(motion)
-    joints = motion272_to_positions(motion) if config.mode == "pos" else forward_kinematics(rotations, pelvis)
+    """Write a motion (T, 272) as name.npy, name.bvh, ..., each whole or not at all; returns the paths.
+
+    All but npy and joints, which are the model's own numbers, show one pose: `grounded_pose`, or with `--mode rot` its
+    rotations as they are.
+    """
+    grounded = config.mode == "pos"
+    rotations, pelvis = grounded_pose(motion, config.lock_feet) if grounded else motion272_to_pose(motion)
+    stands = forward_kinematics(rotations, pelvis)
+    joints = motion272_to_positions(motion) if grounded else stands.astype(motion.dtype)
     writers: dict[str, Callable[[Path], None]] = {
         "npy": lambda path: save_array(path, motion),
         "joints": lambda path: save_array(path, joints),
         "npz": lambda path: write_amass(path, rotations, pelvis),
         "bvh": lambda path: write_bvh(path, rotations, pelvis),
-        "mp4": lambda path: save_video(path, joints, title),
+        "mp4": lambda path: save_video(path, stands, title),
     }
     paths = [config.out / f"{name}{ENDINGS[format]}" for format in config.formats]
     for format, path in zip(config.formats, paths):
