@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from dataset.clips import read_motion, report
-from demo_t2m import Chosen, Files, check_files, embed_ahead, file_names, load_model, read_sentences, write
+from demo_t2m import Chosen, embed_ahead, file_names, load_model, read_sentences
 from generation.pipeline import MotionStreamer
 from models.causal_tae import FRAMES_PER_LATENT
 from motion.formats import read_capture
+from motion.formats.export import Files, check_files, export
 from motion.representation_272 import DIM, FPS, pose_to_motion272
 from motion.retarget import load_skeleton_map, retarget
 from options import opt, parse
@@ -68,7 +69,7 @@ def main():
                             else in_turn(model, prompts, seconds, start))
     if not len(motion):
         return print("no prompt, no motion")
-    for path in write(config.files, file_names([title[0][1]])[0] + "-stream", motion, title):
+    for path in export(config.files, file_names([title[0][1]])[0] + "-stream", motion, title):
         print(f"  {path}")
 
 

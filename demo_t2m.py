@@ -8,32 +8,25 @@ import time
 START = time.perf_counter()  # before the slow imports: they are part of what a user waits for
 
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from dataset.clips import with_statistics
 from generation.pipeline import MotionStreamer, check_length, text_encoder_of
 from models.checkpoints import load_ar, load_tae
-from motion.formats.bvh import write_bvh
-from motion.formats.npz import write_amass
-from motion.render import Title, render_video
-from motion.representation_272 import FPS, motion272_to_pose, motion272_to_positions
-from motion.skeleton import forward_kinematics
+from motion.formats.export import Files, check_files, export, progress_bar
+from motion.representation_272 import FPS
 from options import opt, parse
 from options.sampling import Compute, SamplingFlags
 from options.training import DATASETS, DEVICES
-from utils.checkpoint import write_whole
 from utils.distributed import pick_device
 from utils.errors import run
 from utils.text import read_lines
 
 SHIPPED = Path(__file__).parent / "weights" / "mocap_stream"
-ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "mp4": ".mp4"}
 BATCH = 32    # motions generated at once
 
 
@@ -50,20 +43,6 @@ class Chosen:
     dataname: str = opt("t2m_272", "data set whose statistics the authors' TAE needs", choices=DATASETS)
     data_root: str | None = opt(None, "its folder; None: the published name, here")
     compute: Compute = Compute()
-
-
-@dataclass(frozen=True)
-class Files:
-    """What is written and where."""
-
-    out: Path = opt(Path("demo_output"), "folder of the files")
-    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, mp4")
-    mode: str = opt("pos", "joints from positions, or from rotations through forward kinematics",
-                    choices=("pos", "rot"))
-
-    @property
-    def formats(self) -> list[str]:
-        return self.format.split(",")
 
 
 @dataclass(frozen=True)
@@ -103,14 +82,9 @@ def main():
                 print(f"{text}: left out, its motion is not finite; give a smaller --guidance")
                 continue
             print(f"{text}: {len(motion) / FPS:.1f} s of motion")
-            for path in write(config.files, name, motion, text):
+            for path in export(config.files, name, motion, text):
                 print(f"  {path}")
     print(f"first frame after {first:.1f} s, all after {time.perf_counter() - START:.1f} s")
-
-
-def progress_bar(what: str, frames: int) -> tqdm:
-    """A bar that leaves nothing behind, and is not there without a terminal."""
-    return tqdm(desc=what, total=frames, unit=" frames", leave=False, disable=None, dynamic_ncols=True)
 
 
 def read_sentences(text: Sequence[str], text_file: Path | None) -> list[str]:
@@ -123,17 +97,6 @@ def read_sentences(text: Sequence[str], text_file: Path | None) -> list[str]:
     if not sentences or not all(sentence.strip() for sentence in sentences):
         raise ValueError("The prompt is empty; say what the character does, e.g. --text 'a person walks'.")
     return sentences
-
-
-def check_files(config: Files) -> None:
-    """Make sure that files can be written, before the work and not after it; ValueError if not."""
-    if unknown := set(config.formats) - set(ENDINGS):
-        raise ValueError(f"--format has {', '.join(map(repr, unknown))}: expected {','.join(ENDINGS)}.")
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=config.out).close()
-    except OSError as error:
-        raise ValueError(f"--out {config.out} is not writable ({error.strerror}); give another one.") from None
 
 
 def load_model(config: Chosen) -> MotionStreamer:
@@ -163,33 +126,6 @@ def file_names(texts: list[str]) -> list[str]:
         candidates = [stem, *(f"{stem}-{number}" for number in range(2, len(texts) + 2))]
         names.append(next(name for name in candidates if name not in names))
     return names
-
-
-def write(config: Files, name: str, motion: np.ndarray, title: Title) -> list[Path]:
-    """Write a motion (T, 272) as name.npy, name.bvh, ..., each whole or not at all; returns the paths."""
-    rotations, pelvis = motion272_to_pose(motion)
-    joints = motion272_to_positions(motion) if config.mode == "pos" else forward_kinematics(rotations, pelvis)
-    writers = {
-        "npy": lambda path: save_array(path, motion),
-        "joints": lambda path: save_array(path, joints),
-        "npz": lambda path: write_amass(path, rotations, pelvis),
-        "bvh": lambda path: write_bvh(path, rotations, pelvis),
-        "mp4": lambda path: save_video(path, joints, title),
-    }
-    paths = [config.out / f"{name}{ENDINGS[format]}" for format in config.formats]
-    for format, path in zip(config.formats, paths):
-        writers[format](path)
-    return paths
-
-
-def save_video(path: Path, joints: np.ndarray, title: Title) -> None:
-    with progress_bar("drawing", len(joints)) as bar:
-        render_video(path, joints, title, progress=bar.update)
-
-
-def save_array(path: Path, values: np.ndarray) -> None:
-    with write_whole(path) as temporary:
-        np.save(temporary, values)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, tae_checkpoint
 from models.text_encoder import MINILM, packaged_minilm
 from models.transformer import StreamingTransformer
+from motion.footing import grounded_pose
 from motion.formats import read_capture
+from motion.formats.export import ENDINGS
 from motion.representation_272 import motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options.models import AR, TAE
@@ -48,10 +50,10 @@ def demo(monkeypatch, *flags: str) -> None:
 
 def test_every_format_shows_the_same_motion(model, tmp_path, monkeypatch, capsys):
     demo(monkeypatch, *model, "--text", "a person waves", "--text", "Turn, left!", "--length", "10",
-         "--mode", "rot", "--out", str(tmp_path), "--format", "npy,joints,npz,bvh,mp4")
+         "--mode", "rot", "--out", str(tmp_path), "--format", "npy,joints,npz,bvh,glb,vrma,mp4")
     printed = capsys.readouterr().out
     stems = ("a-person-waves", "turn-left")
-    names = [stem + ending for stem in stems for ending in demo_t2m.ENDINGS.values()]
+    names = [stem + ending for stem in stems for ending in ENDINGS.values()]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     assert all(str(tmp_path / name) in printed for name in names) and "first frame after" in printed
     assert len(printed.splitlines()) == len(names) + len(stems) + 1    # the files under each sentence, and the times
@@ -75,6 +77,14 @@ def test_positions_are_the_default_and_seeds_count_up(model, tmp_path, monkeypat
     np.testing.assert_allclose(joints, motion272_to_positions(first), atol=1e-6)
     demo(monkeypatch, *common, "--seed", "8")
     np.testing.assert_allclose(np.load(tmp_path / "jump.npy"), second, atol=1e-4)
+
+
+@pytest.mark.parametrize("flags, lock", [((), True), (("--no-lock-feet",), False)])
+def test_what_is_exported_stands_where_the_positions_do(model, tmp_path, monkeypatch, flags, lock):
+    demo(monkeypatch, *model, "--text", "jump", "--length", "8", "--out", str(tmp_path), "--format", "npy,npz", *flags)
+    rotations, pelvis = grounded_pose(np.load(tmp_path / "jump.npy"), lock)
+    capture = read_capture(tmp_path / "jump.npz")
+    np.testing.assert_allclose(capture.positions, forward_kinematics(rotations, pelvis), atol=1e-6)
 
 
 def test_options_are_printed_only_on_request(model, tmp_path, monkeypatch, capsys):
