@@ -99,7 +99,7 @@ class Quantizer(nn.Module):
         """
         if self.training and not self.initialised:
             self.initialise(z)
-        residual, total = z.detach().float(), torch.zeros_like(z, dtype=torch.float32)
+        residual, total = z.detach().float(), torch.zeros_like(z).float()
         found, commit = Quantized(z, [], [], [], z.new_zeros(())), z.new_zeros(())
         for q, size in enumerate(self.scales):
             found.entered.append(residual.mT)                                             # (B, T, C)
