@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.text_encoder import TextBackbone
 from motion.representation_272 import DIM
 from options.models import EvaluatorModel
-from utils.distributed import own_rows, padded_alike, sharing
+from utils.distributed import Dropout, drop, padded_alike, sharing
 
 
 def sinusoids(count: int, channels: int, device: torch.device) -> Tensor:
@@ -26,18 +26,6 @@ def sinusoids(count: int, channels: int, device: torch.device) -> Tensor:
 def padding_mask(lengths: Tensor, count: int) -> Tensor:
     """(B, count) bool, true where a position is past its row's length."""
     return torch.arange(count, device=lengths.device) >= lengths[:, None]
-
-
-def drop(x: Tensor, share: float) -> Tensor:
-    """F.dropout of this rank's rows x (B, ...), drawn for the whole batch."""
-    if sharing() == 1:
-        return F.dropout(x.contiguous(), share)                               # the strides would change what is drawn
-    return x * own_rows(lambda rows: F.dropout(x.new_ones(rows, *x.shape[1:]), share), len(x))
-
-
-class Dropout(nn.Dropout):
-    def forward(self, x: Tensor) -> Tensor:
-        return drop(x, self.p) if self.training and self.p else x
 
 
 class Attention(nn.MultiheadAttention):

@@ -1,6 +1,10 @@
 """Data sets of whole clips in HumanML3D-272's folder layout: where they lie and how they are read.
 
     motion_data/ID.npy (T, 272) not normalised   texts/ID.txt   split/{train,val,test}.txt
+
+And in that of HumanML3D's 263 channels, which MoSa reads too:
+
+    new_joint_vecs/ID.npy (T, 263) not normalised   texts/ID.txt   {train,val,test}.txt   Mean.npy   Std.npy
 """
 
 import json
@@ -8,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,20 +22,27 @@ from torch import Tensor
 from dataset.captions import Caption, read_captions
 from dataset.shards import load_shard, many_made
 from models.causal_tae import CausalTAE
-from motion.representation_272 import DIM
+from models.mosa.tokenizer import CAQVAE
+from motion.representation_272 import DIM, FPS
 from utils.distributed import rank
 from utils.text import read_lines
 
 SHOWN = 10    # names that a report gives for each reason
+
+Tokenizer = TypeVar("Tokenizer", CausalTAE, CAQVAE)
 
 
 @dataclass(frozen=True)
 class Layout:
     """Where a data set lies below its root."""
     root: str                     # the default root
-    folders: tuple[str, ...]      # with motion_data, texts and split; the first that has an id keeps it
+    folders: tuple[str, ...]      # with motions, texts and lists; the first that has an id keeps it
     statistics: str               # holds Mean.npy and Std.npy
     command: str                  # makes or fetches the data set
+    motions: str = "motion_data"
+    lists: str = "split"
+    channels: int = DIM
+    fps: int = FPS
 
 
 FETCH = ("hf download --repo-type dataset lxxiao/272-dim-{name} --local-dir {folder} "
@@ -45,6 +56,10 @@ LAYOUTS = {
     "mocap_272": Layout("data/mocap_272", (".",), "mean_std",
                         "python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 "
                         "--out data/mocap_272"),
+    "humanml3d_263": Layout("dataset/HumanML3D", (".",), ".", "see github.com/EricGuo5513/HumanML3D", "new_joint_vecs",
+                            ".", channels=263, fps=20),
+    "motionx_263": Layout("dataset/Motion-X", (".",), ".", "see github.com/IDEA-Research/Motion-X", "new_joint_vecs",
+                          ".", channels=263, fps=20),
 }
 
 
@@ -52,7 +67,7 @@ LAYOUTS = {
 class Clip:
     """A whole motion and what was said about it."""
     id: str
-    motion: np.ndarray            # (T, 272) float32, not normalised; of a data set, mapped and not to be written
+    motion: np.ndarray            # (T, 272), or (T, 263), float32, not normalised; of a data set, mapped, read-only
     captions: list[Caption]
     past: int = 0                 # leading frames that another motion left behind: the A of a pair
 
@@ -68,14 +83,14 @@ def layout_of(dataname: str) -> Layout:
 def dataset_root(dataname: str, data_root: str | Path | None = None) -> Path:
     """The folder of a data set: `data_root` if given, else the published name in the working directory.
 
-    It contains motion_data/; for t2m_babel_272 it is the parent of humanml3d_272 and babel_272.
+    It contains the motions' folder; for t2m_babel_272 it is the parent of humanml3d_272 and babel_272.
     raises   ValueError for an unknown name, FileNotFoundError if nothing is there
     """
     layout = layout_of(dataname)
     root = Path(data_root or layout.root)
     for folder in layout.folders:
-        if not (root / folder / "motion_data").is_dir():
-            raise FileNotFoundError(f"found no {root / folder / 'motion_data'}, expected the data set "
+        if not (root / folder / layout.motions).is_dir():
+            raise FileNotFoundError(f"found no {root / folder / layout.motions}, expected the data set "
                                     f"{dataname}. Get it: {layout.command}, or point --data-root to it")
     return root
 
@@ -92,13 +107,13 @@ def load_clips(dataname: str, data_root: str | Path | None = None, split: str = 
     for folder in layout.folders:
         # The sets number their clips alike, so those of all but the first carry their set's name.
         prefix = "" if folder == layout.folders[0] else f"{folder}-"
-        path = split_path(root / folder, split, layout.command)
+        path = split_path(root / folder, split, layout.command, layout.lists)
         names = read_ids(path)
         listed += len(names)
         found, wrong = load_shard(
             root / folder, prefix + path.stem,
-            {prefix + name: (f"motion_data/{name}.npy", f"texts/{name}.txt") for name in names},
-            partial(entry_of, root / folder, prefix))
+            {prefix + name: (f"{layout.motions}/{name}.npy", f"texts/{name}.txt") for name in names},
+            partial(entry_of, root / folder, prefix, layout), layout.channels)
         clips += [Clip(entry["id"], entry["motion"], [Caption(*told) for told in entry["captions"]]) for entry in found]
         for reason, which in wrong.items():
             problems[reason] += which
@@ -113,15 +128,16 @@ def load_clips(dataname: str, data_root: str | Path | None = None, split: str = 
     return clips
 
 
-def entry_of(folder: Path, prefix: str, clip_id: str, problems: dict[str, list[str]]) -> dict[str, Any] | None:
+def entry_of(folder: Path, prefix: str, layout: Layout, clip_id: str,
+             problems: dict[str, list[str]]) -> dict[str, Any] | None:
     """A clip as `load_shard` keeps it, or None; what is wrong goes into `problems`."""
-    clip = read_clip(folder, clip_id.removeprefix(prefix), clip_id, problems)
+    clip = read_clip(folder, clip_id.removeprefix(prefix), clip_id, problems, layout)
     return clip and dict(id=clip.id, motion=clip.motion,
                          captions=[(caption.text, caption.start, caption.end) for caption in clip.captions])
 
 
 def load_statistics(dataname: str, data_root: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Read a data set's mean and std, (272,) float32 each.
+    """Read a data set's mean and std, (272,) or (263,) float32 each.
 
     raises   FileNotFoundError; ValueError for a wrong shape or values that cannot normalise
     """
@@ -136,10 +152,10 @@ def load_statistics(dataname: str, data_root: str | Path | None = None) -> tuple
             values = np.load(folder / name, allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{folder / name} is damaged ({error}). Get it anew: {layout.command}") from None
-        good = values.shape == (DIM,) and np.isfinite(values).all()
+        good = values.shape == (layout.channels,) and np.isfinite(values).all()
         if not good or (name == "Std.npy" and values.min() <= 0):
-            raise ValueError(f"found values of shape {values.shape} in {folder / name}, expected {DIM} "
-                             f"finite numbers, above 0 for Std. Get them anew: {layout.command}")
+            raise ValueError(f"found values of shape {values.shape} in {folder / name}, expected "
+                             f"{layout.channels} finite numbers, above 0 for Std. Get them anew: {layout.command}")
         found.append(values.astype(np.float32))
     return found[0], found[1]
 
@@ -150,8 +166,12 @@ def own_or_data(mean: Tensor | None, std: Tensor | None, dataname: str,
     return (mean, std) if mean is not None else tuple(map(torch.from_numpy, load_statistics(dataname, data_root)))
 
 
-def with_statistics(tae: CausalTAE, dataname: str, data_root: str | Path | None = None) -> CausalTAE:
-    """A TAE with its statistics: the authors' file has none and takes the data's. Errors as `load_statistics`."""
+def with_statistics(tae: Tokenizer, dataname: str, data_root: str | Path | None = None) -> Tokenizer:
+    """A tokenizer with its statistics: the authors' file has none and takes the data's. Errors as `load_statistics`;
+    ValueError for a data set of other channels."""
+    if (channels := layout_of(dataname).channels) != len(tae.mean):
+        raise ValueError(f"{dataname} has motions of {channels} channels, the tokenizer reads {len(tae.mean)}: give "
+                         "another --dataname, or the --channels of the data")
     if tae.has_statistics:
         return tae
     return tae.set_statistics(*map(torch.from_numpy, load_statistics(dataname, data_root)))
@@ -176,22 +196,23 @@ def read_ids(path: Path) -> list[str]:
     return [name for line in read_lines(path) if (name := line.strip(" \t"))]
 
 
-def split_path(folder: Path, split: str, command: str) -> Path:
-    """The list of a split; val's for test where there is no test, or an empty one.
+def split_path(folder: Path, split: str, command: str, lists: str = "split") -> Path:
+    """The list of a split, in the folder `lists`; val's for test where there is no test, or an empty one.
 
     raises   FileNotFoundError that tells `command`
     """
-    path = folder / "split" / f"{split}.txt"
+    path = folder / lists / f"{split}.txt"
     if split == "test" and not (path.is_file() and read_ids(path)):
-        path = folder / "split" / "val.txt"
+        path = folder / lists / "val.txt"
     if not path.is_file():
         raise FileNotFoundError(f"found no {path}, expected a list of clips. Get it: {command}")
     return path
 
 
-def read_clip(folder: Path, name: str, clip_id: str, problems: dict[str, list[str]]) -> Clip | None:
+def read_clip(folder: Path, name: str, clip_id: str, problems: dict[str, list[str]],
+              layout: Layout = LAYOUTS["mocap_272"]) -> Clip | None:
     """Read one clip, or None; what is wrong goes into `problems`: reason -> names."""
-    motion_path, text_path = folder / "motion_data" / f"{name}.npy", folder / "texts" / f"{name}.txt"
+    motion_path, text_path = folder / layout.motions / f"{name}.npy", folder / "texts" / f"{name}.txt"
     for path, kind in ((motion_path, "motion"), (text_path, "text")):
         if not path.is_file():
             problems[f"{kind} missing"].append(clip_id)
@@ -204,23 +225,23 @@ def read_clip(folder: Path, name: str, clip_id: str, problems: dict[str, list[st
         return None
     if lines:
         problems["caption left out"].append(f"{clip_id} ({'; '.join(lines)})")
-    motion = read_motion(motion_path, clip_id, problems)
+    motion = read_motion(motion_path, clip_id, problems, layout.channels)
     if motion is not None and not captions:
         problems["no caption"].append(clip_id)
         return None
     return None if motion is None else Clip(clip_id, motion, captions)
 
 
-def read_motion(path: Path, clip_id: str, problems: dict[str, list[str]]) -> np.ndarray | None:
-    """Read one motion (T, 272) float32, or None; what is wrong goes into `problems`, as in `read_clip`."""
+def read_motion(path: Path, clip_id: str, problems: dict[str, list[str]], channels: int = DIM) -> np.ndarray | None:
+    """Read one motion (T, channels) float32, or None; what is wrong goes into `problems`, as in `read_clip`."""
     try:
         motion = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError, BadZipFile) as error:
         problems["unreadable"].append(f"{clip_id} ({error})")
         return None
-    if not isinstance(motion, np.ndarray) or motion.ndim != 2 or motion.shape[1] != DIM or not len(motion):
+    if not isinstance(motion, np.ndarray) or motion.ndim != 2 or motion.shape[1] != channels or not len(motion):
         shape = motion.shape if isinstance(motion, np.ndarray) else "an archive"
-        problems[f"shape other than (T, {DIM})"].append(f"{clip_id} {shape}")
+        problems[f"shape other than (T, {channels})"].append(f"{clip_id} {shape}")
     elif motion.dtype.kind != "f" or not np.isfinite(motion).all():
         problems["NaN, infinity or no numbers"].append(clip_id)
     else:

@@ -25,13 +25,13 @@ class Item:
     group: str
 
 
-def items_of(clip: Clip, group: str) -> list[Item]:
+def items_of(clip: Clip, group: str, fps: int = FPS) -> list[Item]:
     """The whole clip with the captions of all of it, and each part that other captions tell of."""
     texts: dict[tuple[float, float], list[str]] = {}
     for caption in clip.captions:
         texts.setdefault((caption.start, caption.end), []).append(caption.text)
     return [Item(clip.id if not end else f"{clip.id}_{start:g}-{end:g}",
-                 clip.motion if not end else clip.motion[int(start * FPS):int(end * FPS)], tuple(told), group)
+                 clip.motion if not end else clip.motion[int(start * fps):int(end * fps)], tuple(told), group)
             for (start, end), told in texts.items()]
 
 
@@ -42,12 +42,13 @@ class MotionTexts:
     mean, std          (272,) that normalise them
     shortest, longest  frames; shorter items are left out and counted, longer ones too, or cut if `crop`
     groups             clip id -> what kind of motion it is, for balanced sampling
+    fps                frames per second, by which captions' times go
     raises             ValueError if no item is left
     """
 
     def __init__(self, clips: Sequence[Clip], mean: np.ndarray, std: np.ndarray, shortest: int, longest: int,
-                 crop: bool = False, groups: Mapping[str, str] = {}):
-        every = [item for clip in clips for item in items_of(clip, groups.get(clip.id, ""))]
+                 crop: bool = False, groups: Mapping[str, str] = {}, fps: int = FPS):
+        every = [item for clip in clips for item in items_of(clip, groups.get(clip.id, ""), fps)]
         self.items = [item for item in every
                       if shortest <= len(item.motion) and (crop or len(item.motion) <= longest)]
         self.mean, self.std, self.longest = mean, std, longest

@@ -1,6 +1,6 @@
 """Many motions as one memory-mapped file: thousands of clips start in seconds, and processes share their memory.
 
-    .shards/NAME-DIGEST.npy     (frames of all, 272) float32, motion after motion
+    .shards/NAME-DIGEST.npy     (frames of all, channels) float32, motion after motion
     .shards/NAME-DIGEST.json    what is known of each motion, where it lies, and what was left out and why
 
 .shards/ lies beside the data, or in `cache_folder()/shards` where the data cannot be written; it may be removed at any
@@ -49,13 +49,14 @@ def many_made() -> Iterator[None]:
             gc.enable()
 
 
-def load_shard(root: Path, name: str, files: Mapping[str, Sequence[str]], read: Read) -> tuple[list[dict], Problems]:
+def load_shard(root: Path, name: str, files: Mapping[str, Sequence[str]], read: Read,
+               channels: int = DIM) -> tuple[list[dict], Problems]:
     """All motions of a set, mapped; those of a set that is new or has changed are read once and written into a shard.
 
     name     of the set, among those of `root`
     files    clip id -> its files, relative to `root`
-    read     `read(clip id, problems)` gives "motion" (T, 272) float32 and what else is known of a clip, as JSON knows
-             it; None for a bad one, the reason being in `problems`
+    read     `read(clip id, problems)` gives "motion" (T, channels) float32 and what else is known of a clip, as JSON
+             knows it; None for a bad one, the reason being in `problems`
     returns  what `read` gave, "motion" being a view of the file that cannot be written; the problems
     raises   OSError if there is no room for the shard
 
@@ -65,14 +66,14 @@ def load_shard(root: Path, name: str, files: Mapping[str, Sequence[str]], read: 
     places = root / ".shards", cache_folder() / "shards" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()
     paths = [place / f"{name}-{digest}.npy" for place in places]
     for path in paths:
-        if found := _open(path):
+        if found := _open(path, channels):
             return found
     for path in filter(_can_be_written, paths):
         with _locked(path.parent):
-            if found := _open(path):                     # another process made it in the meantime
+            if found := _open(path, channels):           # another process made it in the meantime
                 return found
             if shutil.disk_usage(path.parent).free > size:
-                return _make(path, f"{root} {name}", files, read)
+                return _make(path, f"{root} {name}", files, read, channels)
     raise OSError(f"found no room for {size / 1e9:.1f} GB in {' or '.join(map(str, places))}: free some, or set "
                   "MOTION_CACHE to a folder that has it")
 
@@ -93,7 +94,7 @@ def _digest(root: Path, files: Mapping[str, Sequence[str]]) -> tuple[str, int]:
     return found.hexdigest()[:DIGEST], size
 
 
-def _open(path: Path) -> tuple[list[dict], Problems] | None:
+def _open(path: Path, channels: int) -> tuple[list[dict], Problems] | None:
     """What `load_shard` returns, if a whole shard is there."""
     try:
         index = read_json(path.with_suffix(".json"), ["clips", "problems"])
@@ -104,15 +105,16 @@ def _open(path: Path) -> tuple[list[dict], Problems] | None:
     for clip in clips:
         clip["motion"] = motions[first:first + clip["frames"]]
         first += clip.pop("frames")
-    whole = motions.shape == (first, DIM) and motions.dtype == np.float32 and size == motions.offset + motions.nbytes
-    return (clips, index["problems"]) if whole else None
+    whole = size == motions.offset + motions.nbytes and motions.dtype == np.float32
+    return (clips, index["problems"]) if whole and motions.shape == (first, channels) else None
 
 
-def _make(path: Path, title: str, files: Mapping[str, Sequence[str]], read: Read) -> tuple[list[dict], Problems]:
+def _make(path: Path, title: str, files: Mapping[str, Sequence[str]], read: Read,
+          channels: int) -> tuple[list[dict], Problems]:
     """Read all clips and write the shard, its index last; remove those that it replaces."""
     earlier = list(path.parent.glob(path.name.replace(path.stem[-DIGEST:], "?" * DIGEST)))
     clips, problems = [], defaultdict(list)
-    with write_rows(path, DIM, np.float32) as put:
+    with write_rows(path, channels, np.float32) as put:
         for clip_id in tqdm(files, f"indexing {title}", unit="clip", delay=2):
             if clip := read(clip_id, problems):
                 put(motion := clip.pop("motion"))
@@ -126,7 +128,7 @@ def _make(path: Path, title: str, files: Mapping[str, Sequence[str]], read: Read
     why = "" if not earlier else " anew, being damaged," if path in earlier else " anew, since its files have changed,"
     print(f"{title}: {len(clips)} clips indexed{why} into {path}, {path.stat().st_size / 1e9:.1f} GB; delete it freely",
           flush=True)
-    return _open(path)
+    return _open(path, channels)
 
 
 def _can_be_written(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """What a second system has to have to be trained, evaluated, shown and exported as the first: two protocols.
 
 Streaming and editing are abilities that a system has or has not; who needs one asks for it.
-B clips, T frames; motion has 272 channels, denormalised.
+B clips, T frames; motion has 272 channels, denormalised (MoSa's may have 263).
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
-
-from options.sampling import Sampling
 
 
 @runtime_checkable
@@ -37,10 +35,10 @@ class Generator(Protocol):
 
     def generate_batch(self, texts: Sequence[str], seeds: Sequence[int],
                        lengths: int | Sequence[int | None] | None = None,
-                       sampling: Sampling | None = None) -> list[np.ndarray]:
+                       sampling: Any = None) -> list[np.ndarray]:
         """Sentences and seeds, one each -> motions [(T_i, 272)], each the same whatever its neighbours are.
 
         lengths   frames, one for all or one for each; None: the generator decides
-        sampling  how to sample; None: as its checkpoint says
+        sampling  how to sample, `Sampling` or `MoSaSampling`; None: as its checkpoint says
         """
         ...

@@ -22,13 +22,13 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, x.shape[-1:], self.scale.to(x.dtype), self.eps)
 
 
-def rope_table(positions: Tensor, dim: int) -> Tensor:
-    """The rotary embedding's factors (2, ..., dim) for integer positions (...), base 10000: of each pair of channels
-    the cosine, twice; and the sine, negative first.
+def rope_table(positions: Tensor, dim: int, base: float = 10000) -> Tensor:
+    """The rotary embedding's factors (2, ..., dim) for positions (...): of each pair of channels the cosine, twice;
+    and the sine, negative first.
 
     Computed in float64: after an hour of a stream, float32 would turn by wrong angles.
     """
-    frequency = 10000 ** (-torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device) / dim)
+    frequency = base ** (-torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device) / dim)
     angle = positions.double()[..., None] * frequency
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([torch.stack([cos, cos], dim=-1), torch.stack([-sin, sin], dim=-1)]).flatten(-2).float()

@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from models.causal_tae import CausalTAE
-from models.published import fill, load_published_ar, load_published_tae
+from models.mosa.tokenizer import CAQVAE
+from models.mosa.transformer import ScaleTransformer
+from models.published import (
+    fill, load_published_ar, load_published_mosa_tokenizer, load_published_mosa_transformer, load_published_tae,
+)
 from models.text_encoder import DEFAULT_TEXT_ENCODER
 from models.transformer import StreamingTransformer
 from options import from_json, to_json
-from options.models import AR, TAE
-from options.sampling import Calibration, Sampling
+from options.models import AR, CAQ, SAR, TAE, Codes
+from options.sampling import Calibration, MoSaSampling, Sampling
 from utils.checkpoint import load_checkpoint
 
 
@@ -77,9 +81,61 @@ def with_calibration(config: dict[str, Any]) -> dict[str, Any]:
                          sampling={name: value for name, value in stored.items() if name not in measured})
 
 
-def fingerprint(tae: CausalTAE) -> str:
-    """A short hash of what makes latents, the encoding half, to tell whether two TAEs make the same."""
+def mosa_tokenizer_checkpoint(tokenizer: CAQVAE) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_checkpoint` writes of MoSa's tokenizer: its tensors, codebooks and statistics too, and its config."""
+    return tokenizer.state_dict(), dict(tokenizer=to_json(tokenizer.config))
+
+
+def load_mosa_tokenizer(source: Path | str) -> CAQVAE:
+    """MoSa's tokenizer, with its statistics. As `load_tae`."""
+    if Path(source).is_file():
+        return load_published_mosa_tokenizer(source)
+    tensors, config = load_checkpoint(source)
+    if "tokenizer" not in config:
+        raise ValueError(f"{source} is not a checkpoint of MoSa's tokenizer: its config has no 'tokenizer'. "
+                         "Make one: python train_mosa_tokenizer.py")
+    return fill(CAQVAE(from_json(CAQ, config["tokenizer"])), tensors, source)
+
+
+class MoSaCheckpoint(NamedTuple):
+    """MoSa's transformer, how to sample from it, the name of its text encoder, the `fingerprint` of its tokenizer, and
+    of some training captions the mean token state, of length 1 (N, E), with the frames of their motions (N,)."""
+    model: ScaleTransformer
+    sampling: MoSaSampling
+    text_encoder: str
+    tokenizer: str | None
+    captions: Tensor | None
+    frames: Tensor | None
+
+
+def mosa_checkpoint(found: MoSaCheckpoint) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_checkpoint` writes of it."""
+    lengths = {} if found.captions is None or found.frames is None else dict(
+        captions=found.captions.half(), frames=found.frames)
+    return found.model.state_dict() | lengths, dict(
+        transformer=to_json(found.model.config), codes=to_json(found.model.codes), sampling=to_json(found.sampling),
+        text_encoder=found.text_encoder, made_by=found.tokenizer)
+
+
+def load_mosa(source: Path | str) -> MoSaCheckpoint:
+    """MoSa's transformer and what is stored beside it. As `load_ar`."""
+    if Path(source).is_file():
+        return MoSaCheckpoint(load_published_mosa_transformer(source), MoSaSampling(), "openai/clip-vit-base-patch32",
+                              None, None, None)
+    tensors, config = load_checkpoint(source)
+    if "transformer" not in config:
+        raise ValueError(f"{source} is not a checkpoint of MoSa's transformer: its config has no 'transformer'. "
+                         "Make one: python train_mosa.py")
+    lengths = tensors.pop("captions", None), tensors.pop("frames", None)
+    model = ScaleTransformer(from_json(SAR, config["transformer"]), from_json(Codes, config["codes"]))
+    return MoSaCheckpoint(fill(model, tensors, source), from_json(MoSaSampling, config["sampling"]),
+                          config["text_encoder"], config["made_by"], *lengths)
+
+
+def fingerprint(tokenizer: CausalTAE | CAQVAE) -> str:
+    """A short hash of what makes codes, the encoding half, to tell whether two tokenizers make the same."""
     digest = hashlib.sha256()
-    for name, tensor in sorted([*tae.encoder.state_dict().items(), *tae.to_moments.state_dict().items()]):
+    last = tokenizer.quantizer if isinstance(tokenizer, CAQVAE) else tokenizer.to_moments
+    for name, tensor in sorted([*tokenizer.encoder.state_dict().items(), *last.state_dict().items()]):
         digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -1,6 +1,7 @@
 """How motions are generated, in three parts: what belongs to a checkpoint, how to sample, where and how to run."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from options import opt
 from options.training import DEVICES
@@ -68,10 +69,15 @@ class Sampling:
 
         raises   ValueError for a name or a value that cannot be
         """
-        names = [item.name for item in fields(self)]
-        if unknown := sorted(set(changes) - set(names)):
-            raise ValueError(f"sampling has no {', '.join(unknown)}: expected some of {', '.join(names)}")
-        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+        return changed(self, changes)
+
+
+def changed(sampling: Any, changes: dict[str, Any]) -> Any:
+    """`sampling` with some fields changed, by name; one of None changes nothing. ValueError for another name."""
+    names = [item.name for item in fields(sampling)]
+    if unknown := sorted(set(changes) - set(names)):
+        raise ValueError(f"sampling has no {', '.join(unknown)}: expected some of {', '.join(names)}")
+    return replace(sampling, **{name: value for name, value in changes.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -98,3 +104,25 @@ class Compute:
     tolerance: float | None = opt(None, "how far, of a latent's size, diffusion steps that are worked on together may "
                                   "be from one after another; 0: one after another; None: what the precision bears")
     cuda_graphs: bool = opt(False, "run a few streams on a CUDA GPU as CUDA graphs")
+
+
+@dataclass(frozen=True)
+class MoSaSampling:
+    """How MoSa samples its codes. The defaults are the published ones."""
+
+    cond_scale: float = opt(4.0, "weight of the text against no text; it grows from 0 at the coarsest scale")
+    top_k: float = opt(0.8, "share of the least likely codes that are discarded; 0: none")
+    top_p: float = opt(0.95, "codes are sampled from the likeliest that together have this probability; 0: all")
+    temperature: float = opt(1.0, "what the logits are divided by")
+    more_smooth: bool = opt(False, "mix codes instead of sampling one; smoother, and without the three before")
+    guide_first: bool = opt(False, "the weight of the text is the same at every scale, the coarsest included")
+
+    def __post_init__(self):
+        if not 0 <= self.top_k < 1 or not 0 <= self.top_p <= 1:
+            raise ValueError(f"top-k {self.top_k}, top-p {self.top_p}: expected shares of 0 to 1, top-k below 1")
+        if not self.temperature > 0:
+            raise ValueError(f"the temperature {self.temperature}: expected a number above 0")
+
+    def but(self, **changes: float | bool | None) -> "MoSaSampling":
+        """As `Sampling.but`."""
+        return changed(self, changes)

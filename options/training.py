@@ -6,6 +6,7 @@ from options import opt
 
 
 DATASETS = ("t2m_272", "t2m_babel_272", "mocap_272")
+DATASETS_263 = ("humanml3d_263", "motionx_263")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
 
@@ -13,8 +14,8 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 class Training:
     """Data, run folder, schedule and devices of one training run. The published flags keep their names."""
 
-    dataname: str = opt("t2m_272", "data set", choices=DATASETS)
-    data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
+    dataname: str = opt("t2m_272", "data set; those of 263 channels are for MoSa", choices=(*DATASETS, *DATASETS_263))
+    data_root: str | None = opt(None, "folder that contains motion_data/ or new_joint_vecs/; None: the published name")
     out_dir: str = opt("output", "folder of all runs")
     exp_name: str = opt("run", "this run's folder in out_dir; repeating the command resumes it")
 
@@ -33,7 +34,7 @@ class Training:
     weight_decay: float = opt(0.0, "AdamW's weight decay")
     clip: float = opt(0.0, "largest gradient norm; 0: any")
     ema: float = opt(0.0, "decay of the moving average of the weights, 0.999 for one; it is what is evaluated and what "
-                     "a checkpoint's model holds; 0: none, the weights themselves")
+                     "a checkpoint's model holds, beside the codebooks as they are; 0: none, the weights themselves")
     seed: int = opt(123, "of weights, samples and noise")
 
     eval_iter: int = opt(5000, "steps between evaluations")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed import PrefixStore    # pyright: ignore[reportPrivateImportUsage]  it is documented
 from torch.distributed.rendezvous import rendezvous
 
@@ -117,6 +117,20 @@ def own_rows(draw: Callable[[int], Tensor], count: int) -> Tensor:
 def noise_like(x: Tensor) -> Tensor:
     """Standard normal numbers for x (B, ...), its rows of those of the whole batch."""
     return own_rows(lambda rows: x.new_empty(rows, *x.shape[1:]).normal_(), len(x))
+
+
+def drop(x: Tensor, share: float) -> Tensor:
+    """F.dropout of this rank's rows x (B, ...), drawn for the whole batch."""
+    if sharing() == 1:
+        return F.dropout(x.contiguous(), share)                               # the strides would change what is drawn
+    return x * own_rows(lambda rows: F.dropout(x.new_ones(rows, *x.shape[1:]), share), len(x))
+
+
+class Dropout(nn.Dropout):
+    """nn.Dropout by `drop`."""
+
+    def forward(self, x: Tensor) -> Tensor:    # pyright: ignore[reportIncompatibleMethodOverride]  another name
+        return drop(x, self.p) if self.training and self.p else x
 
 
 def padded_alike(x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from utils.log import Log
 
 # Options that say where and how often, not what is learnt: a run may be resumed with others.
 FREE = {"out_dir", "exp_name", "data_root", "device", "workers", "eval_iter", "save_iter", "print_iter", "compile",
-        "keep", "tae", "evaluator", "watch"}
+        "keep", "tae", "tokenizer", "text_dir", "evaluator", "watch"}
 
 Key = tuple[int, int, int]  # item of the data, step that draws it, its position in the global batch
 
@@ -44,7 +44,8 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
     record      the whole config as JSON; the run stores it and is resumed with the same only (but for `FREE`)
     evaluate    `evaluate(step)` gives metrics, without gradients and in eval mode; every rank calls it, and
                 the results are averaged over ranks. What is bytes is a GIF, of rank 0 alone. With `config.ema`
-                it sees the averaged weights, which the checkpoints' `model.safetensors` holds too
+                it sees the averaged weights, which the checkpoints' `model.safetensors` holds too; buffers are as they
+                are, since those that move are averages themselves (MoSa's codebooks)
     best        the metric, lower is better, that decides where the run's `best` points
     returns     the run's folder, OUT_DIR/EXP_NAME
     Raises ValueError for the folder of another run, a damaged run, a batch that the ranks cannot share
