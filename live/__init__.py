@@ -1,1 +1,1 @@
-"""One page, several characters: sessions, the thread that moves them in one batch, uploads, downloads, and who may come in."""
+"""One page, several characters: sessions, the thread that moves them in one batch, uploads, downloads, the guard."""

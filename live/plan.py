@@ -22,6 +22,10 @@ SEEDS = 2 ** 31
 STRIDE = 7919               # between the seeds of prompts that begin at neighbouring latents
 
 
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 @dataclass(frozen=True)
 class Settings:
     """How a prompt's motion is sampled.
@@ -101,7 +105,3 @@ def from_link(link: str) -> list[Prompt]:
 def moved(prompt: Prompt, at: int) -> Prompt:
     """The same, from latent `at` on."""
     return replace(prompt, at=at)
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

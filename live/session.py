@@ -18,7 +18,7 @@ from torch import Tensor
 from generation.pipeline import MotionStream
 from live.plan import MANY, Prompt, moved, to_link
 from models.causal_tae import FRAMES_PER_LATENT as FRAMES
-from motion.representation_272 import FPS, Motion272Decoder
+from motion.representation_272 import DIM, FPS, Motion272Decoder
 
 Message = bytes | dict
 LATENTS_PER_SECOND = FPS / FRAMES
@@ -196,6 +196,16 @@ class Session:
         self.tell({"seek": len(self.take) * FRAMES - 1})
         self.say()
 
+    def stretch(self, mark: tuple[int, int] | None) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        """The motion (T, 272) of the frames from mark[0] up to mark[1], or all; and from which on each prompt holds."""
+        motion = np.concatenate(self.take.motion) if self.take.motion else np.empty((0, DIM), np.float32)
+        first, end = (0, len(motion)) if mark is None else (mark[0], min(mark[1] + 1, len(motion)))
+        asked = ([(0, self.take.capture)] if self.take.given else []) + [
+            (prompt.at * FRAMES, prompt.text) for prompt in self.take.prompts]
+        ends = [at for at, _ in asked[1:]] + [len(motion)]
+        title = [(max(at - first, 0), text) for (at, text), until in zip(asked, ends) if at < end and until > first]
+        return motion[first:end], title
+
     def queue(self, prompts: Sequence[Prompt]) -> None:
         """What waits, in its order, in place of what waited. Raises ValueError for too many."""
         self.heard()
@@ -238,7 +248,7 @@ class Session:
             "waiting": [[prompt.text, prompt.seconds] for prompt in self.waiting],
             "over": full or not self.waiting and (self.over or self.stream is None), "full": full,
             "undo": self.before is not None,
-            "link": to_link([*take.prompts, *self.waiting]) if not take.given and (take.prompts or self.waiting) else "",
+            "link": to_link([*take.prompts, *self.waiting]) if asked and not take.given else "",
         })
 
 
