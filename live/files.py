@@ -128,7 +128,7 @@ def read_array(path: Path) -> np.ndarray:
     problems: dict[str, list[str]] = defaultdict(list)
     motion = read_motion(path, path.name, problems)
     if motion is None:
-        raise ValueError(f"no motion (T, 272):{report(problems)}")
+        raise ValueError(f"no motion (T, 272): {' '.join(report(problems).split())}")
     return motion
 
 

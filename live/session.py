@@ -43,7 +43,8 @@ class Playhead:
     heard: float = field(default_factory=time.monotonic)
 
     def now(self) -> float:
-        return max(0.0, self.frame + self.rate * min(time.monotonic() - self.heard, EXTRAPOLATED))
+        passed = min(max(time.monotonic() - self.heard, 0.0), EXTRAPOLATED)
+        return max(0.0, self.frame + self.rate * passed)
 
 
 @dataclass

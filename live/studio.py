@@ -178,7 +178,7 @@ class Studio:
             stream.resume()
         found: dict[MotionStream, np.ndarray] = next(batch, {})
         for stream, session in own.items():
-            session.add(found.get(stream))
+            self.guard([session], lambda stream=stream, session=session: session.add(found.get(stream)))
 
     def guard(self, sessions: Sequence[Session], work: Callable[[], object]) -> None:
         """Do it; if it fails, these sessions stop and say so, and the others go on."""
