@@ -1,9 +1,9 @@
-"""Does Blender see the motion that we mean? Imports our BVH headless, compares bone heads with our joints.
+"""Does Blender see the motion that we mean? Imports our BVH, GLB and FBX headless, compares with our joints and body.
 
-    sudo apt-get install blender
+    sudo apt-get install blender python3-numpy
     python -m benchmarks.check_blender [MOTION.npy]    (T, 272), denormalised; default: made-up, in a circle
 
-Prints the largest distance at ten frames and fails if it is over 1 mm.
+Prints the largest distances at ten frames, of bone heads and of the body's vertices, and fails if one is over 1 mm.
 """
 
 import json
@@ -14,45 +14,80 @@ from pathlib import Path
 
 import numpy as np
 
+from motion.body import pose_body, rest_body
+from motion.footing import grounded_pose
 from motion.formats import write_bvh
-from motion.representation_272 import motion272_to_pose
+from motion.formats.bones import BONES
+from motion.formats.glb import Take, write_glb
 from motion.rotation import axis_angle_to_matrix, y_rotation
-from motion.skeleton import JOINT_NAMES, forward_kinematics
+from motion.skeleton import forward_kinematics
 
 FRAMES, TOLERANCE = 10, 1e-3  # metres
+TO_FBX = Path(__file__).parent.parent / "scripts" / "to_fbx.py"
 IN_BLENDER = """
-import bpy, io_anim_bvh.import_bvh, json, sys
-# Debian 12's Blender 3.4 opens files with a mode, "rU", that its Python 3.11 no longer knows.
-io_anim_bvh.import_bvh.open = lambda path, mode: open(path, mode.replace("U", ""))
-bvh, frames, out = sys.argv[sys.argv.index("--") + 1:]
-bpy.ops.import_anim.bvh(filepath=bvh, axis_forward="-Z", axis_up="Y", frame_start=1)
-body = bpy.context.object
-heads = []
+import bpy, json, sys
+source, scripts, frames, out = sys.argv[sys.argv.index("--") + 1:]
+sys.path.insert(0, scripts)
+import to_fbx
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.context.scene.render.fps = 30
+if source.endswith(".fbx"):
+    bpy.ops.preferences.addon_enable(module="io_scene_fbx")
+    bpy.ops.import_scene.fbx(filepath=source)
+else:
+    to_fbx.load(bpy, source)
+first = int(min(action.frame_range[0] for action in bpy.data.actions))
+body = next(thing for thing in bpy.data.objects if thing.type == "ARMATURE")
+mesh = next((thing for thing in bpy.data.objects if thing.type == "MESH" and thing.find_armature()), None)
+found = []
 for frame in json.loads(frames):
-    bpy.context.scene.frame_set(frame + 1)
-    heads.append({bone.name: list(body.matrix_world @ bone.head) for bone in body.pose.bones})
-json.dump(heads, open(out, "w"))
+    bpy.context.scene.frame_set(frame + first)
+    heads = {bone.name: list(body.matrix_world @ bone.head) for bone in body.pose.bones}
+    posed = mesh and mesh.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    found.append((heads, posed and [list(posed.matrix_world @ vertex.co) for vertex in posed.data.vertices]))
+json.dump(found, open(out, "w"))
 """
 
 
 def main() -> None:
-    motion = [np.load(path, allow_pickle=False).astype(np.float64) for path in sys.argv[1:]]
-    rotations, pelvis = motion272_to_pose(motion[0]) if motion else circle()
-    joints = forward_kinematics(rotations, pelvis)
-    frames = np.linspace(0, len(joints) - 1, FRAMES).astype(int).tolist()
-    with tempfile.TemporaryDirectory() as folder:
-        bvh, script, out = (Path(folder) / name for name in ("motion.bvh", "heads.py", "heads.json"))
-        write_bvh(bvh, rotations, pelvis)
-        script.write_text(IN_BLENDER)
-        subprocess.run(["blender", "--background", "--factory-startup", "--python-exit-code", "1", "--python",
-                        script, "--", bvh, json.dumps(frames), out], check=True, stdout=subprocess.DEVNULL)
-        heads = json.loads(out.read_text())
-    heads = np.array([[frame[name.capitalize()] for name in JOINT_NAMES] for frame in heads])
-    heads = heads[..., [0, 2, 1]] * [1, 1, -1]  # Blender's z up to y up
-    distance = np.linalg.norm(heads - joints[frames], axis=-1)
-    print(f"{distance.size} bone heads, frames {frames}: within {1000 * distance.max():.4f} mm of our joints")
-    if distance.max() > TOLERANCE:
+    motion = [np.load(path, allow_pickle=False) for path in sys.argv[1:]]
+    rotations, pelvis = grounded_pose(motion[0]) if motion else circle()
+    frames = np.linspace(0, len(pelvis) - 1, FRAMES).astype(int).tolist()
+    joints = forward_kinematics(rotations, pelvis)[frames]
+    vertices, _ = pose_body(rest_body(), rotations[frames], pelvis[frames])
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_bvh(folder / "clip.bvh", rotations, pelvis, bones="mixamo")
+        write_glb(folder / "clip.glb", [Take("clip", rotations, pelvis)], "mixamo")
+        blender("--python", TO_FBX, "--", folder / "clip.glb", folder / "clip.fbx")
+        (folder / "heads.py").write_text(IN_BLENDER)
+        for kind in ("bvh", "glb", "fbx"):
+            blender("--python", folder / "heads.py", "--", folder / f"clip.{kind}", TO_FBX.parent, json.dumps(frames),
+                    folder / "found.json")
+            found = json.loads((folder / "found.json").read_text())
+            heads = upright([[heads[bone] for bone in BONES["mixamo"]] for heads, _ in found])
+            worst = max(worst, report(kind, "bone heads", heads - joints))
+            if kind != "bvh":
+                worst = max(worst, report(kind, "vertices", upright([mesh for _, mesh in found]) - vertices))
+    if worst > TOLERANCE:
         sys.exit(f"over {1000 * TOLERANCE:g} mm")
+
+
+def blender(*arguments: str | Path) -> None:
+    subprocess.run(["blender", "--background", "--factory-startup", "--python-exit-code", "1", *arguments], check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def upright(points: list) -> np.ndarray:
+    """Blender's z up to y up."""
+    return np.array(points)[..., [0, 2, 1]] * [1, 1, -1]
+
+
+def report(kind: str, what: str, distances: np.ndarray) -> float:
+    worst = float(np.linalg.norm(distances, axis=-1).max())
+    print(f"{kind}: {distances.shape[1]} {what} at {len(distances)} frames within {1000 * worst:.4f} mm of ours")
+    return worst
 
 
 def circle(frames: int = 120) -> tuple[np.ndarray, np.ndarray]:

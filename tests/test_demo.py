@@ -11,6 +11,7 @@ from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, tae_checkpoint
 from models.text_encoder import MINILM, packaged_minilm
 from models.transformer import StreamingTransformer
+from motion.footing import grounded_pose
 from motion.formats import read_capture
 from motion.formats.export import ENDINGS
 from motion.representation_272 import motion272_to_pose, motion272_to_positions
@@ -49,7 +50,7 @@ def demo(monkeypatch, *flags: str) -> None:
 
 def test_every_format_shows_the_same_motion(model, tmp_path, monkeypatch, capsys):
     demo(monkeypatch, *model, "--text", "a person waves", "--text", "Turn, left!", "--length", "10",
-         "--mode", "rot", "--out", str(tmp_path), "--format", "npy,joints,npz,bvh,mp4")
+         "--mode", "rot", "--out", str(tmp_path), "--format", "npy,joints,npz,bvh,glb,vrma,mp4")
     printed = capsys.readouterr().out
     stems = ("a-person-waves", "turn-left")
     names = [stem + ending for stem in stems for ending in ENDINGS.values()]
@@ -76,6 +77,14 @@ def test_positions_are_the_default_and_seeds_count_up(model, tmp_path, monkeypat
     np.testing.assert_allclose(joints, motion272_to_positions(first), atol=1e-6)
     demo(monkeypatch, *common, "--seed", "8")
     np.testing.assert_allclose(np.load(tmp_path / "jump.npy"), second, atol=1e-4)
+
+
+@pytest.mark.parametrize("flags, lock", [((), True), (("--no-lock-feet",), False)])
+def test_what_is_exported_stands_where_the_positions_do(model, tmp_path, monkeypatch, flags, lock):
+    demo(monkeypatch, *model, "--text", "jump", "--length", "8", "--out", str(tmp_path), "--format", "npy,npz", *flags)
+    rotations, pelvis = grounded_pose(np.load(tmp_path / "jump.npy"), lock)
+    capture = read_capture(tmp_path / "jump.npz")
+    np.testing.assert_allclose(capture.positions, forward_kinematics(rotations, pelvis), atol=1e-6)
 
 
 def test_options_are_printed_only_on_request(model, tmp_path, monkeypatch, capsys):

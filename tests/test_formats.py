@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from conftest import GOLDEN
 from motion.formats import read_amc, read_capture, write_amass, write_bvh
+from motion.formats.bones import BONES
 from motion.representation_272 import motion272_to_pose
 from motion.rotation import axis_angle_to_matrix
 from motion.skeleton import JOINT_NAMES, forward_kinematics, local_to_global
@@ -111,6 +112,21 @@ def test_bvh_round_trip(tmp_path):
     np.testing.assert_allclose(capture.positions[:, order], forward_kinematics(rotations, pelvis), atol=3e-6)
     np.testing.assert_allclose(capture.rotations[:, order], local_to_global(rotations), atol=1e-6)
 
+@pytest.mark.parametrize("unit, length", [("m", 1), ("cm", 100)])
+@pytest.mark.parametrize("bones", list(BONES))
+def test_bvh_has_other_names_and_lengths(tmp_path, bones, unit, length):
+    rotations, pelvis = dance()
+    write_bvh(tmp_path / "a.bvh", rotations, pelvis, bones=bones, unit=unit)
+    capture = read_capture(tmp_path / "a.bvh")
+    order = [[name.lower() for name in capture.names].index(name.lower()) for name in BONES[bones]]
+    np.testing.assert_allclose(capture.positions[:, order] / length, forward_kinematics(rotations, pelvis), atol=3e-6)
+    assert len(set(capture.names)) == 24
+
+
+def test_readers_that_add_the_roots_offset_see_the_same(tmp_path):
+    write_bvh(tmp_path / "a.bvh", *dance())
+    root = (tmp_path / "a.bvh").read_text().split("OFFSET")[1]
+    assert [float(value) for value in root.split()[:3]] == [0, 0, 0]
 
 
 def test_published_bvh_is_the_authors(tmp_path):

@@ -5,13 +5,15 @@ their order: the last is applied first. Its position channels replace its OFFSET
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from motion.formats.bones import BONES
 from motion.formats.capture import Capture, chain, check_frames
-from motion.skeleton import JOINT_NAMES, OFFSETS, PARENTS
+from motion.skeleton import OFFSETS, PARENTS
 from utils.checkpoint import write_whole
 
 
@@ -134,19 +136,23 @@ def _seconds(path: Path, text: str) -> float:
 
 
 # What is written: SMPL-22 and two unmoving palms (from the wrists, metres) that give the hands a length.
-WRITTEN_NAMES = (*(name.capitalize() for name in JOINT_NAMES), "Left_palm", "Right_palm")
 WRITTEN_PARENTS = (*PARENTS, 20, 21)
 WRITTEN_OFFSETS = (*OFFSETS, (0.084042, -0.008162, -0.014945), (-0.084622, -0.006117, -0.010315))
+PALMS = {"smpl": ("Left_palm", "Right_palm"), "mixamo": ("mixamorig:LeftHandMiddle1", "mixamorig:RightHandMiddle1"),
+         "vrm": ("leftMiddleProximal", "rightMiddleProximal")}
+UNITS = {"m": 1.0, "cm": 100.0}
 
 
 def write_bvh(path: str | Path, rotations: np.ndarray, pelvis: np.ndarray, fps: float = 30,
-              published: bool = False) -> None:
-    """Write SMPL-22 motion as a BVH of 24 joints in metres, y up.
+              published: bool = False, bones: str = "smpl", unit: str = "m") -> None:
+    """Write SMPL-22 motion as a BVH of 24 joints, y up. The root's OFFSET is 0: some readers add it to its channels.
 
     rotations  (T, 22, 3, 3) local
     pelvis     (T, 3) its position, metres
-    published  add the pelvis' OFFSET to the root channel, as the published converter does by mistake: its
-               character stands 22 cm in the floor
+    published  the authors' OFFSET, added to the root channel too, as their converter does by mistake: its character
+               stands 22 cm in the floor
+    bones      whose names: see `motion.formats.bones`; smpl's begin with a capital letter
+    unit       of the file's lengths: m or cm
     raises     ValueError for other shapes
     Source: the converter of Li-xingXiao/272-dim-Motion-Representation.
     """
@@ -154,30 +160,32 @@ def write_bvh(path: str | Path, rotations: np.ndarray, pelvis: np.ndarray, fps: 
     if rotations.shape != (frames, 22, 3, 3) or pelvis.shape != (frames, 3):
         raise ValueError(f"Found rotations {rotations.shape} and pelvis {pelvis.shape} for a BVH, expected "
                          "(T, 22, 3, 3) and (T, 3).")
-    angles = np.zeros((frames, len(WRITTEN_NAMES), 3))
+    scale, start = UNITS[unit], OFFSETS[0] if published else np.zeros(3)
+    angles = np.zeros((frames, len(WRITTEN_PARENTS), 3))
     turned = Rotation.from_matrix(rotations.reshape(-1, 3, 3))
     # At gimbal lock one of many right answers is given, which needs no warning.
     angles[:, :22] = turned.as_euler("ZYX", degrees=True, suppress_warnings=True).reshape(frames, 22, 3)
-    lines, order = _hierarchy_lines(0)
-    place = pelvis + OFFSETS[0] if published else pelvis
-    values = np.concatenate([place, angles[:, order].reshape(frames, -1)], axis=1)
+    names = [name.capitalize() if bones == "smpl" else name for name in BONES[bones]]
+    lines, order = _hierarchy_lines((*names, *PALMS[bones]), scale * np.array([start, *WRITTEN_OFFSETS[1:]]))
+    values = np.concatenate([scale * (pelvis + start), angles[:, order].reshape(frames, -1)], axis=1)
     with write_whole(path) as temporary, open(temporary, "w", encoding="ascii") as file:
         print("HIERARCHY", *lines, "MOTION", f"Frames: {frames}", f"Frame Time: {1 / fps:f}", sep="\n",
               file=file)
         np.savetxt(file, values, fmt="%.6f")
 
 
-def _hierarchy_lines(joint: int, depth: int = 0) -> tuple[list[str], list[int]]:
+def _hierarchy_lines(names: Sequence[str], offsets: np.ndarray, joint: int = 0, depth: int = 0
+                     ) -> tuple[list[str], list[int]]:
     """The lines of a joint and all below it, and those joints in the order of the lines."""
     rotation, position = "Zrotation Yrotation Xrotation", "Xposition Yposition Zposition"
     channels = f"3 {rotation}" if joint else f"6 {position} {rotation} "  # the published one ends in a blank
-    below = [_hierarchy_lines(child, depth + 1)
+    below = [_hierarchy_lines(names, offsets, child, depth + 1)
              for child, parent in enumerate(WRITTEN_PARENTS) if parent == joint]
-    inner = ["OFFSET {:f} {:f} {:f}".format(*WRITTEN_OFFSETS[joint]), f"CHANNELS {channels}"]
+    inner = ["OFFSET {:f} {:f} {:f}".format(*offsets[joint]), f"CHANNELS {channels}"]
     if not below:
         inner += ["End Site", "{", "\tOFFSET 0.000000 0.000000 0.000000", "}"]
     indent = "\t" * depth
-    lines = [indent + ("JOINT " if joint else "ROOT ") + WRITTEN_NAMES[joint], indent + "{"]
+    lines = [indent + ("JOINT " if joint else "ROOT ") + names[joint], indent + "{"]
     lines += [indent + "\t" + line for line in inner]
     lines += [line for below_lines, _ in below for line in below_lines] + [indent + "}"]
     return lines, [joint, *(child for _, below_order in below for child in below_order)]

@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from motion.formats.bvh import write_bvh
+from motion.footing import grounded_pose
+from motion.formats.bones import BONES
+from motion.formats.bvh import UNITS, write_bvh
+from motion.formats.glb import Take, write_glb
 from motion.formats.npz import write_amass
+from motion.formats.vrma import write_vrma
 from motion.render import Title, render_video
 from motion.representation_272 import motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options import opt
 from utils.checkpoint import write_whole
 
-ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "mp4": ".mp4"}
+ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "glb": ".glb", "vrma": ".vrma",
+           "mp4": ".mp4"}
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,14 @@ class Files:
     """What is written and where."""
 
     out: Path = opt(Path("demo_output"), "folder of the files")
-    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, mp4")
-    mode: str = opt("pos", "joints from positions, or from rotations through forward kinematics",
+    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, glb, vrma, mp4")
+    mode: str = opt("pos", "the feet stand where the model's positions say, or as its rotations give them alone",
                     choices=("pos", "rot"))
+    lock_feet: bool = opt(True, "with --mode pos, hold feet that rest on the floor where they are")
+
+    bones: str = opt("smpl", "names of the bones in bvh and glb", choices=tuple(BONES))
+    bvh_scale: str = opt("m", "unit of bvh's lengths", choices=tuple(UNITS))
+    takes: str = opt("all", "animations in glb and vrma: one of all, or one a prompt", choices=("all", "prompt"))
 
     @property
     def formats(self) -> list[str]:
@@ -45,20 +55,38 @@ def check_files(config: Files) -> None:
 
 
 def export(config: Files, name: str, motion: np.ndarray, title: Title) -> list[Path]:
-    """Write a motion (T, 272) as name.npy, name.bvh, ..., each whole or not at all; returns the paths."""
-    rotations, pelvis = motion272_to_pose(motion)
-    joints = motion272_to_positions(motion) if config.mode == "pos" else forward_kinematics(rotations, pelvis)
+    """Write a motion (T, 272) as name.npy, name.bvh, ..., each whole or not at all; returns the paths.
+
+    All but npy and joints, which are the model's own numbers, show one pose: `grounded_pose`, or with `--mode rot` its
+    rotations as they are.
+    """
+    grounded = config.mode == "pos"
+    rotations, pelvis = grounded_pose(motion, config.lock_feet) if grounded else motion272_to_pose(motion)
+    stands = forward_kinematics(rotations, pelvis)
+    joints = motion272_to_positions(motion) if grounded else stands.astype(motion.dtype)
+    takes = cut(rotations, pelvis, title, config.takes)
     writers: dict[str, Callable[[Path], None]] = {
         "npy": lambda path: save_array(path, motion),
         "joints": lambda path: save_array(path, joints),
         "npz": lambda path: write_amass(path, rotations, pelvis),
-        "bvh": lambda path: write_bvh(path, rotations, pelvis),
-        "mp4": lambda path: save_video(path, joints, title),
+        "bvh": lambda path: write_bvh(path, rotations, pelvis, bones=config.bones, unit=config.bvh_scale),
+        "glb": lambda path: write_glb(path, takes, config.bones),
+        "vrma": lambda path: write_vrma(path, takes),
+        "mp4": lambda path: save_video(path, stands, title),
     }
     paths = [config.out / f"{name}{ENDINGS[format]}" for format in config.formats]
     for format, path in zip(config.formats, paths):
         writers[format](path)
     return paths
+
+
+def cut(rotations: np.ndarray, pelvis: np.ndarray, title: Title, takes: str) -> list[Take]:
+    """A motion as one take, or as one for each prompt of its title, which then says when each begins."""
+    prompts = [(0, title)] if isinstance(title, str) else title
+    if takes == "all":
+        prompts = [(0, ", then ".join(text for _, text in prompts))]
+    ends = [*(first for first, _ in prompts[1:]), len(pelvis)]
+    return [Take(text, rotations[first:end], pelvis[first:end]) for (first, text), end in zip(prompts, ends)]
 
 
 def save_video(path: Path, joints: np.ndarray, title: Title) -> None:
