@@ -3,6 +3,7 @@
 A session belongs to the studio's thread; nobody else touches it. T frames, four a latent; L latents; C channels.
 """
 
+import copy
 import math
 import struct
 import time
@@ -18,13 +19,15 @@ from torch import Tensor
 from generation.pipeline import MotionStream
 from live.plan import MANY, Prompt, moved, to_link
 from models.causal_tae import FRAMES_PER_LATENT as FRAMES
-from motion.representation_272 import DIM, FPS, Motion272Decoder
+from motion.footing import Footing
+from motion.representation_272 import DIM, FPS
 
 Message = bytes | dict
 LATENTS_PER_SECOND = FPS / FRAMES
 EXTRAPOLATED = 0.5          # seconds for which a playhead that was reported goes on by itself
 HELD = 4.0                  # seconds of a held prompt that does not say how long, if something waits behind it
 REACH = 96                  # latents that a new stream is given: what AR model and decoder can see, and more
+PART = 32                   # latents of a message, at most
 ROW = 3 + 22 * 4            # numbers of a frame on the wire: the pelvis' position, and quaternions (x, y, z, w)
 
 
@@ -49,11 +52,11 @@ class Playhead:
 
 @dataclass
 class Take:
-    """A motion so far: its latents [(C,)] and frames [(4, 272)], where the body is behind each, and its prompts."""
+    """A motion so far: its latents [(C,)] and frames [(4, 272)], how the body stands behind each, and its prompts."""
 
     latents: list[Tensor] = field(default_factory=list)
     motion: list[np.ndarray] = field(default_factory=list)
-    places: list[tuple] = field(default_factory=list)
+    footing: list[Footing] = field(default_factory=list)
     prompts: list[Prompt] = field(default_factory=list)
     capture: str = ""       # the name of the capture that it goes on from
     given: int = 0          # latents of that
@@ -64,7 +67,7 @@ class Take:
     def until(self, latent: int) -> "Take":
         """Its first latents; a prompt that began behind them did not happen."""
         prompts = [prompt for prompt in self.prompts if prompt.at is not None and prompt.at < latent]
-        return Take(self.latents[:latent], self.motion[:latent], self.places[:latent], prompts, self.capture,
+        return Take(self.latents[:latent], self.motion[:latent], self.footing[:latent], prompts, self.capture,
                     min(self.given, latent))
 
 
@@ -158,33 +161,32 @@ class Session:
             self.over = True
             self.tell({"error": "the motion is not finite: give a smaller guidance"})
             return self.say()
-        self.keep(self.stream.latent, frames)
-        self.send(len(self.take) - 1)
+        first = len(self.take) * FRAMES
+        self.tell(pack(first, *self.keep(self.stream.latent, frames)))
         if self.asked is not None:
             self.tell({"latency": time.monotonic() - self.asked})
             self.asked = None
         if len(self.take) == self.longest:
             self.say()
 
-    def keep(self, latent: Tensor, frames: np.ndarray) -> None:
-        decoder = self.decoder(len(self.take))
-        decoder.pose(frames)
+    def keep(self, latent: Tensor, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Add a latent and its frames; returns their pose as it is shown and exported."""
+        footing = self.footing(len(self.take))
+        pose = footing.pose(frames)
         self.take.latents.append(latent)
         self.take.motion.append(frames)
-        self.take.places.append((decoder.heading, decoder.x, decoder.z))
+        self.take.footing.append(footing)
+        return pose
 
-    def decoder(self, latent: int) -> Motion272Decoder:
-        """One that goes on at this latent."""
-        decoder = Motion272Decoder()
-        if latent:
-            decoder.heading, decoder.x, decoder.z = self.take.places[latent - 1]
-        return decoder
+    def footing(self, latent: int) -> Footing:
+        """How the body stands before this latent."""
+        return copy.deepcopy(self.take.footing[latent - 1]) if latent else Footing()
 
     def send(self, first: int) -> None:
         """All frames from latent `first` on, in parts."""
-        for start in range(first, len(self.take), 32):
-            motion = np.concatenate(self.take.motion[start:min(start + 32, len(self.take))])
-            self.tell(pack(start * FRAMES, *self.decoder(start).pose(motion)))
+        for start in range(first, len(self.take), PART):
+            motion = np.concatenate(self.take.motion[start:min(start + PART, len(self.take))])
+            self.tell(pack(start * FRAMES, *self.footing(start).pose(motion)))
 
     def give(self, name: str, motion: np.ndarray, latents: Tensor) -> None:
         """Go on from a captured motion (T, 272), T = 4 L, and its latents (L, C), in place of all that was."""

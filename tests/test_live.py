@@ -14,7 +14,7 @@ import torch
 from live.plan import MANY, Prompt, Settings, from_link, to_link
 from live.session import ROW, Session
 from live.studio import Studio, encode_capture
-from motion.representation_272 import motion272_to_pose
+from motion.footing import grounded_pose
 from motion.skeleton import forward_kinematics
 from scipy.spatial.transform import Rotation
 from test_pipeline import ALWAYS, GUIDED, MEAN, NEVER, STD, assert_same, streamer
@@ -85,7 +85,7 @@ def test_the_first_prompt_moves_as_the_demo_does(studio):
     page.frames(60)
     motion = motion_of(page)[:60]
     assert_same(motion, streamer().generate("walk", seed=0, length=60))
-    rotations, pelvis = motion272_to_pose(motion)
+    rotations, pelvis = grounded_pose(motion)
     shown = Rotation.from_quat(page.rows[:60, 3:].reshape(-1, 4)).as_matrix().reshape(-1, 22, 3, 3)
     np.testing.assert_allclose(forward_kinematics(shown, page.rows[:60, :3].astype(float)),
                                forward_kinematics(rotations, pelvis), atol=1e-4)
