@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from generation.fast import accelerate
+from generation.fast.cache import Cache
 from generation.fast.graphs import Graphs
 from generation.streams import LatentStreams, Row, noise_of
 from models.causal_tae import CausalTAE
@@ -178,7 +179,7 @@ class MotionStreamer:
         """Several characters in one batch, none of them yet; how to sample as in `generate`."""
         return MotionStreams(self, self.sampling_with(sampling, changes))
 
-    def stream(self, text: str, seed: int = 0, past: np.ndarray | None = None, hold: bool = False,
+    def stream(self, text: str, seed: int = 0, past: np.ndarray | Tensor | None = None, hold: bool = False,
                sampling: Sampling | None = None, **changes: float | str | None) -> "MotionStream":
         """A character that moves while the model thinks: each `next()` gives four frames (4, 272), denormalised.
 
@@ -216,16 +217,19 @@ class MotionStreams:
         self.moving: dict[Row, MotionStream] = {}      # the streams of latents.rows
         self.lock = threading.RLock()
 
-    def start(self, text: str, seed: int = 0, past: np.ndarray | None = None, hold: bool = False) -> "MotionStream":
+    def start(self, text: str, seed: int = 0, past: np.ndarray | Tensor | None = None,
+              hold: bool = False) -> "MotionStream":
         """Add a character; arguments as in `MotionStreamer.stream`. What it does depends on these alone.
 
+        past     may be latents too, (L, C) with L >= 1, as `MotionStream.latent` gave them
         raises   ValueError for an empty prompt, and for a past of another shape than (T, 272) with T >= 4
         """
         check_prompt(text)
         shown, decoder = None, self.model.tae.new_cache(1, self.model.device)
         if past is not None:
-            shown = self.model.encode(past)
+            shown = past if isinstance(past, Tensor) else self.model.encode(past)
             self.model.decode(shown[None], decoder)    # these frames were seen; the next ones need their context
+            shown = shown[-self.model.ar.most_latents:]
         stream = MotionStream(self, self.model.new_row(self.model.embed([text])[0], seed, hold, shown), decoder)
         with self.lock:
             self.latents.start(stream.row)
@@ -266,6 +270,7 @@ class MotionStream:
 
     def __init__(self, streams: MotionStreams, row: Row, decoder: dict[nn.Module, Tensor]):
         self.streams, self.row, self.decoder = streams, row, decoder
+        self.paused: tuple[Tensor, Cache] | None = None
 
     def prompt(self, text: str) -> None:
         """Do something else, from the next latent on; a character at rest moves again.
@@ -276,7 +281,7 @@ class MotionStream:
         embedded = self.streams.model.embed([text])[0]    # outside the lock: frames go on meanwhile
         with self.streams.lock:
             if self.at_rest:
-                self.row.text, self.row.since_prompt = embedded, 0
+                self.row.text, self.row.since_prompt, self.paused = embedded, 0, None
                 self.streams.latents.start(self.row)
                 self.streams.moving[self.row] = self
             else:
@@ -285,13 +290,33 @@ class MotionStream:
     def stop(self) -> None:
         """Come to rest: no more frames until the next prompt."""
         with self.streams.lock:
+            self.paused = None
             if not self.at_rest:
                 self.streams.rest([self.row])
 
+    def pause(self) -> None:
+        """Leave the batch; `resume` goes on as if nothing had been, and so does a prompt."""
+        with self.streams.lock:
+            if not self.at_rest:
+                self.paused = self.streams.latents.take(self.row)
+                del self.streams.moving[self.row]
+
+    def resume(self) -> None:
+        """Come back into the batch after `pause`."""
+        with self.streams.lock:
+            if self.paused:
+                self.streams.latents.put(self.row, *self.paused)
+                self.streams.moving[self.row], self.paused = self, None
+
     @property
     def at_rest(self) -> bool:
-        """Whether the prompt's motion is over, by itself or by `stop`."""
+        """Whether no frames come: the prompt's motion is over, by itself or by `stop`, or it pauses."""
         return self.row not in self.streams.moving
+
+    @property
+    def latent(self) -> Tensor:
+        """The last one (C,), in the AR model's units; a copy."""
+        return self.row.latents[-1].clone()
 
     def __iter__(self) -> "MotionStream":
         return self

@@ -55,12 +55,24 @@ class LatentStreams:
     @torch.inference_mode()
     def start(self, row: Row) -> None:
         """Add a stream, behind the others."""
-        condition, kept = self.read(row, self.sampling.past)
+        self.put(row, *self.read(row, self.sampling.past))
+
+    @torch.inference_mode()
+    def put(self, row: Row, condition: Tensor, kept: cache.Cache) -> None:
+        """Add a stream that was read or taken out, behind the others."""
         if self.rows:
             condition = torch.cat([self.condition, condition])
             kept = self.cache.map(lambda *parts: torch.cat(parts), kept)
         self.rows.append(row)
         self.condition, self.cache = condition, kept
+
+    @torch.inference_mode()
+    def take(self, row: Row) -> tuple[Tensor, cache.Cache]:
+        """Take a stream out, with what `put` needs for it to go on as if nothing had been."""
+        batch = self.batch_rows([self.rows.index(row)])
+        kept = self.condition[batch], self.cache.map(lambda tensor: tensor[batch])
+        self.drop([row])
+        return kept
 
     def drop(self, rows: Sequence[Row]) -> None:
         """Take streams out."""

@@ -78,6 +78,42 @@ def test_a_stream_does_not_depend_on_its_neighbours():
         next(first)
 
 
+def test_a_pause_changes_nothing_but_when():
+    """Of the stream, or of its neighbour; and a prompt ends it."""
+    model = streamer()
+    alone = [pull(model.stream("walk", 0), 9), pull(model.stream("jump", 1), 6)]
+    streams, found = model.streams(), {}
+    first, second = streams.start("walk", 0), streams.start("jump", 1)
+    for number in range(9):
+        if number == 2:
+            second.pause(), second.pause()
+            assert second.at_rest and not first.at_rest
+        elif number == 5:
+            second.resume(), second.resume()
+        for stream, piece in next(streams).items():
+            found.setdefault(stream, []).append(piece)
+    assert_same(np.concatenate(found[first]), alone[0])
+    assert_same(np.concatenate(found[second]), alone[1])
+    first.stop(), second.pause(), second.prompt("sit")
+    assert not second.at_rest and next(second).shape == (4, 272)
+    second.pause(), second.stop(), second.resume()
+    assert second.at_rest
+
+
+def test_latents_are_as_good_a_past_as_the_stream_itself():
+    """A stream that starts from another's latents and a new prompt is that stream prompted; beyond the context too."""
+    for count in (3, 16):
+        model = streamer()
+        whole, latents = model.stream("walk", seed=3, hold=True), []
+        for _ in range(count):
+            next(whole)
+            latents.append(whole.latent)
+        again = model.stream("jump", seed=5, past=torch.stack(latents), hold=True)
+        whole.row.sample_noise = model.stream("jump", seed=5).row.sample_noise
+        whole.prompt("jump")
+        assert_same(pull(again, 3), pull(whole, 3))
+
+
 def test_a_prompt_holds_from_the_next_latent_on():
     model = streamer()
     plain, changed = model.stream("walk", seed=3), model.stream("walk", seed=3)

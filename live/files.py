@@ -1,0 +1,159 @@
+"""Captures that come in and motions that go out, in a process of their own with limits on time and memory.
+
+T frames; motion (T, 272), 30 a second.
+"""
+
+import multiprocessing
+import os
+import re
+import resource
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset.clips import read_motion, report
+from motion import retarget
+from motion.formats import Capture, read_capture
+from motion.formats.export import ENDINGS, Files, export
+from motion.representation_272 import FPS, pose_to_motion272
+
+FORMATS = (*(name for name in ENDINGS if name != "joints"), "txt")
+KINDS = (".bvh", ".npz", ".npy", ".amc")         # of captures; an .amc comes with its .asf
+SENT = 30_000_000                                # bytes of an upload, at most
+KEPT = 120 * FPS                                 # frames of a capture that are kept: the last
+SHOWN = 60 * FPS                                 # frames of a video, at most
+WAIT = {"mp4": 240.0}                            # seconds for a download, 60 for the others
+MEMORY = 1500                                    # megabytes beyond those that a worker starts with
+
+Timed = Sequence[tuple[int, str]]                # from which frame on each prompt holds
+
+
+def read_upload(files: Mapping[str, bytes]) -> np.ndarray:
+    """The motion (T, 272) of uploaded files {name: content}; the names serve for their suffix only.
+
+    raises   ValueError for anything that is no capture, is too large, or takes too long
+    """
+    if sum(map(len, files.values())) > SENT:
+        raise ValueError(f"the file is too large: expected {SENT // 10 ** 6} MB at most")
+    return in_worker(parse, dict(files), seconds=25.0)
+
+
+def write_download(kind: str, motion: np.ndarray, title: Timed) -> bytes:
+    """The content of a file of one of FORMATS. Errors as in `read_upload`."""
+    if kind not in FORMATS:
+        raise ValueError(f"there is no format {kind[:20]!r}: expected one of {', '.join(FORMATS)}")
+    if not len(motion):
+        raise ValueError("there is no motion yet: type what the character does")
+    if kind == "txt":
+        return "".join(f"{first / FPS:8.2f} s  {text}\n" for first, text in title).encode()
+    if kind == "mp4" and len(motion) > SHOWN:
+        raise ValueError(f"a video has {SHOWN // FPS} s at most: mark a stretch of the timeline")
+    return in_worker(write, kind, motion, list(title), seconds=WAIT.get(kind, 60.0))
+
+
+def in_worker(work: Callable[..., Any], *arguments: Any, seconds: float, megabytes: int = MEMORY) -> Any:
+    """What `work(*arguments)` gives, in a process that ends after so many seconds and cannot take more memory.
+
+    raises   ValueError as `work` does, and if it fails in any other way
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=worker, args=(theirs, megabytes, seconds, work, arguments), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(seconds):
+            raise ValueError(f"that took more than {seconds:.0f} s: give less")
+        found, problem = ours.recv()
+    except EOFError:
+        raise ValueError("that could not be read: the process that tried ended") from None
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+    if problem:
+        raise ValueError(problem)
+    return found
+
+
+def worker(pipe: Any, megabytes: int, seconds: float, work: Callable[..., Any], arguments: tuple) -> None:
+    """What runs in the other process: sends (result, "") or (None, what was wrong)."""
+    os.nice(10)
+    limit(resource.RLIMIT_AS, int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+          + megabytes * 10 ** 6 if Path("/proc/self/statm").exists() else resource.RLIM_INFINITY)
+    limit(resource.RLIMIT_CPU, int(seconds) + 5)
+    try:
+        answer = work(*arguments), ""
+    except ValueError as error:
+        answer = None, str(error)
+    except MemoryError:
+        answer = None, f"that needs more than {megabytes} MB of memory: give less"
+    except Exception as error:                   # damaged files fail in every way
+        answer = None, f"that could not be read ({type(error).__name__})"
+    pipe.send(answer)
+
+
+def limit(what: int, value: int) -> None:
+    most = resource.getrlimit(what)[1]
+    resource.setrlimit(what, (value if most == resource.RLIM_INFINITY else min(value, most), most))
+
+
+def parse(files: Mapping[str, bytes]) -> np.ndarray:
+    """`read_upload` in the worker."""
+    found = {suffix: content for name, content in files.items() if (suffix := Path(name).suffix.lower()) in
+             (*KINDS, ".asf")}
+    kind = next((suffix for suffix in KINDS if suffix in found), None)
+    if kind is None:
+        raise ValueError(f"found {', '.join(Path(name).suffix[:9] or 'no suffix' for name in files)}; expected a "
+                         f"{', '.join(KINDS[:-1])} file, or an .amc with its .asf")
+    if kind == ".amc" and ".asf" not in found:
+        raise ValueError("an .amc has no skeleton: give its .asf with it, both at once")
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in {kind, ".asf"} & set(found):
+            Path(folder, f"capture{suffix}").write_bytes(found[suffix])
+        path = Path(folder, f"capture{kind}")
+        try:
+            motion = read_array(path) if kind == ".npy" else of_capture(read_capture(path))
+        except ValueError as error:
+            raise ValueError(str(error).replace(folder + os.sep, "")) from None
+    return motion[-KEPT:].astype(np.float32)
+
+
+def read_array(path: Path) -> np.ndarray:
+    problems: dict[str, list[str]] = defaultdict(list)
+    motion = read_motion(path, path.name, problems)
+    if motion is None:
+        raise ValueError(f"no motion (T, 272): {' '.join(report(problems).split())}")
+    return motion
+
+
+def of_capture(capture: Capture) -> np.ndarray:
+    """Its motion by the first of the skeleton maps that ship whose joints it has."""
+    names = sorted(path.stem for path in (Path(retarget.__file__).parent / "skeleton_maps").glob("*.json"))
+    for name in ["smpl", *names]:
+        try:
+            skeleton = retarget.load_skeleton_map(name)
+            retarget.find_joints(capture, skeleton)
+        except ValueError:
+            continue
+        return pose_to_motion272(*retarget.retarget(capture, skeleton))
+    raise ValueError(f"its joints {', '.join(capture.names)[:120]} fit none of the skeletons known here "
+                     f"({', '.join(names)}): convert it first, python -m dataset.prepare bvh-folder --help")
+
+
+def write(kind: str, motion: np.ndarray, title: Timed) -> bytes:
+    """`write_download` in the worker."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, = export(Files(out=Path(folder), format=kind), "motion", motion, list(title))
+        return path.read_bytes()
+
+
+def file_name(title: Timed, kind: str) -> str:
+    """A safe name after the first prompt."""
+    words = re.sub(r"[^a-z0-9]+", "-", title[0][1].lower()).strip("-")[:50] if title else ""
+    return f"{words or 'motion'}.{kind}"

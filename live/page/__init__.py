@@ -1,0 +1,389 @@
+"""The page itself, in NiceGUI: what is around the stage. What is seen and timed is the JavaScript beside this file."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import nicegui
+import numpy as np
+from fastapi import Request, Response
+from nicegui import app, run, ui
+from nicegui.element import Element
+
+from live import files
+from live.plan import RANGES, SEEDS, Prompt, Settings, from_link
+from live.session import HELD
+from live.studio import encode_capture
+from live.visits import Visit, Visits
+from motion.body import rest_body
+from motion.representation_272 import FPS
+from motion.skeleton import JOINT_NAMES, PARENTS
+from options.sampling import FORMULAE, STEPS
+
+HERE = Path(__file__).parent
+THREE = Path(nicegui.__file__).parent / "elements" / "scene" / "dist"    # three.js, as NiceGUI ships it
+SOCKET, BODY = "/live/frames", "/live/body.json"
+EXAMPLES = (
+    "a person walks forward", "a person runs", "a person turns left", "a person waves the right hand",
+    "a person raises both hands", "a person bows", "a person punches with the right hand", "a person walks backwards",
+)
+SEARCHED = 12          # prompts that the history shows
+
+
+class Stage(Element, component="stage.js", esm={"nicegui-scene": str(THREE), "live-page": str(HERE)}):
+    """Scene, clock and timeline of one visit."""
+
+    def __init__(self, visit: Visit):
+        super().__init__()
+        self._props.update(page=visit.name, body=BODY, socket=SOCKET)
+
+
+def serve(visits: Visits, defaults: Callable[[], Settings]) -> None:
+    """Add the page and what it fetches to NiceGUI's app."""
+    app.add_api_websocket_route(SOCKET, visits.endpoint)
+
+    @app.get(BODY)
+    def body() -> Response:
+        return Response(body_json(), media_type="application/json", headers={"cache-control": "max-age=3600"})
+
+    @ui.page("/", title="Type, and the character obeys")
+    def index(request: Request) -> None:
+        ui.add_css((HERE / "style.css").read_text(encoding="utf-8"))
+        prompts, problem = [], ""
+        try:
+            plan = request.query_params.get("plan", "")
+            prompts = from_link(plan) if plan else []
+        except ValueError as error:
+            problem = str(error)
+        try:
+            Page(visits, prompts, defaults())
+        except ValueError as error:
+            ui.label(str(error)).classes("absolute-center")
+        if problem:
+            ui.notify(problem, type="warning")
+
+
+@cache
+def body_json() -> str:
+    """The body as the scene reads it: names and parents of the joints, and arrays as base64."""
+    arrays = {name: base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+              for name, values in rest_body()._asdict().items()}
+    return json.dumps(dict(names=JOINT_NAMES, parents=PARENTS, **arrays))
+
+
+class Page:
+    """The elements of one visit. Who sends events by hand reaches these methods only; each checks what it got."""
+
+    def __init__(self, visits: Visits, prompts: Sequence[Prompt], settings: Settings):
+        ui.colors(primary="#2f78ab")
+        self.visit, self.studio = visits.new(prompts), visits.studio
+        self.settings = prompts[-1].settings if prompts else settings
+        self.mark: tuple[int, int] | None = None
+        self.visit.watchers.append(self.hear)
+        self.client = ui.context.client
+        self.client.on_delete(lambda: visits.end(self.visit))
+        self.drawer = Drawer(self)
+        self.stage = Stage(self.visit).on("mark", lambda event: self.set_mark(event.args))
+        with self.stage:
+            self.add_dock()
+            with self.stage.add_slot("side"):
+                self.add_side()
+            with self.stage.add_slot("marked"):
+                self.add_marked()
+        self.add_tools()
+
+    # Elements
+
+    def add_dock(self) -> None:
+        with ui.element("div").classes("live-ask"):
+            self.text = ui.input(placeholder="a person …   ( / to type here )").classes("live-text")
+            self.text.props('outlined dense maxlength=300 autocomplete=off aria-label="what the character does"')
+            self.text.on("keydown.enter", self.ask)
+            self.seconds = ui.number(value=HELD, min=0.5, max=120, step=0.5, suffix="s").props("outlined dense")
+            self.seconds.classes("live-seconds").tooltip("how long it lasts if something waits in the queue")
+            now = ui.button("Now", on_click=self.ask).props("unelevated color=primary no-caps").classes("grow")
+            now.tooltip("cuts in at the playhead plus the lead")
+            ui.button("Queue", on_click=self.enqueue).props("flat no-caps").classes("grow").tooltip("behind what waits")
+
+    def add_side(self) -> None:
+        ui.html("<h1>Type, and the character obeys</h1>", sanitize=False)
+        self.queue_title = ui.html("<h2>Queue</h2>", sanitize=False)
+        self.queue = ui.column()
+        self.queue.make_sortable(on_end=self.drag)
+        ui.html("<h2>Examples</h2>", sanitize=False)
+        with ui.column():
+            for example in EXAMPLES:
+                self.line(example)
+        self.history_title = ui.html("<h2>Before</h2>", sanitize=False)
+        self.history = ui.column()
+        ui.html("<h2>Whole clips and edits</h2>", sanitize=False)
+        ui.label("Mark a stretch, and say what should happen there instead: needs MoSa, a second model, which is not "
+                 "installed.").classes("live-hint")
+        self.queue_title.visible = self.history_title.visible = False
+
+    def add_marked(self) -> None:
+        with ui.element("div").classes("live-mark") as self.marked:
+            self.mark_label = ui.label().classes("live-time")
+            ui.button("Change", icon="auto_fix_high").props("flat dense no-caps disable").tooltip(
+                "say what should happen here instead: needs MoSa, which is not installed")
+            ui.button(icon="close", on_click=lambda: self.stage.run_method("unmark")).props("flat dense round")
+        self.marked.visible = False
+
+    def add_tools(self) -> None:
+        refused = f"expected one capture of {files.SENT // 10 ** 6} MB at most, or an .amc with its .asf"
+        self.uploader = ui.upload(multiple=True, max_files=2, max_file_size=files.SENT, auto_upload=True,
+                                  on_multi_upload=self.upload, on_rejected=lambda: self.warn(refused)).classes("hidden")
+        with ui.element("div").classes("live-tools"):
+            menu = self.tool("menu", "queue, examples, history", lambda: self.stage.run_method("toggleSide"))
+            menu.classes("live-menu")
+            self.tool("restart_alt", "a new character", self.clear)
+            self.undo_button = self.tool("undo", "bring back what the last prompt cut off", self.undo)
+            self.tool("upload_file", "go on from a capture: BVH, npz, npy, or AMC with its ASF",
+                      lambda: self.uploader.run_method("pickFiles"))
+            with self.tool("download", "what is marked, or all"), ui.menu():
+                for kind in files.FORMATS:
+                    ui.menu_item(kind.upper(), on_click=lambda kind=kind: self.download(kind))
+            self.tool("link", "a link that brings this back", self.copy_link)
+            self.tool("tune", "controls", self.drawer.element.toggle)
+        self.undo_button.disable()
+
+    def tool(self, icon: str, what: str, act: Callable[[], Any] | None = None) -> ui.button:
+        return ui.button(icon=icon, on_click=act).props(f'round dense flat aria-label="{what}"').tooltip(what)
+
+    def line(self, text: str) -> None:
+        """A sentence to click."""
+        with ui.element("div").classes("live-line").on("click", lambda: self.ask_text(text)):
+            ui.label(text).classes("grow")
+
+    # What the session tells
+
+    def hear(self, message: dict) -> None:
+        """On the event loop, whenever something else than frames is told."""
+        with self.client:
+            if "error" in message:
+                self.warn(message["error"])
+            if "prompts" in message:
+                self.undo_button.set_enabled(message["undo"])
+                self.show_queue(message["waiting"])
+                said = [text for _, text, *given in message["prompts"] if not given]
+                self.show_history(list(dict.fromkeys(reversed(said)))[:SEARCHED])
+                if message["full"]:
+                    self.warn("this page keeps no longer motion: download it, then start a new character")
+
+    def show_queue(self, waiting: Sequence[Sequence]) -> None:
+        self.queue_title.visible = bool(waiting)
+        self.queue.clear()
+        with self.queue:
+            for place, (text, seconds) in enumerate(waiting):
+                with ui.element("div").classes("live-line"):
+                    ui.icon("drag_indicator", color="grey-5")
+                    ui.label(text).classes("grow").on("click", lambda place=place, text=text, seconds=seconds:
+                                                      self.edit(place, text, seconds))
+                    ui.label(f"{seconds or HELD:g} s").classes("live-hint")
+                    ui.button(icon="close", on_click=lambda place=place, text=text: self.requeue(
+                        place, text, lambda rest, prompt, place: rest)).props("flat dense round size=xs")
+
+    def show_history(self, said: Sequence[str]) -> None:
+        self.history_title.visible = bool(said)
+        self.history.clear()
+        with self.history:
+            for text in said:
+                self.line(text)
+
+    # Wishes
+
+    async def ask(self) -> None:
+        await self.ask_text(self.text.value, clear=True)
+
+    async def ask_text(self, text: str, clear: bool = False) -> None:
+        await self.wish(lambda session: self.studio.ask(session, self.prompt(text)))
+        if clear:
+            self.text.value = ""
+
+    async def enqueue(self) -> None:
+        def wish(session):
+            prompt = self.prompt(self.text.value)
+            return self.studio.reading(prompt, lambda: session.queue([*session.waiting, prompt]))
+
+        if await self.wish(wish):
+            self.text.value = ""
+
+    def prompt(self, text: Any, seconds: Any = None) -> Prompt:
+        seconds = self.seconds.value if seconds is None else seconds
+        return Prompt(text.strip() if isinstance(text, str) else "", self.settings, seconds)
+
+    async def requeue(self, place: int, text: str, change: Callable[[list, Prompt, int], list],
+                      reads: Prompt | Sequence[Prompt] = ()) -> None:
+        """Change the queue at a prompt, unless that has begun by now: `change` gets the others, it, and its place."""
+        def work(session) -> None:
+            same = [at for at, prompt in enumerate(session.waiting) if prompt.text == text]
+            if same:
+                at = min(same, key=lambda one: abs(one - place))
+                rest = [*session.waiting[:at], *session.waiting[at + 1:]]
+                session.queue(change(rest, session.waiting[at], at))
+
+        await self.wish(lambda session: self.studio.reading(reads, lambda: work(session)))
+
+    async def drag(self, event: Any) -> None:
+        old, new = event.old_index, event.new_index
+        shown = [child.default_slot.children[1].text for child in self.queue.default_slot.children]
+        if isinstance(new, int) and 0 <= new < len(shown):
+            await self.requeue(old, shown[new], lambda rest, prompt, _: [*rest[:new], prompt, *rest[new:]])
+
+    async def edit(self, place: int, text: str, seconds: float | None) -> None:
+        with ui.dialog(value=True) as dialog, ui.card().style("width: min(480px, 92vw)"):
+            new = ui.input("what the character does", value=text).props("outlined dense maxlength=300")
+            new.classes("w-full")
+            lasts = ui.number("seconds", value=seconds or HELD, min=0.5, max=120, step=0.5).props("outlined dense")
+            with ui.row():
+                ui.button("Keep", on_click=lambda: dialog.submit(True)).props("unelevated no-caps")
+                ui.button("Cancel", on_click=dialog.close).props("flat no-caps")
+        if await dialog:
+            try:
+                prompt = self.prompt(new.value, lasts.value)
+                await self.requeue(place, text, lambda rest, _, at: [*rest[:at], prompt, *rest[at:]], prompt)
+            except ValueError as error:
+                self.warn(str(error))
+        dialog.delete()
+
+    async def clear(self) -> None:
+        await self.wish(lambda session: self.studio.submit(session.clear))
+
+    async def undo(self) -> None:
+        await self.wish(lambda session: self.studio.submit(session.undo))
+
+    async def wish(self, wish: Callable[[Any], Future]) -> bool:
+        """Pass a wish on and wait until it is done; whether it was. What was wrong is shown."""
+        if self.visit.session is None:
+            return False
+        try:
+            self.visit.check_rate()
+            await asyncio.wrap_future(wish(self.visit.session))
+        except ValueError as error:
+            self.warn(str(error))
+            return False
+        return True
+
+    def warn(self, sentence: str) -> None:
+        ui.notify(sentence, type="warning", position="top", timeout=6000)
+
+    # Files
+
+    def set_mark(self, mark: Any) -> None:
+        whole = isinstance(mark, list) and len(mark) == 2 and all(isinstance(frame, int) for frame in mark)
+        self.mark = (mark[0], mark[1]) if whole and 0 <= mark[0] < mark[1] else None
+        self.marked.visible = self.mark is not None
+        if self.mark:
+            self.mark_label.text = f"{self.mark[0] / FPS:.1f} – {self.mark[1] / FPS:.1f} s"
+
+    async def upload(self, event: Any) -> None:
+        notice = ui.notification("Reading the capture …", spinner=True, timeout=None, position="top")
+        try:
+            self.visit.check_rate()
+            content = {file.name: await file.read() for file in event.files[:2]}
+            motion, latents = await run.io_bound(self.read_capture, content)
+            if session := self.visit.session:
+                name = next(name for name in content if not name.lower().endswith(".asf"))[:60]
+                await asyncio.wrap_future(self.studio.submit(lambda: session.give(name, motion, latents)))
+        except ValueError as error:
+            self.warn(str(error))
+        finally:
+            notice.dismiss()
+            self.uploader.reset()
+
+    def read_capture(self, content: dict[str, bytes]) -> tuple:
+        return encode_capture(self.studio.model(), files.read_upload(content))
+
+    async def download(self, kind: str) -> None:
+        session, mark = self.visit.session, self.mark
+        if session is None:
+            return
+        notice = ui.notification(f"Writing the {kind.upper()} …", spinner=True, timeout=None, position="top")
+        try:
+            self.visit.check_rate()
+            motion, title = await asyncio.wrap_future(self.studio.submit(lambda: session.stretch(mark)))
+            content = await run.io_bound(files.write_download, kind, motion, title)
+            ui.download.content(content, files.file_name(title, kind))
+        except ValueError as error:
+            self.warn(str(error))
+        finally:
+            notice.dismiss()
+
+    async def copy_link(self) -> None:
+        await ui.run_javascript("navigator.clipboard?.writeText(location.href)")
+        ui.notify("The address of this page is copied: it brings prompts, seeds and settings back.", position="top")
+
+
+class Drawer:
+    """How the next prompts are sampled, with plain explanations."""
+
+    def __init__(self, page: Page):
+        self.page = page
+        model = page.studio.model()
+        few = sorted(len(fitted.times) for fitted in model.calibration.fitted)
+        with ui.right_drawer(value=False).props("overlay width=348").classes("live-drawer") as self.element:
+            self.say("How closely", "Guidance: how much the sentence counts. Too much looks stiff.")
+            self.slider("guidance", 0.25)
+            self.say("How freely", "Temperature: how much chance is in it. 0 is always the most likely motion.")
+            self.slider("temperature", 0.05)
+            self.say("How carefully", "Diffusion steps of a latent. More take longer; “fitted” was made for very few.")
+            self.add_steps(few)
+            self.say("How much past", "Latents (four frames each) that a new prompt goes on from. Few: it changes its "
+                     "mind faster. Many: smoother.")
+            self.slider("past", 1)
+            self.say("Seed", "The same seed, prompts and times give the same motion.")
+            ui.number(value=page.settings.seed, min=0, max=SEEDS - 1, precision=0, on_change=lambda event:
+                      self.change(seed=int(event.value or 0))).props("outlined dense").classes("w-full")
+            self.say("Lead", "Seconds from the playhead to where a new prompt cuts in: time to make its first frames.")
+            self.timing("lead", 0.1, 2.0, 0.4)
+            self.say("Ahead", "Seconds that may be made before they are played: what a slow moment can use up.")
+            self.timing("ahead", 0.5, 10.0, 2.0)
+            self.say("When a motion is over", "Go on with the same prompt, or stand until the next.")
+            ui.toggle({True: "go on", False: "come to rest"}, value=page.settings.hold, on_change=lambda event:
+                      self.change(hold=bool(event.value))).props("no-caps unelevated dense padding='4px 14px'")
+            ui.label("All but lead and ahead hold from the next prompt on.").classes("live-hint q-mt-md")
+
+    def add_steps(self, few: Sequence[int]) -> None:
+        """Diffusion steps, solver and precision."""
+        settings, on_cpu = self.page.settings, self.page.studio.model().device.type == "cpu"
+        pairs = [(count, "fitted") for count in few]
+        pairs += [(5, FORMULAE[2]), (10, FORMULAE[2]), (20, FORMULAE[1]), (STEPS, FORMULAE[0])]
+        steps = {f"{count} steps, {solver}": (count, solver) for count, solver in pairs}
+        now = f"{settings.sampling.steps} steps, {settings.sampling.solver}"
+        ui.select(list(steps), value=now if now in steps else None, on_change=lambda event: self.change(
+            **dict(zip(("steps", "solver"), steps.get(event.value, ()))))).props("outlined dense").classes("w-full")
+        ui.select(["float32", "int8" if on_cpu else "bfloat16"], value=settings.precision, label="precision",
+                  on_change=lambda event: self.change(precision=event.value)).props("outlined dense").classes("w-full")
+
+    def say(self, title: str, why: str) -> None:
+        ui.html(f"<h2>{title}</h2><p>{why}</p>", sanitize=False)
+
+    def slider(self, name: str, step: float) -> None:
+        least, most = RANGES[name]
+        ui.slider(min=least, max=most, step=step, value=getattr(self.page.settings.sampling, name),
+                  on_change=lambda event: self.change(**{name: event.value})).props("label")
+
+    def timing(self, name: str, least: float, most: float, value: float) -> None:
+        def change(event: Any) -> None:
+            session, given = self.page.visit.session, event.value
+            if session and isinstance(given, (int, float)) and least <= given <= most:
+                self.page.studio.submit(lambda: setattr(session, name, float(given)))
+
+        ui.slider(min=least, max=most, step=0.1, value=value, on_change=change).props("label")
+
+    def change(self, **changes: Any) -> None:
+        """Settings of the next prompts; what cannot be is said, and changes nothing."""
+        settings = self.page.settings
+        own = {name: value for name, value in changes.items() if name in ("precision", "seed", "hold")}
+        of_sampling = {name: value for name, value in changes.items() if name not in own}
+        try:
+            sampling = self.page.studio.model().sampling_with(settings.sampling, of_sampling)
+            self.page.settings = replace(settings, sampling=sampling, **own)
+        except (ValueError, TypeError) as error:
+            self.page.warn(str(error))

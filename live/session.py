@@ -1,0 +1,270 @@
+"""One character of one page: all of its motion so far, what it was asked when, and what waits.
+
+A session belongs to the studio's thread; nobody else touches it. T frames, four a latent; L latents; C channels.
+"""
+
+import copy
+import math
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from generation.pipeline import MotionStream
+from live.plan import MANY, Prompt, moved, to_link
+from models.causal_tae import FRAMES_PER_LATENT as FRAMES
+from motion.footing import Footing
+from motion.representation_272 import DIM, FPS
+
+Message = bytes | dict
+LATENTS_PER_SECOND = FPS / FRAMES
+EXTRAPOLATED = 0.5          # seconds for which a playhead that was reported goes on by itself
+HELD = 4.0                  # seconds of a held prompt that does not say how long, if something waits behind it
+REACH = 96                  # latents that a new stream is given: what AR model and decoder can see, and more
+PART = 32                   # latents of a message, at most
+ROW = 3 + 22 * 4            # numbers of a frame on the wire: the pelvis' position, and quaternions (x, y, z, w)
+
+
+class Starts(Protocol):
+    """What makes streams: the studio."""
+
+    def start(self, prompt: Prompt, at: int, past: Tensor | None) -> MotionStream: ...
+
+
+@dataclass
+class Playhead:
+    """Where the page is, in frames, as it last said."""
+
+    frame: float = 0.0
+    rate: float = 0.0       # frames a second; 0: it pauses
+    heard: float = field(default_factory=time.monotonic)
+
+    def now(self) -> float:
+        passed = min(max(time.monotonic() - self.heard, 0.0), EXTRAPOLATED)
+        return max(0.0, self.frame + self.rate * passed)
+
+
+@dataclass
+class Take:
+    """A motion so far: its latents [(C,)] and frames [(4, 272)], how the body stands behind each, and its prompts."""
+
+    latents: list[Tensor] = field(default_factory=list)
+    motion: list[np.ndarray] = field(default_factory=list)
+    footing: list[Footing] = field(default_factory=list)
+    prompts: list[Prompt] = field(default_factory=list)
+    capture: str = ""       # the name of the capture that it goes on from
+    given: int = 0          # latents of that
+
+    def __len__(self) -> int:
+        return len(self.motion)
+
+    def until(self, latent: int) -> "Take":
+        """Its first latents; a prompt that began behind them did not happen."""
+        prompts = [prompt for prompt in self.prompts if prompt.at is not None and prompt.at < latent]
+        return Take(self.latents[:latent], self.motion[:latent], self.footing[:latent], prompts, self.capture,
+                    min(self.given, latent))
+
+
+class Session:
+    """Frames are made until the page has `ahead` seconds before its playhead. A new prompt holds from `lead` seconds
+    behind the playhead; what was made beyond is made again.
+
+    tell      takes what the page is to know: frames as bytes, all else as a dict; called on the studio's thread
+    longest   latents that are kept
+    """
+
+    def __init__(self, studio: Starts, tell: Callable[[Message], object], longest: int = 4500):
+        self.studio, self.tell, self.longest = studio, tell, longest
+        self.take, self.before = Take(), None
+        self.waiting: list[Prompt] = []
+        self.stream: MotionStream | None = None
+        self.over = False                    # the motion came to its end by itself
+        self.playhead, self.lead, self.ahead = Playhead(), 0.4, 2.0
+        self.asked: float | None = None      # when the prompt came whose first frames are not told yet
+        self.last_word = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the page will soon need frames, and there is something to be made."""
+        wants = self.stream is not None and not self.over or bool(self.waiting)
+        return wants and len(self.take) < self.longest and (
+            len(self.take) * FRAMES < self.playhead.frame + self.ahead * FPS)
+
+    def report(self, frame: float, rate: float) -> None:
+        """Where the playhead is, in frames, and how many a second it passes."""
+        self.playhead = Playhead(min(max(frame, 0.0), len(self.take) * FRAMES), rate)
+
+    def ask(self, prompt: Prompt) -> None:
+        """Do this, from the playhead plus the lead on. What waits comes behind it."""
+        self.heard()
+        wanted = math.ceil((self.playhead.now() + self.lead * FPS) / FRAMES)
+        self.asked = time.monotonic()
+        self.cut(max(min(wanted, len(self.take)), self.take.given))
+        self.begin(replace(prompt, at=None))
+        self.say()
+
+    def cut(self, latent: int) -> None:
+        """Forget what was made from this latent on; `undo` brings it back."""
+        if latent < len(self.take):
+            self.before, self.take = self.take, self.take.until(latent)
+            self.tell({"cut": latent * FRAMES})
+        self.finish()
+
+    def undo(self) -> None:
+        """The motion as it was before the last cut; ValueError if there is none."""
+        self.heard()
+        if self.before is None:
+            raise ValueError("there is nothing to undo")
+        common = sum(1 for _ in iter_common(self.take.motion, self.before.motion))
+        self.finish()
+        self.take, self.before, self.over = self.before, None, True
+        self.tell({"cut": common * FRAMES})
+        self.send(common)
+        self.say()
+
+    def begin(self, prompt: Prompt) -> None:
+        """Let a prompt hold from here on, in a stream of its own: so a link finds the same way."""
+        at = len(self.take)
+        past = torch.stack(self.take.latents[-REACH:]) if self.take.latents else None
+        self.finish()
+        self.stream = self.studio.start(prompt, at, past)
+        self.take.prompts.append(moved(prompt, at))
+        self.over = False
+
+    def next_prompt(self) -> None:
+        """Begin what waits, if its time has come; called before each latent."""
+        if not self.waiting:
+            return
+        first, now = self.waiting[0], self.take.prompts[-1] if self.take.prompts else None
+        if first.at is not None:
+            ready = now is None or self.over or len(self.take) >= first.at
+        else:
+            lasts = now and (now.seconds or now.settings.hold and HELD)
+            ready = not now or self.over or lasts and len(self.take) - now.at >= round(lasts * LATENTS_PER_SECOND)
+        if ready:
+            self.begin(self.waiting.pop(0))
+            self.say()
+
+    def add(self, frames: np.ndarray | None) -> None:
+        """The frames (4, 272) of the latent that was made, or None if the motion is over instead."""
+        if frames is None:
+            self.over = True
+            return self.say()
+        if not np.isfinite(frames).all():
+            self.finish()
+            self.over = True
+            self.tell({"error": "the motion is not finite: give a smaller guidance"})
+            return self.say()
+        first = len(self.take) * FRAMES
+        self.tell(pack(first, *self.keep(self.stream.latent, frames)))
+        if self.asked is not None:
+            self.tell({"latency": time.monotonic() - self.asked})
+            self.asked = None
+        if len(self.take) == self.longest:
+            self.say()
+
+    def keep(self, latent: Tensor, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Add a latent and its frames; returns their pose as it is shown and exported."""
+        footing = self.footing(len(self.take))
+        pose = footing.pose(frames)
+        self.take.latents.append(latent)
+        self.take.motion.append(frames)
+        self.take.footing.append(footing)
+        return pose
+
+    def footing(self, latent: int) -> Footing:
+        """How the body stands before this latent."""
+        return copy.deepcopy(self.take.footing[latent - 1]) if latent else Footing()
+
+    def send(self, first: int) -> None:
+        """All frames from latent `first` on, in parts."""
+        for start in range(first, len(self.take), PART):
+            motion = np.concatenate(self.take.motion[start:min(start + PART, len(self.take))])
+            self.tell(pack(start * FRAMES, *self.footing(start).pose(motion)))
+
+    def give(self, name: str, motion: np.ndarray, latents: Tensor) -> None:
+        """Go on from a captured motion (T, 272), T = 4 L, and its latents (L, C), in place of all that was."""
+        self.heard()
+        self.clear()
+        for number, latent in enumerate(latents[:self.longest - 1]):
+            self.keep(latent.clone(), motion[number * FRAMES:(number + 1) * FRAMES])
+        self.take.capture, self.take.given, self.over = name, len(self.take), True
+        self.send(0)
+        self.tell({"seek": len(self.take) * FRAMES - 1})
+        self.say()
+
+    def stretch(self, mark: tuple[int, int] | None) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        """The motion (T, 272) of the frames from mark[0] up to mark[1], or all; and from which on each prompt holds."""
+        motion = np.concatenate(self.take.motion) if self.take.motion else np.empty((0, DIM), np.float32)
+        first, end = (0, len(motion)) if mark is None else (mark[0], min(mark[1] + 1, len(motion)))
+        asked = ([(0, self.take.capture)] if self.take.given else []) + [
+            (prompt.at * FRAMES, prompt.text) for prompt in self.take.prompts]
+        ends = [at for at, _ in asked[1:]] + [len(motion)]
+        title = [(max(at - first, 0), text) for (at, text), until in zip(asked, ends) if at < end and until > first]
+        return motion[first:end], title
+
+    def queue(self, prompts: Sequence[Prompt]) -> None:
+        """What waits, in its order, in place of what waited. Raises ValueError for too many."""
+        self.heard()
+        if len(prompts) > MANY:
+            raise ValueError(f"{len(prompts)} prompts in the queue: expected {MANY} at most")
+        self.waiting = list(prompts)
+        self.say()
+
+    def clear(self) -> None:
+        """A new character: nothing was, nothing waits."""
+        self.heard()
+        self.finish()
+        self.take, self.before, self.waiting, self.over, self.playhead = Take(), None, [], False, Playhead()
+        self.tell({"cut": 0})
+        self.say()
+
+    def finish(self) -> None:
+        """End the stream; the batch keeps nothing of it."""
+        if self.stream is not None:
+            self.stream.stop()
+        self.stream = None
+
+    def connect(self, have: int) -> None:
+        """A page that has so many frames is there, perhaps again: what it lacks, and all else that it shows."""
+        whole = min(have // FRAMES, len(self.take))
+        self.tell({"cut": whole * FRAMES})
+        self.send(whole)
+        self.say()
+
+    def heard(self) -> None:
+        self.last_word = time.monotonic()
+
+    def say(self) -> None:
+        """Tell what was asked when, what waits, and whether more comes by itself."""
+        take = self.take
+        full = len(take) >= self.longest
+        asked = [[prompt.at * FRAMES, prompt.text] for prompt in take.prompts]
+        self.tell({
+            "prompts": ([[0, take.capture, True]] if take.given else []) + asked,
+            "waiting": [[prompt.text, prompt.seconds] for prompt in self.waiting],
+            "over": full or not self.waiting and (self.over or self.stream is None), "full": full,
+            "undo": self.before is not None,
+            "link": to_link([*take.prompts, *self.waiting]) if asked and not take.given else "",
+        })
+
+
+def iter_common(ours: Sequence, theirs: Sequence):
+    """The pieces with which both begin."""
+    for one, other in zip(ours, theirs):
+        if one is not other:
+            return
+        yield one
+
+
+def pack(first: int, rotations: np.ndarray, pelvis: np.ndarray) -> bytes:
+    """Frames for the page: the number of the first, then float32 (T, 91): the pelvis' position, metres, and the
+    joints' local rotations as quaternions (x, y, z, w)."""
+    quaternions = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_quat().reshape(len(pelvis), -1)
+    return struct.pack("<I", first) + np.concatenate([pelvis, quaternions], axis=1).astype("<f4").tobytes()

@@ -1,0 +1,155 @@
+"""Open pages: each has a name that cannot be guessed, a websocket, and a session while the websocket is there.
+
+To the page go, in order, frames as bytes (`session.pack`) and all else as JSON objects. From it comes where its
+playhead is, {"frame": 12.5, "rate": 30}: frames, and frames a second.
+"""
+
+import asyncio
+import json
+import math
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from live.plan import Prompt
+from live.session import Message, Session
+from live.studio import Studio
+
+GRACE = 4.0             # seconds for which a page may lose its websocket
+FIRST = 60.0            # seconds until a page that was sent has to have one
+REPORTS = 50.0          # reports of the playhead a second, at most
+WORDS = (1.5, 12.0)     # of prompts and other wishes: a second in the long run, and at once
+UNSENT = 4000           # messages that a page has not taken; then its websocket is closed
+GONE, OTHER = 4404, 4409
+
+
+class Bucket:
+    """Lets `rate` things a second through, `burst` at once."""
+
+    def __init__(self, rate: float, burst: float):
+        self.rate, self.burst, self.left, self.seen = rate, burst, burst, time.monotonic()
+
+    def take(self) -> bool:
+        now = time.monotonic()
+        self.left, self.seen = min(self.burst, self.left + self.rate * (now - self.seen)), now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
+class Visit:
+    """One open page."""
+
+    def __init__(self, visits: "Visits", prompts: Sequence[Prompt] = ()):
+        self.name, self.visits, self.prompts = secrets.token_urlsafe(18), visits, prompts
+        self.session: Session | None = None
+        self.out: asyncio.Queue[Message] | None = None
+        self.watchers: list[Callable[[dict], object]] = []    # of the page's own elements; called on the event loop
+        self.words, self.reports = Bucket(*WORDS), Bucket(REPORTS, REPORTS)
+        self.loop = asyncio.get_running_loop()
+        self.ending = self.loop.call_later(FIRST, visits.end, self)
+
+    def tell(self, message: Message) -> None:
+        """From any thread."""
+        with suppress(RuntimeError):                           # the event loop is closed
+            self.loop.call_soon_threadsafe(self.deliver, message)
+
+    def deliver(self, message: Message) -> None:
+        if self.out is not None:
+            self.out.put_nowait(message)
+        if isinstance(message, dict):
+            for watch in self.watchers:
+                watch(message)
+
+    def check_rate(self) -> None:
+        """Before a wish is passed on: ValueError if there were too many."""
+        if not self.words.take():
+            raise ValueError("that was too quick: wait a second")
+
+    async def serve(self, websocket: WebSocket, have: int) -> None:
+        """Until the websocket ends; another one of the same page takes its place."""
+        await websocket.accept()
+        self.ending.cancel()
+        out = self.out = asyncio.Queue()
+        studio = self.visits.studio
+        if self.session is None:
+            self.session = studio.enter(self.tell, self.prompts)
+        session = self.session
+        studio.submit(lambda: session.connect(have))
+        sender = asyncio.create_task(self.send(websocket, out))
+        try:
+            await self.receive(websocket)
+        except (WebSocketDisconnect, RuntimeError, KeyError):  # it left; it was closed; it sent bytes
+            pass
+        finally:
+            sender.cancel()
+            if self.out is out:
+                self.out = None
+                self.ending = self.loop.call_later(GRACE, self.visits.end, self)
+
+    async def send(self, websocket: WebSocket, out: asyncio.Queue) -> None:
+        with suppress(WebSocketDisconnect, RuntimeError):
+            while self.out is out and out.qsize() < UNSENT:
+                message = await out.get()
+                if isinstance(message, bytes):
+                    await websocket.send_bytes(message)
+                else:
+                    await websocket.send_text(json.dumps(message, ensure_ascii=False))
+            await websocket.close(OTHER)
+
+    async def receive(self, websocket: WebSocket) -> None:
+        while True:
+            text = await websocket.receive_text()
+            if not self.reports.take():
+                continue
+            found = read_report(text)
+            if found and (session := self.session):
+                self.visits.studio.submit(lambda session=session, found=found: session.report(*found))
+
+
+class Visits:
+    """All open pages, `most` of them."""
+
+    def __init__(self, studio: Studio, most: int = 64):
+        self.studio, self.most, self.open = studio, most, {}
+
+    def new(self, prompts: Sequence[Prompt] = ()) -> Visit:
+        """A page that is about to be sent; ValueError if there are too many."""
+        if len(self.open) >= self.most:
+            raise ValueError(f"{len(self.open)} pages are open, which is the most: try again later")
+        visit = Visit(self, prompts)
+        self.open[visit.name] = visit
+        return visit
+
+    def end(self, visit: Visit) -> None:
+        """The page is closed: free all of it."""
+        self.open.pop(visit.name, None)
+        visit.ending.cancel()
+        visit.watchers.clear()
+        visit.out = None
+        if visit.session is not None:
+            self.studio.leave(visit.session)
+            visit.session = None
+
+    async def endpoint(self, websocket: WebSocket) -> None:
+        """The websocket of the page that ?page= names; ?have= says how many frames it holds."""
+        visit = self.open.get(websocket.query_params.get("page", ""))
+        have = websocket.query_params.get("have", "0")
+        if visit is None:
+            await websocket.accept()
+            return await websocket.close(GONE)
+        await visit.serve(websocket, int(have) if have.isdecimal() and len(have) < 8 else 0)
+
+
+def read_report(text: str) -> tuple[float, float] | None:
+    """Frame and rate of a report, or None if it is none."""
+    try:
+        report = json.loads(text) if len(text) < 200 else None
+        frame, rate = float(report["frame"]), float(report["rate"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return (frame, max(-120.0, min(rate, 120.0))) if math.isfinite(frame) and math.isfinite(rate) else None

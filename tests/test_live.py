@@ -1,0 +1,353 @@
+"""The live page's server without a browser: one motion whoever watches it, and nothing left of who has gone."""
+
+import gc
+import random
+import threading
+import time
+import weakref
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from live.plan import MANY, Prompt, Settings, from_link, to_link
+from live.session import ROW, Session
+from live.studio import Studio, encode_capture
+from motion.footing import grounded_pose
+from motion.skeleton import forward_kinematics
+from scipy.spatial.transform import Rotation
+from test_pipeline import ALWAYS, GUIDED, MEAN, NEVER, STD, assert_same, streamer
+
+SETTINGS = Settings(GUIDED)
+
+
+class Page:
+    """A page without a browser: keeps what it is told as the real one does, and reports its playhead when asked to."""
+
+    def __init__(self, studio: Studio, prompts=()):
+        self.studio, self.rows, self.dicts = studio, np.empty((0, ROW), np.float32), []
+        self.session = studio.enter(self.tell, prompts)
+
+    def tell(self, message):
+        if isinstance(message, bytes):
+            first, rows = int.from_bytes(message[:4], "little"), np.frombuffer(message[4:], "<f4").reshape(-1, ROW)
+            assert first <= len(self.rows)
+            self.rows = np.concatenate([self.rows[:first], rows])
+        else:
+            self.dicts.append(message)
+            if "cut" in message:
+                self.rows = self.rows[:message["cut"]]
+
+    def at(self, frame: float, rate: float = 0.0) -> None:
+        self.studio.submit(lambda: self.session.report(frame, rate)).result()
+
+    def ask(self, text: str, **more) -> None:
+        self.studio.ask(self.session, Prompt(text, SETTINGS, **more)).result()
+
+    def frames(self, count: int) -> np.ndarray:
+        """Play until so many frames are there."""
+        wait(lambda: self.at(max(len(self.rows) - 8, 0)) or len(self.rows) >= count)
+        return self.rows[:count]
+
+    def last(self, key: str):
+        return next((message[key] for message in reversed(self.dicts) if key in message), None)
+
+
+def wait(what, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def studio():
+    with_end = []
+
+    def make(calibration=NEVER, **more) -> Studio:
+        with_end.append(Studio(lambda precision: streamer(calibration), **more))
+        return with_end[-1]
+
+    yield make
+    for one in with_end:
+        one.close()
+
+
+def motion_of(page: Page) -> np.ndarray:
+    return page.studio.submit(lambda: page.session.stretch(None)).result()[0]
+
+
+def test_the_first_prompt_moves_as_the_demo_does(studio):
+    """And what is on the wire is the pose of it."""
+    page = Page(studio())
+    page.ask("walk")
+    page.frames(60)
+    motion = motion_of(page)[:60]
+    assert_same(motion, streamer().generate("walk", seed=0, length=60))
+    rotations, pelvis = grounded_pose(motion)
+    shown = Rotation.from_quat(page.rows[:60, 3:].reshape(-1, 4)).as_matrix().reshape(-1, 22, 3, 3)
+    np.testing.assert_allclose(forward_kinematics(shown, page.rows[:60, :3].astype(float)),
+                               forward_kinematics(rotations, pelvis), atol=1e-4)
+
+
+def test_never_further_ahead_than_asked_whoever_is_silent(studio):
+    page = Page(studio())
+    page.session.ahead = 1.0
+    page.ask("walk")
+    wait(lambda: len(page.rows) >= 30)
+    time.sleep(0.2)
+    assert len(page.rows) == 32
+    page.at(10)
+    wait(lambda: len(page.rows) == 40)
+
+
+@pytest.mark.parametrize("playhead, rate, lead, cut", [
+    (0, 0, 0.4, 12), (13, 0, 0.4, 28), (13.9, 30, 0.4, 28), (13, 0, 1.0, 44), (0, 0, 20.0, None)])
+def test_a_prompt_cuts_in_at_playhead_plus_lead(studio, playhead, rate, lead, cut):
+    """In whole latents, and not behind what is made; what was before stays as it was."""
+    page = Page(studio())
+    page.session.lead, page.session.ahead = lead, 2.5
+    page.ask("walk")
+    wait(lambda: len(page.rows) >= 75)
+    page.at(playhead, rate)
+    page.session.playhead.heard += 1e3 if rate else 0     # no time passes between report and prompt
+    wait(lambda: not page.session.due)
+    before = page.rows.copy()
+    page.ask("jump")
+    cut = len(before) if cut is None else cut
+    assert page.last("prompts") == [[0, "walk"], [cut, "jump"]]
+    after = page.frames(len(before) + 4)
+    assert np.array_equal(after[:cut], before[:cut])
+    assert cut == len(before) or np.abs(after[cut:len(before)] - before[cut:]).max() > 1e-3
+
+
+def test_a_link_brings_the_same_motion_back(studio):
+    """However the first was asked: cut in, queued, with other settings, and beyond what the model sees."""
+    first = Page(studio())
+    first.ask("walk")
+    first.frames(40), first.at(20)
+    first.ask("jump", seconds=1.0)
+    other = replace(SETTINGS, sampling=replace(GUIDED, guidance=1.0), seed=5)
+    first.studio.queue(first.session, [Prompt("sit", SETTINGS, 0.5), Prompt("wave", other, 0.5)]).result()
+    first.frames(200)
+    assert [text for _, text in first.last("prompts")] == ["walk", "jump", "sit", "wave"]
+    second = Page(first.studio, from_link(first.last("link")))
+    np.testing.assert_allclose(second.frames(200), first.frames(200), atol=2e-3)
+    assert second.last("prompts") == first.last("prompts")
+
+
+def test_characters_do_not_depend_on_one_another(studio):
+    alone = Page(studio())
+    alone.ask("walk")
+    expected = alone.frames(80).copy()
+    together = studio()
+    pages = [Page(together) for _ in range(4)]
+    for page, text in zip(pages, ["walk", "jump", "sit", "wave"]):
+        page.ask(text)
+    random.seed(0)
+    while min(len(page.rows) for page in pages) < 80:
+        page = random.choice(pages)
+        page.at(max(len(page.rows) - random.randrange(60), 0))
+        if random.random() < 0.1 and page is not pages[0]:
+            page.ask("jump")
+    np.testing.assert_allclose(pages[0].rows[:80], expected, atol=2e-3)
+
+
+def test_what_waits_begins_when_its_time_has_come(studio):
+    """Each after its seconds; one whose motion is over makes room at once."""
+    page = Page(studio())
+    page.studio.queue(page.session, [Prompt("walk", SETTINGS, 1.0), Prompt("sit", SETTINGS, 0.5),
+                                     Prompt("jump", SETTINGS)]).result()
+    page.frames(90)
+    assert page.last("prompts") == [[0, "walk"], [32, "sit"], [48, "jump"]] and page.last("waiting") == []
+    ending = Page(studio(ALWAYS))
+    short = Prompt("walk", replace(SETTINGS, hold=False), 5.0)
+    ending.studio.queue(ending.session, [short, short]).result()
+    wait(lambda: len(ending.last("prompts")) == 2 and ending.last("over"))
+    assert ending.last("prompts") == [[0, "walk"], [4, "walk"]] and len(ending.rows) == 8
+
+
+def test_undo_brings_back_what_was_cut(studio):
+    page = Page(studio())
+    page.ask("walk")
+    before = page.frames(60).copy()
+    page.at(0)
+    page.ask("jump")
+    page.frames(40)
+    page.studio.submit(page.session.undo).result()
+    assert np.array_equal(page.rows[:60], before) and page.last("over") and not page.last("undo")
+    with pytest.raises(ValueError, match="nothing to undo"):
+        page.studio.submit(page.session.undo).result()
+    page.at(len(page.rows))
+    page.ask("sit")
+    page.frames(len(before) + 20)
+
+
+def test_goes_on_from_a_capture(studio):
+    """The capture is shown as it is, and what follows is what a stream with this past gives."""
+    page = Page(studio())
+    past = (MEAN.numpy() + STD.numpy() * np.random.default_rng(0).normal(size=(31, 272))).astype(np.float32)
+    motion, latents = encode_capture(page.studio.model(), past)
+    assert len(motion) == 28 and np.array_equal(motion, past[3:])
+    page.studio.submit(lambda: page.session.give("mine.bvh", motion, latents)).result()
+    assert len(page.rows) == 28 and page.last("seek") == 27 and page.last("prompts") == [[0, "mine.bvh", True]]
+    assert page.last("link") == "" and page.last("over")
+    page.at(27)
+    page.ask("walk")
+    page.frames(48)
+    assert_same(motion_of(page)[:28], motion)
+    seed = Prompt("walk", SETTINGS).seed(7)
+    expected = page.studio.model().stream("walk", seed, motion, hold=True)
+    assert_same(motion_of(page)[28:48], np.concatenate([next(expected) for _ in range(5)]))
+
+
+def test_a_page_that_comes_back_gets_what_it_lacks(studio):
+    page = Page(studio())
+    page.ask("walk")
+    whole = page.frames(64).copy()
+    page.rows = whole[:22]
+    page.studio.submit(lambda: page.session.connect(22)).result()
+    assert np.array_equal(page.rows[:64], whole)
+
+
+def test_a_marked_stretch_has_its_prompts(studio):
+    page = Page(studio())
+    page.studio.queue(page.session, [Prompt("walk", SETTINGS, 1.0), Prompt("sit", SETTINGS, 1.0)]).result()
+    page.frames(80)
+    motion, title = page.session.stretch((20, 49))
+    assert np.array_equal(motion, motion_of(page)[20:50]) and title == [(0, "walk"), (12, "sit")]
+    assert page.session.stretch((40, 1000))[1] == [(0, "sit")]
+
+
+def test_seats_and_the_queue_behind_them(studio):
+    together = studio(seats=2)
+    pages = [Page(together) for _ in range(4)]
+    for page in pages:
+        page.ask("walk")
+    wait(lambda: min(len(page.rows) for page in pages[:2]) >= 60)
+    assert [page.last("place") for page in pages] == [0, 0, 1, 2]
+    assert len(pages[2].rows) == len(pages[3].rows) == 0
+    together.leave(pages[0].session).result()
+    assert pages[2].last("place") == 0 and pages[3].last("place") == 1
+    pages[2].frames(20)
+
+
+def test_who_sleeps_makes_room_for_who_waits(studio):
+    together = studio(seats=1)
+    sleeper, waiter = Page(together), Page(together)
+    sleeper.session.last_word -= 1e4
+    wait(lambda: waiter.last("place") == 0)
+    assert sleeper.last("place") == 1
+
+
+def test_who_leaves_leaves_nothing(studio):
+    together = studio()
+    gone = []
+    for number in range(20):
+        page = Page(together)
+        page.ask(f"walk {number}")
+        page.frames(8)
+        gone.append(weakref.ref(page.session))
+        together.leave(page.session).result()
+    del page
+    stay = Page(together)
+    stay.ask("sit")
+    stay.frames(20)
+    gc.collect()
+    assert len(together.sessions) == 1 and sum(one() is not None for one in gone) == 0
+    assert sum(len(batch.moving) for batch in together.batches.values()) == 1
+
+
+def test_a_slow_text_encoder_stops_nobody(studio):
+    together = studio()
+    quick, slow = Page(together), Page(together)
+    quick.ask("walk")
+    held, encode = threading.Event(), together.model().text_encoder
+    together.model().text_encoder = lambda sentences: held.wait(20) and encode(sentences) if sentences == [
+        "slow"] else encode(sentences)
+    asked = together.ask(slow.session, Prompt("slow", SETTINGS))
+    quick.frames(80)
+    assert not asked.done()
+    held.set()
+    asked.result()
+
+
+def test_one_that_fails_says_so_and_the_others_go_on(studio):
+    together = studio()
+    good, bad = Page(together), Page(together)
+    good.ask("walk")
+    bad.session.add = lambda frames: 1 / 0
+    bad.ask("walk")
+    wait(lambda: bad.last("error"))
+    assert bad.last("over") and "ZeroDivisionError" in bad.last("error")
+    good.frames(100)
+    del bad.session.add
+    bad.ask("walk")
+    bad.frames(20)
+
+
+def test_a_motion_that_is_not_finite_stops_and_says_so(studio):
+    page = Page(studio())
+    page.ask("walk")
+    page.frames(20)
+    page.studio.submit(lambda: page.session.add(np.full((4, 272), np.nan, np.float32))).result()
+    assert "guidance" in page.last("error") and page.last("over") and np.isfinite(page.rows).all()
+
+
+def test_only_so_much_is_kept(studio):
+    page = Page(studio(longest=10))
+    page.ask("walk")
+    page.frames(40)
+    page.at(40)
+    time.sleep(0.1)
+    assert len(page.rows) == 40 and page.last("full")
+
+
+@pytest.mark.parametrize("bad", [
+    dict(text=""), dict(text=" \n"), dict(text="x" * 301), dict(text=None), dict(text="walk", seconds=0.0),
+    dict(text="walk", seconds=float("nan")), dict(text="walk", seconds="4"), dict(text="walk", at=-1),
+])
+def test_bad_prompts_refuse(bad):
+    with pytest.raises(ValueError, match="expected|empty"):
+        Prompt(settings=SETTINGS, **bad)
+
+
+@pytest.mark.parametrize("bad", [dict(guidance=1e9), dict(temperature=float("nan")), dict(past=1000)])
+def test_settings_out_of_range_refuse(bad):
+    with pytest.raises(ValueError, match="expected"):
+        Settings(replace(GUIDED, **bad))
+
+
+def test_links_are_read_back_and_damaged_ones_refused():
+    prompts = [Prompt(f"läuft {number} ✓", replace(SETTINGS, seed=number % 3), 1.5, 8 * number) for number in range(30)]
+    link = to_link(prompts)
+    assert from_link(link) == prompts
+    random.seed(1)
+    for _ in range(500):
+        damaged = list(link[:random.randrange(len(link))])
+        for _ in range(random.randrange(4)):
+            damaged.insert(random.randrange(len(damaged) + 1), chr(random.randrange(32, 300)))
+        try:
+            from_link("".join(damaged))
+        except ValueError as error:
+            assert "cannot be read" in str(error)
+    for bad in (to_link([Prompt("x", at=0)] * (MANY + 1)), "A" * 20_000):
+        with pytest.raises(ValueError, match="cannot be read"):
+            from_link(bad)
+
+
+def test_the_past_of_a_new_stream_reaches_as_far_as_any_model_sees():
+    from live.session import REACH
+    from options.models import AR
+    assert REACH >= AR().context
+
+
+def test_sessions_are_told_on_one_thread_alone(studio):
+    page, threads = Page(studio()), set()
+    tell = page.session.tell
+    page.session.tell = lambda message: (threads.add(threading.current_thread()), tell(message))
+    page.ask("walk")
+    page.frames(20)
+    assert threads == {page.studio.thread} and isinstance(page.session, Session)
+    assert torch.is_grad_enabled()

@@ -1,0 +1,300 @@
+"""What comes from outside the live page: requests, websockets, files. Nothing of it does harm or stops the others."""
+
+import asyncio
+import io
+import json
+import os
+import random
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("starlette", reason="the live page is an extra: pip install '.[live]'")
+from live import files
+from live.guard import BODY, COOKIE, Guard
+from live.plan import Prompt
+from live.session import ROW
+from live.studio import Studio
+from live.visits import GRACE, Bucket, Visits, read_report
+from motion.representation_272 import DIM, motion272_to_positions, pose_to_motion272
+from motion.rotation import axis_angle_to_matrix
+from motion.skeleton import forward_kinematics
+from test_live import SETTINGS, wait
+from test_pipeline import streamer
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+
+# Guard
+
+def answer(guard: Guard, headers: dict, query: str = "", kind: str = "http", method: str = "GET") -> tuple[int, list]:
+    """Status that a request gets, and the headers."""
+    sent = []
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    guard.app = app
+    scope = dict(type=kind, method=method, query_string=query.encode(),
+                 headers=[(name.encode(), value.encode()) for name, value in headers.items()])
+
+    async def receive():
+        return {"type": "websocket.connect" if kind == "websocket" else "http.request", "body": b""}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(guard(scope, receive, send))
+    return sent[0].get("status", sent[0].get("code")), sent[0].get("headers", [])
+
+
+HOME = {"host": "localhost:8123"}
+
+
+@pytest.mark.parametrize("headers, kind, method, status", [
+    (HOME, "http", "GET", 200), ({"host": "127.0.0.1:80"}, "http", "GET", 200),
+    ({"host": "[::1]:80"}, "http", "GET", 200),
+    ({"host": "evil.example"}, "http", "GET", 421), ({}, "http", "GET", 421),
+    ({"host": "localhost.evil.example:8123"}, "websocket", "GET", 4421),
+    ({**HOME, "origin": "http://localhost:8123"}, "websocket", "GET", 200),
+    ({**HOME, "origin": "http://evil.example"}, "websocket", "GET", 4403),
+    ({**HOME, "origin": "http://localhost:9000"}, "websocket", "GET", 4403),
+    ({**HOME, "origin": "null"}, "http", "POST", 403),
+    ({**HOME, "content-length": str(BODY + 1)}, "http", "POST", 413),
+    ({**HOME, "content-length": "-1"}, "http", "POST", 413),
+])
+def test_only_pages_of_this_host_come_in(headers, kind, method, status):
+    assert answer(Guard(None), headers, kind=kind, method=method)[0] == status
+
+
+def test_elsewhere_only_with_the_token():
+    guard, there = Guard(None, hosts=(), token="s3cret"), {"host": "gpu.lab:8123"}
+    for query, headers, status in (("", there, 401), ("token=wrong", there, 401), ("token=s3cret", there, 200),
+                                   ("", {**there, "cookie": f"{COOKIE}=s3cret"}, 200),
+                                   ("", {**there, "cookie": "=;;\"[" }, 401), ("token=%FF%00", there, 401)):
+        found, sent = answer(guard, headers, query)
+        assert found == status
+        assert any(name == b"set-cookie" for name, _ in sent) == (query == "token=s3cret")
+        assert answer(guard, headers, query, "websocket")[0] == (200 if status == 200 else 4401)
+    with pytest.raises(ValueError, match="needs a token"):
+        Guard(None, hosts=())
+
+
+def test_a_body_longer_than_it_says_is_cut_off():
+    seen = []
+
+    async def app(scope, receive, send):
+        while (message := await receive())["type"] == "http.request":
+            seen.append(len(message["body"]))
+
+    async def receive():
+        return {"type": "http.request", "body": bytes(10 ** 7), "more_body": True}
+
+    scope = dict(type="http", method="POST", query_string=b"", headers=[(b"host", b"localhost")])
+    asyncio.run(Guard(app)(scope, receive, None))
+    assert sum(seen) <= BODY
+
+
+# Websocket
+
+@pytest.fixture
+def served():
+    """A client of a small server with one studio; GET /new gives the name of a new page."""
+    studio = Studio(lambda precision: streamer())
+    visits = Visits(studio, most=8)
+
+    async def new(request):
+        try:
+            return PlainTextResponse(visits.new().name)
+        except ValueError as error:
+            return PlainTextResponse(str(error), 503)
+
+    app = Starlette(routes=[Route("/new", new), WebSocketRoute("/frames", visits.endpoint)])
+    with TestClient(app) as client:
+        client.visits = visits
+        yield client
+    studio.close()
+
+
+def hear(websocket, until: int, have: int = 0) -> np.ndarray:
+    """Rows of the frames from `have` on, until that frame is there; as in the page, what leaves a gap is left."""
+    rows = np.empty((0, ROW), np.float32)
+    while have + len(rows) < until:
+        if content := websocket.receive().get("bytes"):
+            first = int.from_bytes(content[:4], "little") - have
+            if first <= len(rows):
+                rows = np.concatenate([rows[:first], np.frombuffer(content[4:], "<f4").reshape(-1, ROW)])
+    return rows
+
+
+def test_a_page_gets_frames_and_comes_back(served):
+    name, studio = served.get("/new").text, served.visits.studio
+    with served.websocket_connect(f"/frames?page={name}") as websocket:
+        wait(lambda: served.visits.open[name].session)
+        session = served.visits.open[name].session
+        studio.ask(session, Prompt("walk", SETTINGS)).result()
+        first = hear(websocket, 40)
+        websocket.send_text(json.dumps({"frame": 30, "rate": 30}))
+        hear(websocket, 60, have=40)
+    with served.websocket_connect(f"/frames?page={name}&have=22") as websocket:
+        assert np.array_equal(hear(websocket, 40, have=20)[:20], first[20:40])
+        assert served.visits.open[name].session is session
+
+
+def test_who_closes_is_forgotten_within_seconds(served):
+    name, studio = served.get("/new").text, served.visits.studio
+    with served.websocket_connect(f"/frames?page={name}"):
+        wait(lambda: studio.sessions)
+    begun = time.monotonic()
+    wait(lambda: not studio.sessions and not served.visits.open)
+    assert GRACE - 0.5 < time.monotonic() - begun < GRACE + 3
+
+
+def test_an_unknown_page_is_told_so(served):
+    with served.websocket_connect("/frames?page=nobody&have=zzz") as websocket:
+        with pytest.raises(WebSocketDisconnect) as closed:
+            websocket.receive_text()
+    assert closed.value.code == 4404
+
+
+def test_only_so_many_pages_are_open(served):
+    assert {served.get("/new").status_code for _ in range(8)} == {200}
+    assert served.get("/new").status_code == 503
+
+
+def test_ten_thousand_senseless_messages(served):
+    """They change nothing, for this page or another."""
+    names = [served.get("/new").text for _ in range(2)]
+    rng, studio = random.Random(0), served.visits.studio
+    with served.websocket_connect(f"/frames?page={names[0]}") as good:
+        wait(lambda: served.visits.open[names[0]].session)
+        studio.ask(served.visits.open[names[0]].session, Prompt("walk", SETTINGS)).result()
+        for number in range(10_000 // 500):
+            have = rng.choice(["-1", "9" * 30, "", "7"])
+            with served.websocket_connect(f"/frames?page={names[1]}&have={have}") as bad:
+                for _ in range(500):
+                    bad.send_text(senseless(rng))
+                if number % 5 == 0:
+                    bad.send_bytes(b"\xff" * 9)
+        hear(good, 60)
+        good.send_text('{"frame": 50, "rate": 0}')
+        hear(good, 100, have=60)
+    assert len(studio.sessions) <= 2
+
+
+def senseless(rng: random.Random) -> str:
+    some = [0, -1, 1e308, "x", None, [], {}, True, float("nan"), float("inf"), "9" * 400]
+    one, other = rng.choice(some), rng.choice(some)
+    keys = rng.sample(["frame", "rate", "cut", "prompts", ""], 2)
+    return rng.choice([
+        json.dumps(dict(zip(keys, (one, other)))), json.dumps([one, other]), json.dumps({"frame": one, "rate": other}),
+        "".join(chr(rng.randrange(1, 0xD7FF)) for _ in range(rng.randrange(200))), "[" * 190, "", "x" * 100_000])
+
+
+@pytest.mark.parametrize("text, found", [
+    ('{"frame": 12.5, "rate": 30}', (12.5, 30.0)), ('{"frame": 1, "rate": 1e9}', (1.0, 120.0)), ("", None),
+    ("[]", None), ('{"frame": NaN, "rate": 0}', None), ('{"frame": "x", "rate": 0}', None), ('{"frame": 1}', None),
+    ("{" * 500, None)])
+def test_reports_are_numbers_or_nothing(text, found):
+    assert read_report(text) == found
+
+
+def test_a_bucket_lets_so_much_through():
+    bucket = Bucket(rate=0.0, burst=3)
+    assert [bucket.take() for _ in range(5)] == [True, True, True, False, False]
+
+
+# Files
+
+def test_what_goes_out_comes_in_again():
+    """BVH, npz and npy of a motion, read as uploads; text of prompts and times; a name after the first prompt."""
+    motion = clip()
+    for kind in ("bvh", "npz", "npy"):
+        content = files.write_download(kind, motion, [(0, "walk")])
+        found = files.read_upload({f"C:\\..\\etc/{kind}.{kind.upper()}": content})
+        shown, expected = motion272_to_positions(found.astype(float)), motion272_to_positions(motion.astype(float))
+        assert found.shape == motion.shape and np.abs(shown - expected)[:, 0].max() < 0.05, kind
+    text = files.write_download("txt", motion, [(0, "walk"), (45, "sit")]).decode()
+    assert text.split() == ["0.00", "s", "walk", "1.50", "s", "sit"]
+    assert files.file_name([(0, "A person: walks/../x")], "bvh") == "a-person-walks-x.bvh"
+    assert files.file_name([], "bvh") == "motion.bvh"
+
+
+def clip() -> np.ndarray:
+    """A motion (T, 272) of a body that turns and waves."""
+    time, turns = np.arange(48) / 30, np.zeros((48, 22, 3))
+    turns[:, 0, 1], turns[:, 17, 2], turns[:, 4, 0] = time, 0.8 * np.sin(5 * time), 0.4 * np.sin(3 * time)
+    rotations = axis_angle_to_matrix(turns)
+    pelvis = np.stack([0.3 * time, 0.95 + 0 * time, 0.5 * time], 1)
+    return pose_to_motion272(rotations, forward_kinematics(rotations, pelvis)).astype(np.float32)
+
+
+@pytest.mark.parametrize("given, said", [
+    ({"a.exe": b"MZ"}, "found .exe; expected a .bvh"), ({"a": b""}, "found no suffix"), ({}, "expected a .bvh"),
+    ({"a.amc": b":FULLY-SPECIFIED"}, "give its .asf with it"), ({"a.npy": b"\x93NUMPY"}, "no motion"),
+    ({"a.bvh": b"HIERARCHY"}, "capture.bvh: found"), ({"a.npz": b"PK\x03\x04"}, "capture.npz"),
+    ({"a.bvh": bytes(files.SENT + 1)}, "too large"),
+])
+def test_bad_uploads_are_refused_in_one_sentence(given, said):
+    with pytest.raises(ValueError, match=said) as refused:
+        files.read_upload(given)
+    assert "/tmp" not in str(refused.value) and "\n" not in str(refused.value).strip()
+
+
+def test_an_array_with_code_in_it_is_not_run(tmp_path):
+    content = io.BytesIO()
+    np.save(content, np.array([Trap(str(tmp_path / "ran"))], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="no motion"):
+        files.read_upload({"a.npy": content.getvalue()})
+    assert not (tmp_path / "ran").exists()
+
+
+class Trap:
+    def __init__(self, path: str):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_a_worker_has_limits():
+    with pytest.raises(ValueError, match="took more than 1 s"):
+        files.in_worker(time.sleep, 30, seconds=1.0)
+    with pytest.raises(ValueError, match="of memory"):
+        files.in_worker(bytearray, 3 * 10 ** 9, seconds=20.0)
+    with pytest.raises(ValueError, match="process that tried ended"):
+        files.in_worker(exit_hard, seconds=20.0)
+    assert files.in_worker(len, [1, 2], seconds=20.0) == 2
+
+
+def exit_hard() -> None:
+    os._exit(9)
+
+
+def test_damaged_uploads_do_no_harm():
+    """Each is refused, or is a motion."""
+    rng = random.Random(0)
+    whole = {kind: files.write_download(kind, clip(), [(0, "walk")]) for kind in ("bvh", "npz", "npy")}
+    for kind, content in whole.items():
+        for _ in range(12):
+            damaged = bytearray(content[:rng.randrange(len(content))] if rng.random() < 0.3 else content)
+            for _ in range(rng.randrange(1, 30)):
+                if damaged:
+                    damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+            try:
+                found = files.read_upload({f"a.{kind}": bytes(damaged)})
+            except ValueError:
+                continue
+            assert found.shape[1] == DIM and found.dtype == np.float32
+
+
+def test_downloads_that_cannot_be_are_refused():
+    for kind, motion, said in (("exe", clip(), "no format 'exe'"), ("bvh", clip()[:0], "no motion yet"),
+                               ("mp4", np.zeros((files.SHOWN + 1, DIM), np.float32), "mark a stretch")):
+        with pytest.raises(ValueError, match=said):
+            files.write_download(kind, motion, [])
