@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dataset.clips import layout_of, load_clips, load_groups, with_statistics
 from dataset.mosa import CaptionedWindows, caption_texts
-from dataset.texts import Texts
+from dataset.latent_folder import Texts
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer, mosa_checkpoint
 from models.mosa.losses import corrupted, sar_loss, scale_losses
 from models.mosa.tokenizer import CAQVAE

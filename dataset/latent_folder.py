@@ -148,10 +148,14 @@ class LatentFolder:
         """Move what a run has finished to its place, the index last; remove what it has not."""
         if (self.new / "index.json").is_file():
             (self.path / "index.json").unlink(missing_ok=True)    # what it says is no longer so
-            for path in sorted(self.new.iterdir(), key=lambda path: path.name == "index.json"):
-                os.replace(path, self.path / path.name)
-            shutil.rmtree(self.parts, ignore_errors=True)
+            self.put_in_place()
         shutil.rmtree(self.new, ignore_errors=True)
+
+    def put_in_place(self) -> None:
+        """Put the new files, the index last, in place of an earlier run's; of a folder of texts alone there is none."""
+        for path in sorted(self.new.iterdir(), key=lambda path: path.name == "index.json"):
+            os.replace(path, self.path / path.name)
+        shutil.rmtree(self.parts, ignore_errors=True)
 
     def kept(self, made_of: Mapping[str, str], places: Mapping[str, tuple[int, int]], channels: int, kind: str) -> Kept:
         """What an earlier run left, if it made it of the same.

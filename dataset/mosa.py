@@ -4,6 +4,7 @@ B samples, t frames of the longest, D channels, N tokens of a caption of E chann
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor
 
 from dataset.clips import Clip
+from dataset.latent_folder import LatentFolder, Texts, digest
 from dataset.pairs import MotionTexts
-from dataset.texts import Texts, known_texts, write_texts
 from models.text_encoder import TextEncoder
 from utils.distributed import rank, wait_for_all
 
@@ -125,15 +126,23 @@ def caption_texts(folder: Path, clips: Sequence[Clip], encoder: str,
     raises   ValueError for a latent folder that lacks some, as it is another script's
     """
     captions = dict.fromkeys(["", *(caption.text for clip in clips for caption in clip.captions)])
-    known = known_texts(folder, "tokens") if rank() == 0 else {}
+    texts, known = LatentFolder(folder), {}
+    if rank() == 0:
+        with suppress(OSError, ValueError):
+            known = numbered(texts) if len(texts.texts("tokens")) == len(texts.captions()) else {}
     missing = [caption for caption in captions if caption not in known]
     if rank() == 0 and missing:
         if (folder / "index.json").is_file():
             raise ValueError(f"{folder} is a latent folder without {len(missing)} of the captions, the first is "
                              f"{missing[0]!r}: give another --text-dir")
         print(f"encoding {len(missing)} of {len(captions)} different captions with {encoder}", flush=True)
-        write_texts(folder, "tokens", list(captions | dict.fromkeys(known)),
-                    TextEncoder(encoder, device, on_disk=False, tokens=True), known)
+        texts.write_texts("tokens", list(captions | dict.fromkeys(known)),
+                          TextEncoder(encoder, device, on_disk=False, tokens=True), digest(encoder), known)
+        texts.put_in_place()
     wait_for_all()
-    lines = (folder / "captions.txt").read_text(encoding="utf-8").split("\n")[:-1]
-    return Texts(folder, "tokens"), {caption: number for number, caption in enumerate(lines)}
+    return texts.texts("tokens"), numbered(texts)
+
+
+def numbered(folder: LatentFolder) -> dict[str, int]:
+    """Caption -> its number among the texts."""
+    return {caption: number for number, caption in enumerate(folder.captions())}

@@ -7,7 +7,7 @@ import torch
 from dataset.captions import Caption, format_caption
 from dataset.clips import Clip, load_clips, load_statistics, with_statistics
 from dataset.mosa import CaptionedWindows, EveryWindow, caption_texts
-from dataset.texts import Texts
+from dataset.latent_folder import LatentFolder
 from models.causal_tae import CausalTAE
 from models.mosa.tokenizer import CAQVAE
 from motion.representation_263 import motion263_to_positions
@@ -47,7 +47,7 @@ def write_texts(folder, captions):
     np.save(folder / "token_states.npy", np.arange(1, 2 * len(captions) + 1, dtype=np.float16)[:, None] + np.zeros(3))
     np.save(folder / "token_rows.npy", np.arange(len(captions) + 1) * 2)
     (folder / "captions.txt").write_text("".join(f"{caption}\n" for caption in captions))
-    return Texts(folder, "tokens")
+    return LatentFolder(folder).texts("tokens")
 
 
 def test_captioned_windows(tmp_path):
