@@ -4,6 +4,7 @@ python train_t2m.py --preset small --latent-dir data/latents
 torchrun --nproc-per-node 8 train_t2m.py --latent-dir humanml3d_272/t2m_latents
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from dataset.latents import NO_TEXT, LatentClips
 from Evaluator_272.watch import load_watch
 from generation.fast.training import accelerate_training
 from generation.pipeline import text_encoder_of
-from models.checkpoints import ar_checkpoint, fill, fingerprint, load_ar, load_tae
+from models.checkpoints import ar_checkpoint, fill, fingerprint, load_ar, load_tae, load_text
 from models.transformer import StreamingTransformer
 from models.two_forward import REPEATS, scored_latents, two_forward_loss
 from options import opt, parse, to_json
@@ -37,8 +38,11 @@ class TrainT2M:
     training: Training = Training(
         exp_name="t2m", total_iter=100_000, batch_size=256, lr=1e-4, warmup=10_000, schedule="cosine",
         betas=(0.9, 0.999), weight_decay=1e-6, eval_iter=10_000, save_iter=10_000)
-    start: str | None = opt(None, "AR model to start from, of the same sizes: a checkpoint folder or the authors' file",
+    start: str | None = opt(None, "AR model to start from, of the same sizes: a checkpoint folder or the authors' "
+                            "file; a model that reads tokens takes from one of vectors all but what reads the text",
                             flag="resume-trans")
+    text: str | None = opt(None, "text transformer to start from, as train_text.py made it: a checkpoint folder",
+                           flag="resume-text")
     tae: str | None = opt(None, "TAE that must have made the latents", flag="resume-pth")
     evaluator: str | None = opt(None, "evaluator that judges generated motions at every evaluation: a checkpoint "
                                 "folder, or the authors' file; needs --resume-pth and the data set")
@@ -145,14 +149,17 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
         train, val = (
             LatentClips(config.latent_dir, split, model.most_latents + 1, drop, pairs, balance, config.crop)
             for split, drop, balance in (("train", config.text_drop, config.training.balance), ("val", 0.0, 0.0)))
-        check_latents(train, config, pairs)
+        check_latents(train, config.model, config.training.dataname)
+        check_uses(train, config, pairs)
         index = train.index
-        calibration = Calibration(latent_scale=index["latent_scale"], stop_threshold=index["stop_threshold"],
-                                  end_latent=tuple(index["end_latent"]))
-        if config.text_start and not config.start:
-            model.start_text(*train.motion_of_text(config.text_start, config.training.balance, config.text_noise))
         if config.start:
-            fill(model, load_ar(config.start).model.state_dict(), config.start)
+            train.scale = val.scale = start_model(model, config.start)
+        elif config.text_start:
+            model.start_text(*train.motion_of_text(config.text_start, config.training.balance, config.text_noise))
+        if config.text:
+            start_text(model, config.text, index["text_encoder"])
+        calibration = Calibration(latent_scale=train.scale, stop_threshold=index["stop_threshold"],
+                                  end_latent=tuple(index["end_latent"]))
         objective = T2MObjective(model, calibration, index["text_encoder"], train.texts[NO_TEXT], config).to(device)
         accelerate_training(objective)
         batches = list(fixed_batches(val, config.training.batch_size, config.training.seed))
@@ -169,24 +176,58 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
         fit(objective, train, config.training, to_json(config) | dict(latents=latents), evaluate, best="loss")
 
 
-def check_latents(clips: LatentClips, config: TrainT2M, pairs: bool) -> None:
+def start_model(model: StreamingTransformer, source: str) -> float:
+    """Take the weights of an AR model, and return its latent scale.
+
+    From a model that reads the text in another way come all weights but those that read it.
+    """
+    start = load_ar(source)
+    tensors = start.model.state_dict()
+    if start.model.config.text != model.config.text:
+        reads_text = re.compile(r"text|.*cross")
+        own = {name: value for name, value in model.state_dict().items() if reads_text.match(name)}
+        tensors = own | {name: value for name, value in tensors.items() if not reads_text.match(name)}
+    fill(model, tensors, source)
+    return start.calibration.latent_scale
+
+
+def start_text(model: StreamingTransformer, source: str, text_encoder: str) -> None:
+    """Take a text transformer's weights.
+
+    raises   ValueError if the model has none, or for one of other sizes or of another encoder's texts
+    """
+    tensors, encoder = load_text(source)
+    if model.text is None:
+        raise ValueError(f"{source} is a text transformer, and the model reads vectors: give --text tokens")
+    if encoder != text_encoder:
+        raise ValueError(f"{source} reads texts by {encoder}, and the latent folder holds texts by {text_encoder}: "
+                         "make one with that folder: python train_text.py")
+    fill(model.text, tensors, source)
+
+
+def check_latents(clips: LatentClips, model: AR, dataname: str) -> None:
     """raises ValueError if the latent folder is not what the model trains on"""
-    index, folder = clips.index, config.latent_dir
-    if pairs and not any(clips.past):
-        raise ValueError(f"{folder} holds no pairs for streams: run get_latent.py with --streams FOLDER, or train on "
-                         "single clips: python train_t2m.py")
-    if index["dataname"] != config.training.dataname:
-        raise ValueError(f"{folder} holds latents of {index['dataname']}, not of {config.training.dataname}: give "
+    index, folder = clips.index, clips.folder
+    if index["dataname"] != dataname:
+        raise ValueError(f"{folder} holds latents of {index['dataname']}, not of {dataname}: give "
                          f"--dataname {index['dataname']}")
-    if config.tae and fingerprint(load_tae(config.tae)) != index["tae"]:
-        raise ValueError(f"{folder} was not encoded by {config.tae}: run get_latent.py --resume-pth {config.tae} "
-                         f"--latent-dir {folder} --dataname {index['dataname']} --text-encoder {index['text_encoder']}")
     made = clips.texts.kind, clips.texts.dim, len(index["end_latent"])
-    read = config.model.text, config.model.text_dim, config.model.latent_dim
+    read = model.text, model.text_dim, model.latent_dim
     if made != read:
         raise ValueError(f"{folder} holds texts ({made[0]}) of {made[1]} channels, made by {index['text_encoder']}, "
                          f"and latents of {made[2]}; the model reads {read[0]} of {read[1]} and {read[2]}: give "
                          f"--text {made[0]} --text-dim {made[1]} --latent-dim {made[2]}")
+
+
+def check_uses(clips: LatentClips, config: TrainT2M, pairs: bool) -> None:
+    """raises ValueError if the latent folder lacks the pairs that are trained on, or is of another TAE than is named"""
+    index, folder = clips.index, config.latent_dir
+    if pairs and not any(clips.past):
+        raise ValueError(f"{folder} holds no pairs for streams: run get_latent.py with --streams FOLDER, or train on "
+                         "single clips: python train_t2m.py")
+    if config.tae and fingerprint(load_tae(config.tae)) != index["tae"]:
+        raise ValueError(f"{folder} was not encoded by {config.tae}: run get_latent.py --resume-pth {config.tae} "
+                         f"--latent-dir {folder} --dataname {index['dataname']} --text-encoder {index['text_encoder']}")
 
 
 def fixed_batches(clips: LatentClips, size: int, seed: int):

@@ -44,7 +44,7 @@ class LatentClips:
                  pairs: bool = False, balance: float = 0.0, crop: int = 0):
         remedy = (f"Make it: python get_latent.py --resume-pth TAE_CHECKPOINT --latent-dir {folder} "
                   "--dataname DATANAME --text-encoder TEXT_ENCODER" + pairs * " --streams PAIRS")
-        files = LatentFolder(folder, remedy)
+        files, self.folder = LatentFolder(folder, remedy), folder
         self.index = files.index()
         self.texts = files.texts(self.index.get("text", "vector"))
         self.text_drop, self.crop = text_drop, crop

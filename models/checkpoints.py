@@ -14,6 +14,7 @@ from models.published import (
     fill, load_published_ar, load_published_mosa_tokenizer, load_published_mosa_transformer, load_published_tae,
 )
 from models.text_encoder import DEFAULT_TEXT_ENCODER
+from models.text_transformer import TextTransformer
 from models.transformer import StreamingTransformer
 from options import from_json, to_json
 from options.models import AR, CAQ, SAR, TAE, Codes
@@ -69,6 +70,22 @@ def load_ar(source: Path | str) -> ARCheckpoint:
     return ARCheckpoint(fill(StreamingTransformer(from_json(AR, config["model"])), tensors, source),
                         from_json(Calibration, config["calibration"]), from_json(Sampling, config["sampling"]),
                         config["text_encoder"])
+
+
+def text_checkpoint(text: TextTransformer, config: AR, text_encoder: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_checkpoint` writes of a text transformer alone, for an AR model of this config."""
+    return text.state_dict(), dict(text_transformer=to_json(config), text_encoder=text_encoder)
+
+
+def load_text(source: Path | str) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a text transformer, and the name of the text encoder whose token states it reads.
+
+    raises  FileNotFoundError, or ValueError for a damaged checkpoint or another network's
+    """
+    tensors, config = load_checkpoint(source)
+    if "text_transformer" not in config:
+        raise ValueError(f"{source} is not a text transformer's checkpoint. Make one: python train_text.py")
+    return tensors, config["text_encoder"]
 
 
 def with_calibration(config: dict[str, Any]) -> dict[str, Any]:
