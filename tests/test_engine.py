@@ -3,12 +3,9 @@
 import json
 import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from io import BytesIO
@@ -294,36 +291,6 @@ def test_evaluations_do_not_slow_the_rate(tmp_path):
     assert min(rates[1:]) > 8
 
 
-def test_every_item_once_an_epoch(tmp_path):
-    """10 items, batches of 4: 5 steps are two epochs, though one batch spans both."""
-    drawn = torch.cat([batch["items"] for batch in batches(Items(10), config(tmp_path, total_iter=5))])
-    assert sorted(drawn[:10].tolist()) == sorted(drawn[10:].tolist()) == list(range(10))
-    assert drawn[:10].tolist() != drawn[10:].tolist()
-
-
-def test_every_draw_of_an_item_is_another_sample(tmp_path):
-    drawn = torch.cat([batch["vectors"] for batch in batches(Items(1), config(tmp_path))])
-    assert len(drawn.unique(dim=0)) == len(drawn) == 7 * 4
-
-
-def test_batches_depend_on_the_step_alone(tmp_path):
-    for options in (config(tmp_path), config(tmp_path, balance=1.0)):
-        data = Items(10, rarity=np.arange(10))
-        whole, tail = list(batches(data, options)), list(batches(data, options, first_step=4))
-        for one, other in zip(whole[3:], tail, strict=True):
-            assert torch.equal(one["vectors"], other["vectors"])
-
-
-@pytest.mark.parametrize("balance, ratio", [(0.5, 3), (1.0, 9)])
-def test_balance_draws_the_rare_more_often(tmp_path, balance, ratio):
-    rarity = np.array([0.0, 1.0, 9.0])
-    drawn = Counter(torch.cat([batch["items"] for batch in batches(
-        Items(3, rarity), config(tmp_path, balance=balance, total_iter=1000))]).tolist())
-    assert drawn[0] == 0 and 0.85 * ratio < drawn[2] / drawn[1] < 1.15 * ratio
-    with pytest.raises(ValueError, match="no groups to balance"):
-        batches(Items(3), config(tmp_path, balance=1.0))
-
-
 def test_learning_rate():
     options = Training(lr=1.0, warmup=10, total_iter=110)
     assert [learning_rate(step, options) for step in (1, 5, 10, 110)] == [0.1, 0.5, 1.0, 1.0]
@@ -417,45 +384,6 @@ def test_compile_is_asked_for_once_and_changes_no_name(tmp_path, monkeypatch):
     assert asked == [(objective, dict(dynamic=True))]
     assert set(load_checkpoint(folder / "last")[0]) == set(objective.net.state_dict())
     train(Objective(), config(tmp_path, compile=False))    # the same run, whichever way it goes on
-
-
-class Bad(Items):
-    """Items whose samples fail in one way."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.how = how
-
-    def name(self, index: int) -> str:
-        return f"clip_{index}"
-
-    def sample(self, index: int, rng: np.random.Generator) -> tuple[int, np.ndarray]:
-        if self.how == "gone":
-            raise FileNotFoundError("no such file")
-        if self.how == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return index, self.values[index] * np.nan
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("how, said", [
-    ("nan", r"^Step 1: the clip clip_\d holds NaN or infinity. Mend it, or take it off its split.$"),
-    ("gone", r"^Step 1: the clip clip_\d cannot be drawn \(FileNotFoundError: no such file\). Mend it, .*$"),
-])
-def test_a_bad_sample_stops_with_the_clips_name(tmp_path, how, said, workers):
-    """In one line, also from a worker process."""
-    with pytest.raises(ValueError, match=said) as stop:
-        train(Objective(), config(tmp_path, workers=workers), Bad(how))
-    assert "\n" not in str(stop.value)
-
-
-def test_a_worker_that_is_killed_names_the_last_good_checkpoint(tmp_path):
-    options = config(tmp_path, workers=1)
-    shutil.rmtree(train(Objective(), options) / "step-00000007")
-    with pytest.raises(ValueError, match="DataLoader worker .* Perhaps memory ran out: repeat the command with fewer "
-                                         "--workers; .* last good checkpoint, .*step-00000006.$") as stop:
-        train(Objective(), options, Bad("killed"))
-    assert "\n" not in str(stop.value)
 
 
 @pytest.mark.parametrize("able", [True, False])

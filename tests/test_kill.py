@@ -22,7 +22,6 @@ from torch import Tensor
 
 import train_causal_tae
 from test_engine import Objective, config, train
-from test_scripts import data    # noqa: F401, a fixture
 from utils.checkpoint import load_training_state, newest_whole, point, prune, save_checkpoint, step_folder, steps
 from utils.errors import run
 from utils.log import Log
@@ -121,7 +120,7 @@ def newest(run: Path) -> str:
     return os.readlink(run / "last") if (run / "last").is_symlink() else ""
 
 
-def test_killed_ten_times_equals_uninterrupted_bit_for_bit(data, tmp_path):    # noqa: F811
+def test_killed_ten_times_equals_uninterrupted_bit_for_bit(data, tmp_path):
     ended = in_own_process(kill_ten_times, str(data), str(tmp_path))
     assert ended.returncode == 0, ended.stderr
     assert int(ended.stdout.splitlines()[-1]) >= 1

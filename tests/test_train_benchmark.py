@@ -17,7 +17,6 @@ from conftest import assert_relative
 from dataset.clips import load_clips, load_statistics
 from models.causal_tae import CausalConv1d
 from test_latents import write_folder
-from test_scripts import data  # noqa: F401, a fixture
 from utils.errors import run
 
 CPU = torch.device("cpu")
@@ -98,7 +97,7 @@ def test_memory_is_weights_gradients_and_both_moments():
         assert 3.9 < found * 1024 ** 2 / (4 * 4000 ** 2) < 5.2
 
 
-def test_the_tae_takes_windows_of_real_clips(data):  # noqa: F811
+def test_the_tae_takes_windows_of_real_clips(data):
     made, again = (tae_trainer(TAE["tiny"], COUNT, str(data)) for _ in range(2))
     motion = made.batch(1, 2)["motion"]
     assert motion.shape == (COUNT, 64, 272) and torch.equal(motion, again.batch(1, 2)["motion"])
