@@ -22,7 +22,7 @@ from models.checkpoints import load_ar, load_tae
 from motion.formats.bvh import write_bvh
 from motion.formats.npz import write_amass
 from motion.render import Title, render_video
-from motion.representation_272 import FPS, motion272_to_pose, motion272_to_positions
+from motion.representation_272 import FPS, Start, motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options import opt, parse
 from options.sampling import Compute, SamplingFlags
@@ -34,6 +34,7 @@ from utils.text import read_lines
 
 SHIPPED = Path(__file__).parent / "weights" / "mocap_stream"
 ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "mp4": ".mp4"}
+SPEED = 40    # frames a second; see docs/speed.md
 BATCH = 32    # motions generated at once
 
 
@@ -75,6 +76,7 @@ class Demo:
     count: int = opt(1, "motions per sentence, with the seeds seed, seed + 1, ...")
     seed: int = opt(0, "of the noise; the same seed gives the same motion")
     length: int | None = opt(None, "frames, 30 a second; None: the model ends by itself")
+    yes: bool = opt(False, "generate motions of more than an hour, too")
     chosen: Chosen = Chosen()
     files: Files = Files()
 
@@ -85,6 +87,7 @@ def main():
     if config.count < 1:
         raise ValueError(f"--count is {config.count}; expected 1 or more motions per sentence.")
     check_length(config.length)
+    check_hours(len(sentences) * config.count * (config.length or 0), config.yes)
     check_files(config.files)
     model = load_model(config.chosen)
     embed_ahead(model, sentences)
@@ -123,6 +126,16 @@ def read_sentences(text: Sequence[str], text_file: Path | None) -> list[str]:
     if not sentences or not all(sentence.strip() for sentence in sentences):
         raise ValueError("The prompt is empty; say what the character does, e.g. --text 'a person walks'.")
     return sentences
+
+
+def check_hours(frames: float, yes: bool) -> None:
+    """ValueError that says what so many frames take, if they are more than an hour and nobody said --yes."""
+    if frames > 3600 * FPS and not yes:
+        raise ValueError(f"{frames:.0f} frames are {frames / FPS / 3600:.3g} hours of motion: at about {SPEED} frames "
+                         "a second "
+                         f"on two CPU cores they take {frames / SPEED / 3600:.3g} hours, and "
+                         f"{frames * 272 * 4 / 1e9:.3g} GB. "
+                         "Give fewer, or --yes.")
 
 
 def check_files(config: Files) -> None:
@@ -165,10 +178,14 @@ def file_names(texts: list[str]) -> list[str]:
     return names
 
 
-def write(config: Files, name: str, motion: np.ndarray, title: Title) -> list[Path]:
-    """Write a motion (T, 272) as name.npy, name.bvh, ..., each whole or not at all; returns the paths."""
+def write(config: Files, name: str, motion: np.ndarray, title: Title, start: Start = Start()) -> list[Path]:
+    """Write a motion (T, 272) as name.npy, name.bvh, ..., each whole or not at all; returns the paths.
+
+    start    where it begins in the world, in all formats but npy, whose channels do not say
+    """
     rotations, pelvis = motion272_to_pose(motion)
     joints = motion272_to_positions(motion) if config.mode == "pos" else forward_kinematics(rotations, pelvis)
+    rotations, pelvis, joints = start.turned(rotations), start.moved(pelvis), start.moved(joints)
     writers = {
         "npy": lambda path: save_array(path, motion),
         "joints": lambda path: save_array(path, joints),
