@@ -14,17 +14,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from dataset.clips import read_motion, report
-from demo_t2m import Chosen, embed_ahead, file_names, load_model, read_sentences
+from demo_t2m import Chosen, check_hours, embed_ahead, file_names, load_model, read_sentences
 from generation.pipeline import MotionStreamer
 from models.causal_tae import FRAMES_PER_LATENT
-from motion.formats import read_capture
+from motion.captures import Reading, read_body
 from motion.formats.export import Files, check_files, export
-from motion.representation_272 import DIM, FPS, pose_to_motion272
-from motion.retarget import load_skeleton_map, retarget
+from motion.representation_272 import (DIM, FPS, Start, check_denormalised, end_of, pose_to_motion272, start_of)
 from options import opt, parse
 from utils.errors import run
 
@@ -44,8 +44,11 @@ class DemoStream:
     interactive: bool = opt(False, "read prompts from the terminal while the character moves; "
                             "an empty line or Ctrl-C ends it")
     seed: int = opt(0, "of the noise; the same seed gives the same motion")
-    past: Path | None = opt(None, "motion to go on from: .npy (T, 272), or a capture such as .bvh")
-    past_skeleton: str = opt("smpl", "skeleton map of that capture: a name that ships, or a JSON file")
+    yes: bool = opt(False, "go on for more than an hour, too")
+    past: Path | None = opt(None, "motion to go on from, where and facing as it ends: .npy (T, 272), or a capture "
+                                  "such as .bvh")
+    with_past: bool = opt(False, "put that motion in front, in every file")
+    reading: Reading = Reading()
     chosen: Chosen = Chosen()
     files: Files = Files()
 
@@ -57,19 +60,28 @@ def main():
     if config.interactive and (config.seconds or len(prompts) > 1):
         raise ValueError("--interactive takes one --text at most, and no --seconds: type what comes next")
     seconds = seconds_of(config.seconds, len(prompts))
-    past = read_past(config.past, config.past_skeleton) if config.past else None
+    check_hours(FPS * sum(value or 0 for value in seconds), config.yes)
+    if config.with_past and not config.past:
+        raise ValueError("--with-past puts a --past in front, but there is none: give --past, too")
+    past = read_past(config.past, config.reading) if config.past else None
     check_files(config.files)
     model = load_model(config.chosen)
     if config.interactive:                        # a prompt that is not kept would else stop the frames for seconds
         threading.Thread(target=load_ahead, args=[model], daemon=True).start()
     else:
         embed_ahead(model, prompts)
-    start = dict(seed=config.seed, past=past)
+    start = dict(seed=config.seed, past=past.motion if past else None)
     motion, title = collect(in_real_time(from_terminal(model, prompts, start)) if config.interactive
                             else in_turn(model, prompts, seconds, start))
     if not len(motion):
         return print("no prompt, no motion")
-    for path in export(config.files, file_names([title[0][1]])[0] + "-stream", motion, title):
+    name, place = file_names([title[0][1]])[0] + "-stream", Start()
+    if past and config.with_past:
+        title = [(0, config.past.name), *((len(past.motion) + frame, text) for frame, text in title)]
+        motion, place = np.concatenate([past.motion, motion]), past.start
+    elif past:
+        place = end_of(past.motion, past.start)
+    for path in export(config.files, name, motion, title, place):
         print(f"  {path}")
 
 
@@ -87,8 +99,14 @@ def seconds_of(given: tuple[float, ...], count: int) -> list[float | None]:
     return [None] * count if not given else [*given] * count if len(given) == 1 else [*given]
 
 
-def read_past(path: Path, skeleton: str) -> np.ndarray:
-    """A motion (T, 272) at 30 fps: of an .npy as it is, of a capture put on our skeleton.
+class Past(NamedTuple):
+    """A motion (T, 272) at 30 fps, and where it begins: of an .npy over the origin, facing z+."""
+    motion: np.ndarray
+    start: Start = Start()
+
+
+def read_past(path: Path, reading: Reading = Reading()) -> Past:
+    """A motion to go on from: of an .npy as it is, of a capture put on our skeleton, which one line tells about.
 
     raises   FileNotFoundError, or ValueError that names the file
     """
@@ -99,13 +117,16 @@ def read_past(path: Path, skeleton: str) -> np.ndarray:
         motion = read_motion(path, path.name, problems)
         if motion is None:
             raise ValueError(f"--past {path} is no motion (T, {DIM}):{report(problems).replace(chr(10), '')}")
-        return motion
+        if len(motion) >= FRAMES_PER_LATENT:
+            check_denormalised(motion, f"--past {path}")
+        return Past(motion)
     try:
-        pose = retarget(read_capture(path), load_skeleton_map(skeleton))
+        rotations, joints, said, _ = read_body(path, reading)
     except ValueError as error:
-        raise ValueError(f"--past {path} could not be read as a capture of --past-skeleton {skeleton}: "
+        raise ValueError(f"--past {path} could not be read as a capture of --past-skeleton {reading.skeleton}: "
                          f"{error}") from None
-    return pose_to_motion272(*pose).astype(np.float32)
+    print(said)
+    return Past(pose_to_motion272(rotations, joints).astype(np.float32), start_of(rotations, joints))
 
 
 def in_turn(model: MotionStreamer, prompts: list[str], seconds: list[float | None], start: dict) -> Iterator[Pull]:

@@ -27,6 +27,7 @@ from utils.errors import run
 from utils.text import read_lines
 
 SHIPPED = Path(__file__).parent / "weights" / "mocap_stream"
+SPEED = 40    # frames a second; see docs/speed.md
 BATCH = 32    # motions generated at once
 
 
@@ -54,6 +55,7 @@ class Demo:
     count: int = opt(1, "motions per sentence, with the seeds seed, seed + 1, ...")
     seed: int = opt(0, "of the noise; the same seed gives the same motion")
     length: int | None = opt(None, "frames, 30 a second; None: the model ends by itself")
+    yes: bool = opt(False, "generate motions of more than an hour, too")
     chosen: Chosen = Chosen()
     files: Files = Files()
 
@@ -64,6 +66,7 @@ def main():
     if config.count < 1:
         raise ValueError(f"--count is {config.count}; expected 1 or more motions per sentence.")
     check_length(config.length)
+    check_hours(len(sentences) * config.count * (config.length or 0), config.yes)
     check_files(config.files)
     model = load_model(config.chosen)
     embed_ahead(model, sentences)
@@ -97,6 +100,14 @@ def read_sentences(text: Sequence[str], text_file: Path | None) -> list[str]:
     if not sentences or not all(sentence.strip() for sentence in sentences):
         raise ValueError("The prompt is empty; say what the character does, e.g. --text 'a person walks'.")
     return sentences
+
+
+def check_hours(frames: float, yes: bool) -> None:
+    """ValueError that says what so many frames take, if they are more than an hour and nobody said --yes."""
+    if frames > 3600 * FPS and not yes:
+        raise ValueError(f"{frames:.0f} frames are {frames / FPS / 3600:.3g} hours of motion: at about {SPEED} frames "
+                         f"a second on two CPU cores they take {frames / SPEED / 3600:.3g} hours, and "
+                         f"{frames * 272 * 4 / 1e9:.3g} GB. Give fewer, or --yes.")
 
 
 def load_model(config: Chosen) -> MotionStreamer:

@@ -6,6 +6,7 @@ B sentences, L latents, C latent channels, T frames.
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -91,13 +92,14 @@ class MotionStreamer:
         progress  called again and again, with how many frames of all motions are new
         raises    ValueError for an empty sentence, a length below 1, and a sampling that cannot be
         """
-        wanted = [lengths] * len(texts) if lengths is None or isinstance(lengths, int) else list(lengths)
+        wanted = [lengths] * len(texts) if lengths is None or isinstance(lengths, Real) else list(lengths)
         if not len(texts) == len(seeds) == len(wanted):
             raise ValueError(f"{len(texts)} sentences, {len(seeds)} seeds and {len(wanted)} lengths: expected one seed "
                              "and one length for each sentence")
         for text, frames in zip(texts, wanted):
             check_prompt(text)
             check_length(frames)
+        wanted = [None if frames is None else whole(frames, "length") for frames in wanted]
         if not texts:
             return []
         latents = self.sample_latents(texts, seeds, wanted, self.sampling_with(sampling, changes), progress)
@@ -145,7 +147,7 @@ class MotionStreamer:
         """A stream of latents that begins; `past` (L, C) are those already shown."""
         channels = self.ar.config.latent_dim
         past = text.new_empty(0, channels) if past is None else past
-        return Row(text, past, noise_of(seed, channels), hold)
+        return Row(text, past, noise_of(whole(seed, "seed"), channels), hold)
 
     def sampling_with(self, sampling: Sampling | None, changes: dict[str, float | str | None]) -> Sampling:
         """The given sampling, or the stored one, but for the changes; ValueError if it cannot be."""
@@ -337,7 +339,15 @@ def check_prompt(text: str) -> None:
         raise ValueError("the prompt is empty: say what the character does, e.g. --text 'a person walks'")
 
 
+def whole(value: Real, what: str) -> int:
+    """A whole number as an int, be it NumPy's or 8.0; ValueError for any other and for what has more than 63 bits."""
+    good = isinstance(value, Integral) and not isinstance(value, bool) or isinstance(value, Real) and value % 1 == 0
+    if not good or not -2 ** 63 <= int(value) < 2 ** 63:
+        raise ValueError(f"a {what} of {value!r}: expected a whole number of at most 63 bits")
+    return int(value)
+
+
 def check_length(length: int | None) -> None:
     """ValueError unless `length` is None or a number of frames."""
-    if length is not None and length < 1:
+    if length is not None and whole(length, "length") < 1:
         raise ValueError(f"a length of {length} frames: expected 1 or more (30 frames are one second)")

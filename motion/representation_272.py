@@ -13,6 +13,7 @@ Source: Li-xingXiao/272-dim-Motion-Representation.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -92,6 +93,46 @@ def motion272_to_pose(motion: Array) -> tuple[Array, Array]:
     raises   ValueError if the last axis is not 272, or a value is not finite
     """
     return Motion272Decoder().pose(motion)
+
+
+class Start(NamedTuple):
+    """Where a clip begins in the world: its heading as above, radians, and its root's place, metres."""
+    heading: float = 0.0
+    x: float = 0.0
+    z: float = 0.0
+
+    def moved(self, joints: np.ndarray) -> np.ndarray:
+        """Positions (..., 3) of a decoded clip, which begins at Start(), from here on."""
+        return joints @ y_rotation(np.asarray(self.heading)) + [self.x, 0, self.z] if any(self) else joints
+
+    def turned(self, rotations: np.ndarray) -> np.ndarray:
+        """Its local rotations (..., 22, 3, 3) likewise."""
+        root = y_rotation(np.asarray(-self.heading)) @ rotations[..., 0, :, :]
+        return _with_root(rotations, root) if any(self) else rotations
+
+
+def start_of(rotations: np.ndarray, joints: np.ndarray) -> Start:
+    """Where a pose (T, 22, 3, 3), (T, 22, 3) begins, which its channels do not say."""
+    x, _, z = joints[0, 0]
+    return Start(float(-np.arctan2(rotations[0, 0, 0, 2], rotations[0, 0, 2, 2])), float(x), float(z))
+
+
+def end_of(motion: np.ndarray, start: Start = Start()) -> Start:
+    """Where a motion (T, 272) that begins at `start` ends: what goes on from it begins there."""
+    decoder = Motion272Decoder()
+    decoder.positions(motion)
+    heading, x, z = (float(np.ravel(value)[0]) for value in (decoder.heading, decoder.x, decoder.z))
+    x, _, z = start.moved(np.array([x, 0.0, z]))
+    return Start(start.heading + heading, float(x), float(z))
+
+
+def check_denormalised(motion: np.ndarray, name: str) -> None:
+    """ValueError that names a motion (T, 272) whose rotations are none: it is normalised, or something else."""
+    rows = np.linalg.norm(motion[..., ROTATIONS].reshape(*motion.shape[:-1], -1, 3), axis=-1)
+    if not 0.8 < np.median(rows) < 1.2 or np.mean(np.abs(rows - 1) < 0.3) < 0.9:
+        raise ValueError(f"{name}: found rotations whose rows have lengths of about {np.median(rows):.2g}, expected "
+                         "1: the "
+                         "motion is normalised, or of another representation. Give motion * std + mean.")
 
 
 class Motion272Decoder:

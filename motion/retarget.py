@@ -1,91 +1,151 @@
 """Any captured skeleton to SMPL-22: its bone directions and twists on our default body.
 
-Letters: T frames, J joints (22). A skeleton map is a JSON file:
-
-    unit         metres in the file's unit of length
-    skip_frames  how many frames at the beginning are a calibration pose (default 0)
-    joints       our joint -> {"source": their joint, or a list of the names by which files know it,
-                               "rest": [x, y, z]} degrees of R = Rz Ry Rx (default 0, 0, 0): their joint's
-                 global rotation when the body stands as ours at rest: T-pose, facing z+, y up, feet flat;
-                 or -> {"between": [our joint, our joint]} where they have none: halfway between those two
+Letters: T frames, J joints (22). Which joint is which, a skeleton map says (`motion.skeleton_map`).
 
 What the two rests differ by is one constant rotation per bone; limbs, whose directions show, are then swung
 the shortest way, by one more, so that at all times they point exactly where theirs do.
 """
 
-import json
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from motion.agreement import angles, faults, lies, proportions
 from motion.formats import Capture
+from motion.formats.capture import TO_Y, turned
 from motion.representation_272 import FPS
+from motion.rest_pose import ANKLES, HIPS, KNEES, TOES, is_straight, pose_of, straightest, swing, up_axis
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES, OFFSETS, forward_kinematics, global_to_local
+from motion.skeleton_map import load_skeleton_map
+from utils.errors import note
 
+__all__ = ["Source", "load_skeleton_map", "retarget"]
 # Bones that point where theirs do. The trunk, hands and feet turn as theirs do but keep our own shape.
 LIMBS = {13: 16, 14: 17, 16: 18, 17: 19, 18: 20, 19: 21, 1: 4, 2: 5, 4: 7, 5: 8}
-HIPS, KNEES, ANKLES = [1, 2], [4, 5], [7, 8]
-
-
-def load_skeleton_map(name: str | Path) -> dict:
-    """Read a skeleton map: one that ships with the project, by name, or a JSON file.
-
-    raises   FileNotFoundError; ValueError if it is no skeleton map
-    """
-    folder = Path(__file__).parent / "skeleton_maps"
-    path = folder / f"{name}.json"
-    path = path if path.is_file() else Path(name)
-    if not path.is_file():
-        shipped = ", ".join(sorted(file.stem for file in folder.glob("*.json")))
-        raise FileNotFoundError(f"{name}: no such skeleton map; expected a JSON file or one of {shipped}.")
-    try:
-        skeleton_map = json.loads(path.read_text(encoding="utf-8"))
-        missing = set(JOINT_NAMES) ^ set(skeleton_map["joints"])
-        unit = float(skeleton_map["unit"])
-        missing |= {name for name, entry in skeleton_map["joints"].items()
-                    if not {"source", "between"} & set(entry)}
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: found no readable {error}, expected a skeleton map: JSON with unit and "
-                         "joints.") from None
-    if missing or not unit > 0:
-        raise ValueError(f"{path}: found a unit of {unit} and no use for the joints "
-                         f"{sorted(missing)}; expected a positive unit and a source (or between) for each of "
-                         f"{', '.join(JOINT_NAMES)}.")
-    return skeleton_map
 
 
 def retarget(capture: Capture, skeleton_map: dict) -> tuple[np.ndarray, np.ndarray]:
     """Put a capture on our default body, at 30 fps.
 
     returns  local rotations (T, 22, 3, 3) and joints (T, 22, 3), metres, y up, the lowest joint at y = 0
-    raises   ValueError if the capture lacks a joint of the map, or its legs have no length
-    The root's path is scaled by the length of the legs.
+    raises   ValueError if the capture lacks a joint of the map, its legs have no length, or the result does something
+             else than the capture
+    The root's path is scaled by the length of the legs. What was found out about the capture is a `Note`.
     """
-    theirs, rests, between = find_joints(capture, skeleton_map)
-    rotations, places = resample(capture, theirs, skeleton_map.get("skip_frames", 0))
-    places *= skeleton_map["unit"]  # (T, 22, 3) metres; no meaning at the joints of `between`
+    body = Source(capture, skeleton_map)
+    local, joints, _ = body.retargeted()
+    for line in body.said:
+        note(line)
+    return local, joints
 
-    rotations = rotations @ rests.mT  # (T, 22, 3, 3), as our joints turn from our rest
-    for joint, child in LIMBS.items():
-        if joint in between or child in between:
-            continue
-        bone = (rotations[:, joint].mT @ (places[:, child] - places[:, joint])[..., None]).mean(0)[:, 0]
-        rotations[:, joint] = rotations[:, joint] @ swing(OFFSETS[child], bone)
-    for joint, (first, second) in between.items():
-        rotations[:, joint] = slerp(rotations[:, first], rotations[:, second], 0.5)
 
-    legs = places[:, KNEES + ANKLES] - places[:, HIPS + KNEES]
-    length = np.linalg.norm(legs, axis=-1).sum(-1).mean()
-    if not length > 0:
-        raise ValueError("The capture's legs have no length: hips, knees and ankles are in the same place.")
-    scale = np.linalg.norm(OFFSETS[KNEES + ANKLES], axis=-1).sum() / length
-    # Their hips and ours are in the same place, so that equal legs reach the same floor.
-    pelvis = scale * places[:, HIPS].mean(1) - rotations[:, 0] @ OFFSETS[HIPS].mean(0)
-    local = global_to_local(rotations)
-    joints = forward_kinematics(local, pelvis)
-    return local, joints - np.array([0, joints[..., 1].min(), 0])
+class Source:
+    """A capture as the body of a map: which joints, how turned at rest, which axis is up; found out, unless it is said.
+
+    theirs, missing   J indices of its joints; ours that it has not
+    rotations, places at 30 fps (T, J, 3, 3) and (T, J, 3), y up, in the file's unit
+    said              what was found out, in sentences
+    """
+
+    def __init__(self, capture: Capture, skeleton_map: dict):
+        self.map, self.said = skeleton_map, []
+        self.theirs, self.rests, self.between = find_joints(capture, skeleton_map)
+        self.missing = set(self.between)
+        capture = replace(capture, fps=skeleton_map.get("fps", capture.fps))
+        self.capture = self.stood_up(capture)
+        rotations, places = resample(self.capture, self.theirs, skeleton_map.get("skip_frames", 0))
+        self.rotations, self.places = rotations, filled(places, self.between)
+        self.has_toes = not {*TOES, *ANKLES} & self.missing
+        self.rest_from = skeleton_map.get("rest_frame")
+        if self.rest_from is not None:
+            self.find_rests()
+
+    def stood_up(self, capture: Capture) -> Capture:
+        """The capture with y up: along which axis it stands, or what the map says."""
+        places = filled(capture.positions[:, self.theirs] @ TO_Y[capture.up], self.between)  # in the file's own axes
+        up = self.map.get("up") or up_axis(places, self.rest_places(capture), capture.up)
+        if up != capture.up and not self.map.get("up"):
+            self.said.append(f"the body stands along the file's {up} axis, which is taken as up (--up {capture.up} if "
+                             "the "
+                             "person lies)")
+        return turned(capture, up)
+
+    def rest_places(self, capture: Capture) -> np.ndarray | None:
+        return None if capture.rest is None else filled(capture.rest[self.theirs], self.between)
+
+    def find_rests(self) -> None:
+        """Take the rest rotations from a pose: a frame that is given, the skeleton's own, or the straightest frame."""
+        own = self.rest_places(self.capture)
+        if self.rest_from in ("auto", None) and own is not None and is_straight(own):
+            pose, turned_by = pose_of(own, self.has_toes, level=True, aligned=True), np.eye(3)
+            self.said.append("rest rotations from the skeleton's own pose")
+        else:
+            places = filled(self.capture.positions[:, self.theirs], self.between)
+            frame = straightest(places) if self.rest_from in ("auto", None) else self.rest_from
+            if not -len(places) <= frame < len(places):
+                raise ValueError(f"found {len(places)} frames, expected a T-pose at frame {frame}: give another "
+                                 "--rest-frame.")
+            pose = pose_of(places[frame], self.has_toes, level=is_straight(places[frame]), aligned=False)
+            turned_by = self.capture.rotations[frame, self.theirs]
+            self.said.append(f"rest rotations from frame {frame % len(places)}")
+        self.rests = pose.mT @ turned_by
+
+    def retargeted(self) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+        """As `retarget`, and the angles between result and capture; other rests are tried where the map says none."""
+        local, joints, found = self.put_on_us()
+        ratios = proportions(self.places, self.missing)
+        wrong = faults(found, ratios)
+        explicit = any("rest" in entry for entry in self.map["joints"].values())
+        if wrong and self.rest_from is None and not explicit:
+            said = list(self.said)
+            self.find_rests()
+            local, joints, found = self.put_on_us()
+            if faults(found, ratios):
+                self.said = said
+            else:
+                wrong = []
+        if not self.map.get("up") and (axis := lies(self.places, self.capture.up)):
+            self.said.append(f"the body lies along the file's {axis} axis (--up {axis} if it stands there)")
+        if wrong:
+            raise ValueError(f"The map does not fit the capture: {'; '.join(wrong)}. Try --skeleton auto, or "
+                             "--rest-frame "
+                             "with the number of a frame in T-pose.")
+        return local, joints, found
+
+    def put_on_us(self) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+        """Local rotations, joints and the angles, with the present rests."""
+        places = self.places * self.map["unit"]  # (T, 22, 3) metres
+        rotations = self.rotations @ self.rests.mT  # (T, 22, 3, 3), as our joints turn from our rest
+        for joint, child in LIMBS.items():
+            if joint in self.between or child in self.between:
+                continue
+            bone = (rotations[:, joint].mT @ (places[:, child] - places[:, joint])[..., None]).mean(0)[:, 0]
+            rotations[:, joint] = rotations[:, joint] @ swing(OFFSETS[child], bone)
+        for joint, (first, second) in self.between.items():
+            rotations[:, joint] = slerp(rotations[:, first], rotations[:, second], 0.5)
+
+        legs = places[:, KNEES + ANKLES] - places[:, HIPS + KNEES]
+        length = np.linalg.norm(legs, axis=-1).sum(-1).mean()
+        if not length > 0:
+            raise ValueError("The capture's legs have no length: hips, knees and ankles are in the same place.")
+        scale = np.linalg.norm(OFFSETS[KNEES + ANKLES], axis=-1).sum() / length
+        # Their hips and ours are in the same place, so that equal legs reach the same floor.
+        pelvis = scale * places[:, HIPS].mean(1) - rotations[:, 0] @ OFFSETS[HIPS].mean(0)
+        local = global_to_local(rotations)
+        joints = forward_kinematics(local, pelvis)
+        found = angles(rotations, joints, places, self.missing)
+        return local, joints - np.array([0, joints[..., 1].min(), 0]), found
+
+
+def filled(places: np.ndarray, between: dict[int, list[int]]) -> np.ndarray:
+    """places (..., J, 3) with those that are between two others halfway, also where these are between others."""
+    places = places.copy()
+    for _ in range(3):
+        for joint, ends in between.items():
+            places[..., joint, :] = places[..., ends, :].mean(-2)
+    return places
 
 
 def find_joints(capture: Capture, skeleton_map: dict) -> tuple[list[int], np.ndarray, dict[int, list[int]]]:
@@ -136,11 +196,3 @@ def slerp(start: np.ndarray, end: np.ndarray, fraction: float | np.ndarray) -> n
     turn = matrix_to_axis_angle(start[on_the_way].mT @ end[on_the_way])
     result[on_the_way] = start[on_the_way] @ axis_angle_to_matrix(fraction[on_the_way][:, None] * turn)
     return result
-
-
-def swing(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The rotation (3, 3) that turns the direction of start (3,) the shortest way to that of end (3,)."""
-    axis = np.cross(start, end)
-    sine = np.linalg.norm(axis)
-    angle = np.arctan2(sine, start @ end)
-    return axis_angle_to_matrix(axis * (angle / sine) if sine > 0 else np.zeros(3))

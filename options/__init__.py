@@ -24,7 +24,7 @@ Config = TypeVar("Config")
 
 
 def opt(default: Any, help: str, flag: str | None = None, choices: tuple | None = None) -> Any:
-    """A dataclass field with its help; `flag` ("resume-pth") replaces the flag made from the field's name."""
+    """A dataclass field with its help; `flag` ("resume-pth", or several: "up past-up") replaces the field's name."""
     return field(default=default, metadata=dict(help=help, flag=flag, choices=choices))
 
 
@@ -103,7 +103,8 @@ def _add_flag(parser: argparse.ArgumentParser, path: str, hint: Any, value: Any,
         keywords.update(type=kind, choices=choices, metavar=None if choices else kind.__name__.upper())
         if several:
             keywords.update(nargs="+", action="extend")
-    parser.add_argument("--" + (flag or path.split(".")[-1]).replace("_", "-"), **keywords)
+    names = (flag or path.split(".")[-1]).replace("_", "-").split()
+    parser.add_argument(*(f"--{name}" for name in names), **keywords)
 
 
 def _kind(hint: Any) -> tuple[type, bool]:

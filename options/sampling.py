@@ -1,6 +1,8 @@
 """How motions are generated, in three parts: what belongs to a checkpoint, how to sample, where and how to run."""
 
+import math
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import Any
 
 from options import opt
@@ -57,6 +59,13 @@ class Sampling:
     past: int = opt(77, "latents of the motion so far that a new prompt goes on from, at most")
 
     def __post_init__(self):
+        if not math.isfinite(self.guidance):
+            raise ValueError(f"a guidance of {self.guidance}: expected a finite number, such as 4")
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"a temperature of {self.temperature}: expected a number of 0 or more, such as 1")
+        if not all(isinstance(value, Integral) for value in (self.past, self.steps)):
+            raise ValueError(f"{self.steps!r} diffusion steps and a past of {self.past!r} latents: expected whole "
+                             "numbers")
         if self.past < 0:
             raise ValueError(f"a past of {self.past} latents: expected 0 or more")
         if not 1 <= self.steps <= STEPS:

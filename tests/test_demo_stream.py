@@ -48,8 +48,8 @@ def test_a_past_of_either_kind_is_the_same(tmp_path):
     motion = pose_to_motion272(rotations[0], joints[0]).astype(np.float32)
     np.save(tmp_path / "walk.npy", motion)
     write_bvh(tmp_path / "walk.bvh", *motion272_to_pose(motion))
-    np.testing.assert_array_equal(demo_stream.read_past(tmp_path / "walk.npy", "smpl"), motion)
-    read = demo_stream.read_past(tmp_path / "walk.bvh", "smpl")
+    np.testing.assert_array_equal(demo_stream.read_past(tmp_path / "walk.npy").motion, motion)
+    read = demo_stream.read_past(tmp_path / "walk.bvh").motion
     assert read.shape == motion.shape and read.dtype == np.float32
     np.testing.assert_allclose(read[:, ROTATIONS], motion[:, ROTATIONS], atol=1e-3)
 

@@ -5,7 +5,7 @@
     python -m dataset.prepare snu --source snu.tar.xz --out data/snu_272
     python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 data/snu_272 --out data/mocap_272
     python -m dataset.prepare amass --source AMASS --texts texts --out data/amass_272
-    python -m dataset.prepare bvh-folder --source captures --skeleton-map skeleton.json --out data/mine_272
+    python -m dataset.prepare bvh-folder --source captures --out data/mine_272
     python -m dataset.prepare compose --source data/bandai_namco_272 data/cmu_272 --out data/composed_272
     python -m dataset.prepare stream --source data/mocap_272 --out data/mocap_272_stream
 """
@@ -18,6 +18,7 @@ from dataset.prepare import amass, bandai_namco, bvh_folder, cmu, snu
 from dataset.prepare.compose import prepare_composed
 from dataset.prepare.folder import merge, prepare, unpacked, with_val
 from dataset.prepare.stream import prepare_pairs
+from motion.formats.capture import TO_Y
 from utils.errors import run
 
 
@@ -29,7 +30,8 @@ def parse_arguments() -> argparse.Namespace:
                        ("cmu", "CMU Graphics Lab Motion Capture Database"),
                        ("snu", "captures of the Movement Research Lab, Seoul National University"),
                        ("amass", "AMASS, SMPL-H or SMPL-X npz"),
-                       ("bvh-folder", "BVH files of one skeleton"), ("merge", "join prepared data sets"),
+                       ("bvh-folder", "your own BVH or AMC files, of any skeleton"),
+                       ("merge", "join prepared data sets"),
                        ("compose", "clips that do two things, of prepared data sets' clips"),
                        ("stream", "pairs of a prepared data set's clips, to train streams")):
         kind = kinds.add_parser(name, help=help, allow_abbrev=False)
@@ -63,9 +65,16 @@ def parse_arguments() -> argparse.Namespace:
         if name in ("amass", "bvh-folder"):
             kind.add_argument("--val", type=int, default=0,
                               help="captures that val gets at least, of train's (default: %(default)s)")
+            kind.add_argument("--up", default="auto", choices=("auto", *TO_Y),
+                              help="the axis of the files that points up (default: the one along which the body "
+                                   "stands)")
+            kind.add_argument("--fps", type=float, help="frames per second (default: what each file says)")
         if name == "bvh-folder":
-            kind.add_argument("--skeleton-map", default="smpl",
-                              help="a map's name, or the path of its JSON file")
+            kind.add_argument("--skeleton-map", "--skeleton", default="auto",
+                              help="a map's name, or the path of its JSON file (default: each file's is found out)")
+            kind.add_argument("--unit", type=float, help="metres in the files' unit (default: from the legs' length)")
+            kind.add_argument("--rest-frame", type=int, help="the number of a frame in T-pose (default: the skeleton's "
+                              "own pose, or the straightest frame)")
     return parser.parse_args()
 
 
@@ -92,9 +101,10 @@ def main() -> None:
             case "snu":
                 found = snu.trials(source)
             case "amass":
-                found = amass.trials(source, arguments.texts)
+                found = amass.trials(source, arguments.texts, up=arguments.up, fps=arguments.fps)
             case "bvh-folder":
-                found = bvh_folder.trials(source, arguments.skeleton_map)
+                found = bvh_folder.trials(source, arguments.skeleton_map, up=arguments.up, fps=arguments.fps,
+                                          unit=arguments.unit, rest_frame=arguments.rest_frame)
         trials, skipped = found
         prepare(with_val(trials, getattr(arguments, "val", 0)), skipped, arguments.out, arguments.workers)
 

@@ -1,15 +1,17 @@
 """AMASS: npz files of SMPL parameters, in one folder per data set and subject."""
 
 from pathlib import Path
+from typing import Any
 
 from dataset.prepare.folder import Trial, described_by, split_by_strata
 from dataset.prepare.ids import clip_id_of, words_of
 
 
-def trials(source: Path, texts: Path | None) -> tuple[list[Trial], list[str]]:
+def trials(source: Path, texts: Path | None, **reading: Any) -> tuple[list[Trial], list[str]]:
     """List the npz files below `source`, split by folder, which is AMASS' subject.
 
     texts     a folder of captions: NAME.txt, where NAME is the file's path with / as _; or None
+    reading   up, fps, as in `Trial`
     Without its file, a clip's caption is the name of its folder.
     raises    FileNotFoundError if `texts` is no folder
     """
@@ -28,5 +30,5 @@ def trials(source: Path, texts: Path | None) -> tuple[list[Trial], list[str]]:
         except ValueError as error:
             skipped.append(f"{path.name}: {error}")
             continue
-        found.append(Trial(clip_id, path, "smpl", splits[name.parent.as_posix()], words, captions))
+        found.append(Trial(clip_id, path, "smpl", splits[name.parent.as_posix()], words, captions, **reading))
     return found, skipped

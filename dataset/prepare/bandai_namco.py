@@ -93,5 +93,5 @@ def trials(source: Path) -> tuple[list[Trial], list[str]]:
                               for path, (number, content, style) in labels.items()}, val=0.04, test=0.06)
     return [Trial(path.stem, path, "bandai_namco", splits[path.stem], content.removesuffix("-short"),
                   partial(captions, content, style), shortest=150, phrases=tuple(content_phrases(content, style)),
-                  style=style)
+                  style=style, up="y")
             for path, (_, content, style) in labels.items()], skipped

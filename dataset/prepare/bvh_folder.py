@@ -1,21 +1,24 @@
-"""A folder of your own BVH files, all of one skeleton, each with its captions `ID.txt` beside it."""
+"""A folder of your own captures, BVH or AMC, each with its captions `ID.txt` beside it."""
 
 from pathlib import Path
+from typing import Any
 
 from dataset.prepare.folder import Trial, described_by, split_by_strata
 from dataset.prepare.ids import clip_id_of, words_of
 from motion.retarget import load_skeleton_map
 
 
-def trials(source: Path, skeleton_map: str) -> tuple[list[Trial], list[str]]:
-    """List the BVH files below `source`, split by file.
+def trials(source: Path, skeleton_map: str = "auto", **reading: Any) -> tuple[list[Trial], list[str]]:
+    """List the captures below `source`, split by file.
 
-    skeleton_map   the name of a map that ships, or the path of a JSON file
+    skeleton_map   the name of a map that ships, the path of a JSON file, or "auto": each file's is found out
+    reading        up, fps, unit, rest_frame, as in `Trial`
     The captions are HumanML3D's lines or plain sentences; without them, the file's name.
     raises         what `motion.retarget.load_skeleton_map` raises
     """
-    load_skeleton_map(skeleton_map)
-    files = [path for path in sorted(source.rglob("*")) if path.suffix.lower() == ".bvh"]
+    if skeleton_map != "auto":
+        load_skeleton_map(skeleton_map)
+    files = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in (".bvh", ".amc")]
     ids = {path: clip_id_of(path.relative_to(source)) for path in files}
     splits = split_by_strata(dict.fromkeys(ids.values(), "file"), val=0.04, test=0.06)
     found, skipped = [], []
@@ -26,5 +29,5 @@ def trials(source: Path, skeleton_map: str) -> tuple[list[Trial], list[str]]:
         except ValueError as error:
             skipped.append(f"{path.name}: {error}")
             continue
-        found.append(Trial(clip_id, path, skeleton_map, splits[clip_id], words, captions))
+        found.append(Trial(clip_id, path, skeleton_map, splits[clip_id], words, captions, **reading))
     return found, skipped

@@ -18,6 +18,7 @@ from utils.text import read_text
 
 NAME = re.compile(r"\d+_\d+")
 HUMANML3D_FPS = 20
+AMC_FPS = 120.0
 PARTNERS = {"19": "18", "21": "20", "23": "22", "34": "33", "61": "60"}    # subjects who act together
 LONGER = {"69": 150}    # frames of a window of trials in which things of some seconds take turns
 
@@ -112,7 +113,8 @@ def trials(sources: list[Path], descriptions: list[Path], described: list[dict])
         splits[name] = next(split for split in ("test", "val", "train") if split in found)
     return [Trial(f"cmu_{name}", path, _skeleton_map(path), splits[scene(name)], group,
                   partial(captions, group, phrases), shortest=LONGER.get(name.split("_")[0], 60),
-                  segments=tuple(segments[name]), phrases=tuple(phrases), fps=float(rows[name].get("fps") or 0) or None)
+                  segments=tuple(segments[name]), phrases=tuple(phrases), up="y",
+                  fps=float(rows[name].get("fps") or 0) or (AMC_FPS if path.suffix.lower() == ".amc" else None))
             for (name, path), (group, phrases) in zip(files.items(), known.values())], skipped
 
 

@@ -13,9 +13,11 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import tarfile
 import tempfile
+import warnings
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -35,10 +37,10 @@ from dataset.prepare.describe import describe, describe_freely, kind_of, story, 
 from dataset.prepare.faults import good_stretches, lifted
 from dataset.prepare.grammar import draws
 from dataset.prepare.ids import claim
-from motion.formats import read_capture
+from motion.captures import Reading, read_body
 from motion.representation_272 import FPS, mirror_pose, pose_to_motion272, statistics
-from motion.retarget import load_skeleton_map, retarget
 from utils.checkpoint import write_json
+from utils.errors import Note
 from utils.text import read_lines, read_text
 
 SPLITS = ("train", "val", "test")
@@ -74,6 +76,13 @@ class Trial:
     skeleton: Path | None = None           # the .asf of an .amc, if it is not the one beside it
     fps: float | None = None               # where the file does not say its rate rightly
     t_poses: bool = False                  # whether T-poses, before and after what is meant, are cut off
+    up: str = "auto"                       # the axis of the file that points up
+    unit: float | None = None              # metres in the file's unit; None: from the legs' length
+    rest_frame: int | None = None          # a frame in T-pose, where the map does not say how joints are turned in one
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.skeleton_map, self.up, self.fps, self.unit, self.rest_frame, self.skeleton)
 
 
 @dataclass(frozen=True)
@@ -159,15 +168,17 @@ def windows(frames: int, key: str, shortest: int) -> list[tuple[int, int]]:
         start += length // 2
 
 
-def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
-    """Write the motion of all clips of a trial. Returns them, and what was left out and why."""
+def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str], list[str]]:
+    """Write the motion of all clips of a trial. Returns them, what was left out and why, and how the file was read."""
     try:
-        capture = read_capture(trial.path, trial.skeleton, trial.fps)
-        rotations, joints = retarget(capture, load_skeleton_map(trial.skeleton_map))
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always", Note)
+            rotations, joints, said, _ = read_body(trial.path, trial.reading)
     except (ValueError, OSError) as error:
-        return [], [f"{trial.path.name}: {error}"]
+        return [], [f"{trial.path.name}: {str(error).removeprefix(f'{trial.path}: ')}"], []
+    read = [said, *(str(told.message) for told in notes if issubclass(told.category, Note))]
     if len(joints) < SHORTEST:
-        return [], [f"{trial.path.name}: found {len(joints)} frames at {FPS} fps, expected at least {SHORTEST}"]
+        return [], [f"{trial.path.name}: found {len(joints)} frames at {FPS} fps, expected at least {SHORTEST}"], []
     joints = lifted(joints)
     stretches, faults = good_stretches(rotations, joints, trial.t_poses)
     kept = [(start, end) for start, end in stretches if end - start >= SHORTEST]
@@ -190,7 +201,7 @@ def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str]]:
             group = group or kind_of(shown)
             phrases += verb_phrases(shown, name)
             entries.append(Entry(name, trial.split, group, tuple(lines), trial.style, tuple(phrases)))
-    return entries, skipped + refused
+    return entries, skipped + refused, read
 
 
 def cuts(trial: Trial, stretches: list[tuple[int, int]], faulty: bool) -> Iterator[tuple[str, int, int, None]]:
@@ -245,17 +256,20 @@ def prepare(trials: list[Trial], skipped: list[str], out: str | Path, workers: i
         claim(owners, f"M{trial.id}", f"the mirror image of {trial.path.name}")
     with building(out) as folder:
         (folder / "motion_data").mkdir()
-        entries, skipped, owners = [], list(skipped), {}
+        entries, skipped, owners, read = [], list(skipped), {}, []
         converted = in_processes(partial(convert, out=folder), trials, workers, chunksize=4)
-        for trial, (clips, problems) in zip(trials, tqdm(converted, total=len(trials), desc="trials", mininterval=1)):
+        for trial, (clips, problems, said) in zip(trials, tqdm(converted, total=len(trials), desc="trials",
+                                                               mininterval=1)):
             for entry in clips:
                 claim(owners, entry.id, f"a clip of {trial.path.name}")
             entries += clips
             skipped += problems
+            read += said
         if not entries:
             raise ValueError(f"0 of {len(trials)} captures could be converted" + _listed(skipped))
         finish(folder, entries, skipped)
     _report(out, entries, skipped)
+    _report_reading(read)
 
 
 def merge(sources: list[str | Path], out: str | Path, held_out: str | Path = HELD_OUT) -> None:
@@ -407,6 +421,18 @@ def _report(out: str | Path, entries: list[Entry], skipped: list[str]) -> None:
         print(f"{' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty: of so few captures (amass: of so few "
               "folders) all are train's. Training needs some in val: give four or more, or take them from train with "
               "--val 1; where test is empty, val stands in")
+
+
+def _report_reading(said: list[str]) -> None:
+    """How the files were read, alike ones together: the skeleton, its rate and unit, which axis is up."""
+    kinds = defaultdict(list)
+    for line in said:
+        name, _, what = line.partition(": ")
+        kinds[re.sub(r"\d+ frames at|, legs of [^;]*|from frame \d+", lambda match: re.sub(r"[\d.]+", "n", match[0]),
+                     what)
+              ].append(name)
+    for what, names in kinds.items():
+        print(f"read {len(names)} as {what}" if len(names) > 1 else f"read {names[0]} as {what}")
 
 
 def _listed(skipped: list[str]) -> str:

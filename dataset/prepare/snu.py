@@ -107,7 +107,7 @@ def _trial(folder: Path, row: dict[str, str], split: str, actions: list[tuple[st
     return Trial(take, path, _skeleton_map(path, skeleton), split, rule["group"], partial(captions, rule, take),
                  shortest=rule.get("shortest", 120), segments=tuple(segments), phrases=tuple(rule.get("phrases", ())),
                  style=rule.get("style", ""), whole=tuple(rule.get("whole", ())), skeleton=skeleton,
-                 fps=float(row["fps"]), t_poses=True)
+                 fps=float(row["fps"]), t_poses=True, up="y")
 
 
 def _splits(rows: list[dict[str, str]]) -> dict[str, str]:

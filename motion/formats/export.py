@@ -15,7 +15,7 @@ from motion.formats.glb import Take, write_glb
 from motion.formats.npz import write_amass
 from motion.formats.vrma import write_vrma
 from motion.render import Title, render_video
-from motion.representation_272 import motion272_to_pose, motion272_to_positions
+from motion.representation_272 import Start, motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options import opt
 from utils.checkpoint import write_whole
@@ -54,16 +54,19 @@ def check_files(config: Files) -> None:
         raise ValueError(f"--out {config.out} is not writable ({error.strerror}); give another one.") from None
 
 
-def export(config: Files, name: str, motion: np.ndarray, title: Title) -> list[Path]:
+def export(config: Files, name: str, motion: np.ndarray, title: Title, start: Start = Start()) -> list[Path]:
     """Write a motion (T, 272) as name.npy, name.bvh, ..., each whole or not at all; returns the paths.
 
     All but npy and joints, which are the model's own numbers, show one pose: `grounded_pose`, or with `--mode rot` its
     rotations as they are.
+
+    start  where it begins in the world, in all formats but npy, whose channels do not say
     """
     grounded = config.mode == "pos"
     rotations, pelvis = grounded_pose(motion, config.lock_feet) if grounded else motion272_to_pose(motion)
+    rotations, pelvis = start.turned(rotations), start.moved(pelvis)
     stands = forward_kinematics(rotations, pelvis)
-    joints = motion272_to_positions(motion) if grounded else stands.astype(motion.dtype)
+    joints = start.moved(motion272_to_positions(motion)) if grounded else stands.astype(motion.dtype)
     takes = cut(rotations, pelvis, title, config.takes)
     writers: dict[str, Callable[[Path], None]] = {
         "npy": lambda path: save_array(path, motion),

@@ -44,8 +44,9 @@ def read_amass(path: str | Path, fps: float | None = None, up: str | None = None
             rotations, trans, fps = _read(file, fps)
     except (ValueError, TypeError, KeyError, OSError, NotImplementedError, EOFError, MemoryError, BadZipFile,
             zlib.error) as error:
-        raise ValueError(f"{path}: {error or type(error).__name__}; expected an npz with the arrays poses (T, 66 or more) "
-                         "or root_orient and pose_body, trans (T, 3), and mocap_framerate or mocap_frame_rate.") from None
+        raise ValueError(f"{path}: {error or type(error).__name__}; expected an npz with the arrays poses (T, 66 or "
+                         "more) or root_orient and pose_body, trans (T, 3), and mocap_framerate or "
+                         "mocap_frame_rate.") from None
     trans = trans.reshape(-1, 3) if trans.size == 3 * len(rotations) else trans
     if trans.shape != (len(rotations), 3) or not fps > 0:
         raise ValueError(f"{path}: found rotations of {len(rotations)} frames, trans {trans.shape} and {fps} fps, "

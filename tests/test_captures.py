@@ -1,0 +1,257 @@
+"""Captures of any tool: what they are is found out, a wrong map is named, and every option says it otherwise."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import wardrobe
+from motion.captures import Reading, read_body
+from motion.formats import read_capture, write_amass, write_bvh
+from motion.formats.capture import TO_Y
+from motion.retarget import Source, load_skeleton_map, retarget
+from motion.skeleton import JOINT_NAMES, OFFSETS, local_to_global
+from motion.skeleton_map import check_map, shipped
+from motion.skeletons import Tree, ends_by_shape, sources
+from utils.errors import Note
+from wardrobe import SKELETONS, dressed, walk
+
+NAMED = dict(hdm05="cmu", smplh="smpl") | {"100style": "xsens"}    # skeletons that share a map with another tool's
+
+
+def scaled(theirs: np.ndarray) -> np.ndarray:
+    """Their joints (T, 22, 3) with legs as long as ours."""
+    legs = np.linalg.norm(theirs[0, [4, 5, 7, 8]] - theirs[0, [1, 2, 4, 5]], axis=-1).sum()
+    return theirs * np.linalg.norm(OFFSETS[[4, 5, 7, 8]], axis=-1).sum() / legs
+
+
+def distances(joints: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Metres between ours (T, 22, 3) and theirs, frame by frame with the hips of both in one place; NaN for none."""
+    theirs = scaled(theirs)[len(theirs) - len(joints):]
+    there = joints - joints[:, [1, 2]].mean(1, keepdims=True) - theirs + theirs[:, [1, 2]].mean(1, keepdims=True)
+    return np.linalg.norm(there, axis=-1)
+
+
+def angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Degrees between global rotations (T, 22, 3, 3)."""
+    traces = np.trace(first @ second.swapaxes(-1, -2), axis1=-2, axis2=-1)
+    return np.degrees(np.arccos(((traces - 1) / 2).clip(-1, 1)))
+
+
+def worn(tmp_path: Path, name: str, **changes: object) -> tuple[Path, np.ndarray, np.ndarray]:
+    """A BVH of a tool, how its body is turned (T, 22, 3, 3), global, and where its joints are (T, 22, 3)."""
+    skeleton = replace(SKELETONS[name], **changes)
+    rotations, joints = walk(60, skeleton.t_pose)
+    theirs = dressed(tmp_path / f"{name}.bvh", skeleton, rotations, joints[:, 0])
+    return tmp_path / f"{name}.bvh", local_to_global(rotations), theirs
+
+
+@pytest.mark.parametrize("name", SKELETONS)
+def test_any_tools_skeleton_is_recognised(tmp_path, name):
+    """By names or shape; the walk comes out within 5 cm, turned as it is, upright, feet on the floor."""
+    path, turned, theirs = worn(tmp_path, name)
+    body = read_body(path)
+    assert body.skeleton == NAMED.get(name, name) if name != "nameless" else body.skeleton.startswith("by its shape")
+    apart = distances(body.joints, theirs)
+    assert np.nanmean(apart) < 0.03 and np.nanmax(np.nanmean(apart, axis=0)) < 0.05
+    wrong = angles(local_to_global(body.rotations), turned[len(turned) - len(body.rotations):]).mean(0)
+    limbs = [joint for joint, named in enumerate(JOINT_NAMES) if SKELETONS[name].ours[named]]
+    assert wrong.mean() < 8 and wrong[limbs].max() < 25
+    assert body.joints[..., 1].min() == 0 and np.percentile(body.joints[..., 1].min(1), 90) < 0.12
+    went = (body.joints[-1, 0] - body.joints[0, 0]) / np.linalg.norm(scaled(theirs)[-1, 0] - scaled(theirs)[0, 0])
+    assert went[2] > 0.85 or SKELETONS[name].up != "y"
+    for said in (f"skeleton {body.skeleton}", "at 30 fps", f"{SKELETONS[name].up} up"):
+        assert said in body.said
+
+
+@pytest.mark.parametrize("name", ["mixamo", "smpl", "lafan1", "unreal", "rigify", "nameless"])
+@pytest.mark.parametrize("up", TO_Y)
+def test_the_axis_along_which_the_body_stands_is_up(tmp_path, name, up):
+    path, turned, theirs = worn(tmp_path, name, up=up)
+    body = read_body(path)
+    assert np.nanmean(distances(body.joints @ _heading(body, turned), theirs)) < 0.03 and f"{up} up" in body.said
+    assert (body.joints[:, 15, 1] - body.joints[:, 0, 1]).min() > 0.5
+    same = read_body(path, Reading(up=up))
+    np.testing.assert_array_equal(same.joints, body.joints)
+    if up != "y":
+        assert "stands along" in body.said and "stands along" not in same.said
+
+
+def _heading(body, turned: np.ndarray) -> np.ndarray:
+    """A turn about y that brings the first frame to face where it faced before the file's axes changed."""
+    ours = local_to_global(body.rotations)[0, 0] @ turned[len(turned) - len(body.rotations), 0].T
+    return ours
+
+
+@pytest.mark.parametrize("up", ["y", "z"])
+def test_npz_of_either_axis_stand(tmp_path, up):
+    rotations, joints = walk()
+    write_amass(tmp_path / "z.npz", rotations, joints[:, 0])
+    arrays = dict(np.load(tmp_path / "z.npz"))
+    if up == "y":
+        from motion.rotation import matrix_to_axis_angle
+        arrays["poses"][:, :3] = matrix_to_axis_angle(rotations[:, 0])
+        arrays["trans"] = joints[:, 0] - OFFSETS[0]
+    np.savez(tmp_path / "a.npz", **arrays)
+    body = read_body(tmp_path / "a.npz")
+    np.testing.assert_allclose(body.joints, joints - [0, joints[..., 1].min(), 0], atol=1e-9)
+    assert f"{up} up" in body.said and np.allclose(read_body(tmp_path / "a.npz", Reading(up=up)).joints, body.joints)
+
+
+def lying(tmp_path: Path) -> Path:
+    """A body that lies on its back in a file of y up, and does not move from the place."""
+    rotations, joints = walk()
+    back = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+    rotations[:, 0] = back
+    write_bvh(tmp_path / "lying.bvh", rotations, np.tile([0, 0.1, 0], (len(joints), 1)))
+    return tmp_path / "lying.bvh"
+
+
+def test_a_body_that_lies_is_not_stood_up_but_told_about(tmp_path):
+    body = read_body(lying(tmp_path))
+    assert np.abs(body.joints[:, 15, 1] - body.joints[:, 0, 1]).max() < 0.2
+    assert "the body lies along the file's -z axis (--up -z if it stands there)" in body.said
+    standing = read_body(lying(tmp_path), Reading(up="-z"))
+    assert (standing.joints[:, 15, 1] - standing.joints[:, 0, 1]).min() > 0.5
+    assert "lies" not in read_body(lying(tmp_path), Reading(up="y")).said
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.01, 0.001, 0.0254, 0.7])
+def test_units_are_found_and_make_no_difference(tmp_path, unit):
+    path, _, theirs = worn(tmp_path, "mixamo", unit=unit)
+    body = read_body(path)
+    assert np.nanmean(distances(body.joints, theirs)) < 0.03
+    if unit < 0.7:
+        assert {1.0: "metres", 0.01: "centimetres", 0.001: "millimetres", 0.0254: "inches"}[unit] in body.said
+    assert "legs of 0.8" in read_body(path, Reading(unit=unit)).said
+    with pytest.raises(ValueError, match="mixamo.bvh: a unit of .* expected 0.2 to 2.5"):
+        read_body(path, Reading(unit=unit * 50))
+
+
+def test_a_rest_pose_is_found_or_given(tmp_path):
+    """Without a T-pose in its own skeleton: in the frame that is given, or in the straightest."""
+    path, turned, theirs = worn(tmp_path, "rokoko")
+    found, given = read_body(path), read_body(path, Reading(rest_frame=0))
+    np.testing.assert_allclose(found.joints, given.joints, atol=1e-9)
+    assert "rest rotations from frame 0" in given.said
+    assert angles(local_to_global(given.rotations), turned).max() < 1
+    with pytest.raises(ValueError, match="found 60 frames, expected a T-pose at frame 99: give another --rest-frame"):
+        read_body(path, Reading(rest_frame=99))
+
+
+def test_a_map_without_rests_is_no_wrong_body(tmp_path):
+    """Joints by our names, but axes along the bones: the map's identity would bend it; rests are found, and told."""
+    path, _, theirs = worn(tmp_path, "smpl", rest="bones", t_pose=True)
+    with pytest.warns(Note, match="rest rotations from frame 0"):
+        _, joints = retarget(read_capture(path), load_skeleton_map("smpl"))
+    assert np.nanmean(distances(joints, theirs)) < 0.03
+
+
+def changed(tmp_path: Path, rest_frame: str | None, **entries: dict) -> dict:
+    """The map of Mixamo's skeleton with other entries; with explicit rests of 0 but for rest_frame."""
+    found = json.loads(json.dumps(load_skeleton_map("mixamo")))
+    for entry in found["joints"].values():
+        entry["source"] = f"mixamorig:{entry['source']}"
+    found["joints"] |= entries
+    found.pop("rest_frame")
+    return found | ({"rest_frame": rest_frame} if rest_frame else {})
+
+
+SIDES = {f"left_{part}": f"right_{part}" for part in wardrobe.SIDED}
+MIXAMO = SKELETONS["mixamo"].ours
+
+
+@pytest.mark.parametrize("entries, message", [
+    ({name: {"source": MIXAMO[name], "rest": [0, 0, 90]} for name in ("pelvis", "spine1", "spine2", "spine3")},
+     "the trunk of the retargeted body points .* the map lacks 'rest' of pelvis, spine1 to head"),
+    ({"pelvis": {"source": MIXAMO["pelvis"], "rest": [0, 180, 0]}}, "the pelvis faces .* 'rest' of pelvis"),
+    ({a: {"source": MIXAMO[b], "rest": [0, 0, 0]} for a, b in (SIDES | {b: a for a, b in SIDES.items()}).items()},
+     "the map swaps left and right"),
+    ({f"{side}_knee": {"source": MIXAMO[f"{side}_ankle"], "rest": [0, 0, 0]} for side in ("left", "right")}
+     | {f"{side}_ankle": {"source": MIXAMO[f"{side}_foot"]} for side in ("left", "right")},
+     "the map names other joints"),
+    ({"left_elbow": {"source": MIXAMO["right_wrist"], "rest": [0, 0, 0]}}, "the map names other joints"),
+    ({f"{side}_ankle": {"source": MIXAMO[f"{side}_ankle"], "rest": [120, 0, 0]} for side in ("left", "right")},
+     "head or feet point elsewhere"),
+    ({"head": {"source": "Kopf"}}, "no joint Kopf for head.*use the skeleton map that belongs to it")])
+def test_wrong_maps_are_named(tmp_path, entries, message):
+    path, *_ = worn(tmp_path, "mixamo")
+    with pytest.raises(ValueError, match=message):
+        retarget(read_capture(path), changed(tmp_path, None, **entries))
+    check_map(changed(tmp_path, "auto", **entries), "map.json")
+
+
+def test_a_skeleton_without_a_person_is_one_sentence(tmp_path):
+    path, *_ = worn(tmp_path, "mixamo")
+    text = path.read_text()
+    for side in ("Left", "Right"):
+        text = text.replace(f"{side}Hand", f"{side}Claw").replace(f"{side}Foot", f"{side}Hoof")
+    path.write_text(text)
+    assert read_body(path).skeleton.startswith("by its shape")
+    (tmp_path / "prop.bvh").write_text("HIERARCHY\nROOT ball\n{\nOFFSET 0 0 0\nCHANNELS 3 Xposition Yposition "
+                                       "Zposition\n"
+                                       "}\nMOTION\nFrames: 1\nFrame Time: 0.03\n0 0 0\n")
+    with pytest.raises(ValueError, match="prop.bvh: Found no person's skeleton among the joints ball.*motion.inspect"):
+        read_body(tmp_path / "prop.bvh")
+
+
+@pytest.mark.parametrize("name", [name for name in SKELETONS if name not in ("daz", "rigify")])    # bones in pieces
+def test_shape_alone_finds_what_names_do(tmp_path, name):
+    path, *_ = worn(tmp_path, name, rest="T")
+    capture = read_capture(path)
+    found, _ = sources(capture)
+    nameless = replace(capture, names=tuple(f"b{number}" for number in range(len(capture.names))))
+    if SKELETONS[name].ours["left_foot"] is None:
+        with pytest.raises(ValueError, match="left from right"):
+            ends_by_shape(Tree(nameless))
+        return
+    guessed, how = sources(nameless)
+    assert how == "shape"
+    for joint in ("pelvis", "left_hip", "left_knee", "right_ankle", "left_shoulder", "right_elbow", "left_wrist"):
+        theirs = capture.names[nameless.names.index(guessed[joint])]
+        assert theirs == found[joint], joint
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_maps_that_ship_are_sound(name):
+    load_skeleton_map(name)
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(skip_frames=0.5), "skip_frames 0.5, expected a whole number"), (dict(skip_frames=-5), "skip_frames -5"),
+    (dict(skip_frames=True), "skip_frames True"), (dict(unit="cm"), "unit of 'cm'"), (dict(unit=0), "unit of 0"),
+    (dict(unit=float("nan")), "unit of nan"), (dict(scale=2), r"the keys \['scale'\], expected some of unit"),
+    (dict(up="up"), "the up axis 'up', expected one of y, z"), (dict(fps=0), "fps 0"),
+    (dict(rest_frame=1.5), "rest_frame 1.5"),
+    (dict(joints=[]), "joints of the type list"), (dict(joints={}), "no use"),
+    (dict(spine1={"between": ["pelvis"]}), r"between \['pelvis'\] for spine1, expected two"),
+    (dict(spine1={"between": ["pelvis", "tail"]}), "between .*tail.* for spine1"),
+    (dict(spine1={"between": ["pelvis", "spine1"]}), "between .* for spine1, expected two other"),
+    (dict(spine1={"between": ["pelvis", "spine2"], "source": "x"}), r"for \['spine1'\]"),
+    (dict(spine1={"source": 7}), "the source 7 for spine1"), (dict(spine1={"source": []}), r"the source \[\]"),
+    (dict(spine1={"source": "x", "rest": [0, 0]}), r"the rest \[0, 0\] for spine1"),
+    (dict(spine1={"source": "x", "rest": [0, 0, "a"]}), "the rest"), (dict(spine1="x"), "'x' for"),
+    (dict(spine1={"source": "x", "rot": [0, 0, 0]}), r"the keys \['rot'\] for spine1")])
+def test_values_of_a_map_are_checked(tmp_path, change, message):
+    found = load_skeleton_map("smpl")
+    ours = {key: value for key, value in change.items() if key in JOINT_NAMES}
+    found = found | {"joints": found["joints"] | ours} | {key: value for key, value in change.items()
+                                                          if key not in ours}
+    (tmp_path / "map.json").write_text("\ufeff" + json.dumps(found), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"map.json: found .*{message}.*expected|map.json: found .*{message}"):
+        load_skeleton_map(tmp_path / "map.json")
+
+
+def test_what_a_map_says_holds(tmp_path):
+    path, *_ = worn(tmp_path, "smpl", up="z")
+    slow = retarget(read_capture(path), load_skeleton_map("smpl") | {"up": "z", "fps": 15.0})[1]
+    assert len(slow) == 119 and (slow[:, 15, 1] - slow[:, 0, 1]).min() > 0.5
+    assert len(read_body(path, Reading(fps=15)).joints) == 119
+
+
+def test_skipped_frames_do_not_count_as_a_rest_frame(tmp_path):
+    path, *_ = worn(tmp_path, "rokoko")
+    source = Source(read_capture(path), load_skeleton_map("rokoko") | {"skip_frames": 10, "rest_frame": 0})
+    assert source.said[-1] == "rest rotations from frame 0" and len(source.places) == 50
