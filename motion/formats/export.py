@@ -1,11 +1,12 @@
 """Motions to files: one folder, one name, as many formats as are asked for."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from motion.footing import grounded_pose
@@ -14,14 +15,14 @@ from motion.formats.bvh import UNITS, write_bvh
 from motion.formats.glb import Take, write_glb
 from motion.formats.npz import write_amass
 from motion.formats.vrma import write_vrma
-from motion.render import Title, render_video
+from motion.render import Title, render_frames, strip, write_video
 from motion.representation_272 import Start, motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options import opt
 from utils.checkpoint import write_whole
 
 ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "glb": ".glb", "vrma": ".vrma",
-           "mp4": ".mp4"}
+           "mp4": ".mp4", "strip": "_strip.png"}
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,15 @@ class Files:
     """What is written and where."""
 
     out: Path = opt(Path("demo_output"), "folder of the files")
-    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, glb, vrma, mp4")
+    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, glb, vrma, mp4, "
+                      "strip (frames in a row, png)")
     mode: str = opt("pos", "the feet stand where the model's positions say, or as its rotations give them alone",
                     choices=("pos", "rot"))
     lock_feet: bool = opt(True, "with --mode pos, hold feet that rest on the floor where they are")
 
     bones: str = opt("smpl", "names of the bones in bvh and glb", choices=tuple(BONES))
     bvh_scale: str = opt("m", "unit of bvh's lengths", choices=tuple(UNITS))
+    transparent: bool = opt(False, "strip without a background")
     takes: str = opt("all", "animations in glb and vrma: one of all, or one a prompt", choices=("all", "prompt"))
 
     @property
@@ -64,9 +67,8 @@ def export(config: Files, name: str, motion: np.ndarray, title: Title, start: St
     """
     grounded = config.mode == "pos"
     rotations, pelvis = grounded_pose(motion, config.lock_feet) if grounded else motion272_to_pose(motion)
-    rotations, pelvis = start.turned(rotations), start.moved(pelvis)
-    stands = forward_kinematics(rotations, pelvis)
-    joints = start.moved(motion272_to_positions(motion)) if grounded else stands.astype(motion.dtype)
+    joints = motion272_to_positions(motion) if grounded else forward_kinematics(rotations, pelvis)
+    rotations, pelvis, joints = start.turned(rotations), start.moved(pelvis), start.moved(joints)
     takes = cut(rotations, pelvis, title, config.takes)
     writers: dict[str, Callable[[Path], None]] = {
         "npy": lambda path: save_array(path, motion),
@@ -75,7 +77,8 @@ def export(config: Files, name: str, motion: np.ndarray, title: Title, start: St
         "bvh": lambda path: write_bvh(path, rotations, pelvis, bones=config.bones, unit=config.bvh_scale),
         "glb": lambda path: write_glb(path, takes, config.bones),
         "vrma": lambda path: write_vrma(path, takes),
-        "mp4": lambda path: save_video(path, stands, title),
+        "mp4": lambda path: save_video(path, render_frames(rotations, pelvis, title), len(pelvis)),
+        "strip": lambda path: save_picture(path, strip(rotations, pelvis, transparent=config.transparent)),
     }
     paths = [config.out / f"{name}{ENDINGS[format]}" for format in config.formats]
     for format, path in zip(config.formats, paths):
@@ -92,9 +95,14 @@ def cut(rotations: np.ndarray, pelvis: np.ndarray, title: Title, takes: str) -> 
     return [Take(text, rotations[first:end], pelvis[first:end]) for (first, text), end in zip(prompts, ends)]
 
 
-def save_video(path: Path, joints: np.ndarray, title: Title) -> None:
-    with progress_bar("drawing", len(joints)) as bar:
-        render_video(path, joints, title, progress=bar.update)
+def save_video(path: Path, frames: Iterable[Image.Image], count: int) -> None:
+    with progress_bar("drawing", count) as bar:
+        write_video(path, frames, progress=bar.update)
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    with write_whole(path) as temporary:
+        picture.save(temporary)
 
 
 def save_array(path: Path, values: np.ndarray) -> None:
