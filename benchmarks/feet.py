@@ -4,6 +4,7 @@
 
 slide   of the frames in which a toe joint is below 5 cm: the share from which it moves over 2.5 cm along the floor
         to the next; none if no toe joint ever is
+skate   how many millimetres a toe joint that is below 3 cm, and does not slide, moves from a frame to the next
 sunk    the share of the frames in which the lowest joint is more than 2 cm below the floor
 Of the positions and of the rotations by forward kinematics, which are what the model writes, and of the pose that is
 shown and exported, corrected from both. Generated and real motions are of the same kinds: the validation sentences of
@@ -32,6 +33,7 @@ from utils.errors import run
 KINDS = {"walks": ("walks forward",), "turns": ("turns left", "turns right"), "runs": ("runs",)}
 TOES = [JOINT_NAMES.index("left_foot"), JOINT_NAMES.index("right_foot")]
 NEAR, FAR, SUNK = 0.05, 0.025, 0.02      # metres: a toe's height in contact, its way in a frame, and below the floor
+RESTING = 0.03
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def main() -> None:
     model = MotionStreamer.from_pretrained(config.weights, **vars(config.compute))
     model.sampling = config.sampling.over(model.sampling)
     report = {}
-    print(f"{'':8}{'':12}{'slide':>22}{'sunk':>22}\n{'':20}generated data  times   generated data")
+    print(f"{'':8}{'':12}{'slide':>22}{'sunk':>22}{'skate':>17}\n"
+          f"{'':20}generated data  times   generated data generated data")
     for name, labels in KINDS.items():
         kinds = load_kinds(labels)
         texts = [text for kind in kinds for text in kind.validation for _ in range(config.seeds)]
@@ -70,25 +73,27 @@ def main() -> None:
 
 def row_of(name: str, way: str, ours: dict[str, float | None], theirs: dict[str, float | None]) -> str:
     """A line of the table: the shares of generated and real motions, and how many times as often ours slide."""
-    slides, times = ours["slide"], "-"
-    if slides is not None and theirs["slide"]:
-        times = f"{slides / theirs['slide']:.1f}"
-    first, second, third, fourth = ("-" if share is None else f"{share:.1%}"
-                                    for share in (slides, theirs["slide"], ours["sunk"], theirs["sunk"]))
-    return f"{name:8}{way:12}{first:>9}{second:>7}{times:>6}{third:>12}{fourth:>7}"
+    times = f"{ours['slide'] / theirs['slide']:.1f}" if ours["slide"] is not None and theirs["slide"] else "-"
+    first, second, third, fourth = ("-" if share is None else f"{share:.1%}" for share in (
+        ours["slide"], theirs["slide"], ours["sunk"], theirs["sunk"]))
+    skates = ("-" if skate is None else f"{skate:.1f}" for skate in (ours["skate"], theirs["skate"]))
+    return f"{name:8}{way:12}{first:>9}{second:>7}{times:>6}{third:>12}{fourth:>7}{next(skates):>10}{next(skates):>5}"
 
 
 def feet(motions: Sequence[np.ndarray], to_joints: Callable[[np.ndarray], np.ndarray]) -> dict[str, float | None]:
-    """The shares, over motions (T_i, 272) that `to_joints` decodes to (T_i, 22, 3); "slide" None without a contact."""
-    moves, lowest = [], []
+    """The shares, over motions (T_i, 272) that `to_joints` decodes to (T_i, 22, 3); None where no toe comes down."""
+    moves, rests, lowest = [], [], []
     for motion in motions:
         joints = to_joints(motion.astype(np.float64))
         toes = joints[:, TOES]
-        moves.append(np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1)[toes[:-1, :, 1] < NEAR])
+        step, height = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1), toes[:-1, :, 1]
+        moves.append(step[height < NEAR])
+        rests.append(step[(height < RESTING) & (step <= FAR)])
         lowest.append(joints[..., 1].min(axis=1))
-    contacts = np.concatenate(moves)
+    contacts, resting = np.concatenate(moves), np.concatenate(rests)
     return dict(slide=float((contacts > FAR).mean()) if len(contacts) else None,
-                sunk=float((np.concatenate(lowest) < -SUNK).mean()))
+                sunk=float((np.concatenate(lowest) < -SUNK).mean()),
+                skate=1000 * float(resting.mean()) if len(resting) else None)
 
 
 def exported(motion: np.ndarray) -> np.ndarray:

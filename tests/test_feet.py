@@ -12,7 +12,7 @@ def test_feet_that_are_carried_along_slide():
     """A stiff body goes 3 cm a frame for the first half and 2 cm for the second."""
     path = np.cumsum(np.repeat([0, 0.03, 0.02], [1, 30, 30]))[:, None] * [0, 0, 1]
     found = feet([pose_to_motion272(*pose(61, path=path))], motion272_to_positions)
-    assert found == dict(slide=0.5, sunk=0)
+    assert found == dict(slide=0.5, sunk=0, skate=pytest.approx(20))
 
 
 def test_a_lifted_foot_is_no_contact():
@@ -39,8 +39,8 @@ def test_without_contacts_nothing_slides_and_nothing_is_divided():
     still = feet([motion], motion272_to_positions)
     motion[:, POSITIONS][:, 1::3] += 1           # all joints a metre higher
     flying = feet([motion], motion272_to_positions)
-    assert flying == dict(slide=None, sunk=0) and still == dict(slide=0, sunk=0)
-    half = dict(slide=0.5, sunk=0.25)
-    assert row_of("runs", "positions", flying, half).split()[2:] == ["-", "50.0%", "-", "0.0%", "25.0%"]
+    assert flying == dict(slide=None, sunk=0, skate=None) and still == dict(slide=0, sunk=0, skate=0)
+    half = dict(slide=0.5, sunk=0.25, skate=1.5)
+    assert row_of("runs", "positions", flying, half).split()[2:] == ["-", "50.0%", "-", "0.0%", "25.0%", "-", "1.5"]
     assert row_of("runs", "positions", half, still).split()[2:5] == ["50.0%", "0.0%", "-"]
-    assert row_of("runs", "positions", half, dict(slide=0.25, sunk=0)).split()[2:5] == ["50.0%", "25.0%", "2.0"]
+    assert row_of("runs", "positions", half, dict(slide=0.25, sunk=0, skate=1)).split()[2:5] == ["50.0%", "25.0%", "2.0"]

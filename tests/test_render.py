@@ -183,12 +183,20 @@ def test_motions_are_seen_beside_each_other():
 def test_a_strip_shows_frames_from_the_first_to_the_last():
     rotations, pelvis = t_pose(31)
     rotations[:, 0] = y_rotation(np.linspace(0, np.pi, 31))
-    scene = Scene(rotations, pelvis, SIZE)
+    scene = Scene(rotations, pelvis, SIZE)                  # on the spot: the camera stays, too
     row = np.asarray(render.strip(rotations, pelvis, 3, SIZE, transparent=True), dtype=int)
     for cell, frame in zip(np.split(row, 3, axis=1), (0, 15, 30)):
         alone = np.asarray(scene.figure(frame), dtype=int)
         for colour in (LEFT, RIGHT, TRUNK):
             assert like(cell, colour).sum() == like(alone, colour).sum()
+
+
+def test_every_figure_of_a_strip_is_in_the_middle():
+    """A runner too, whom a video's camera follows softly."""
+    row = np.asarray(render.strip(*t_pose(30, step=(0, 0, 0.2)), 4, SIZE), dtype=int)
+    for cell in np.split(row, 4, axis=1):
+        trunk = like(cell, TRUNK).sum(axis=0)
+        assert abs(trunk @ np.arange(SIZE[0]) / trunk.sum() - SIZE[0] / 2) < 4
 
 
 def test_a_transparent_strip_laid_on_white_is_the_opaque_one():

@@ -253,7 +253,7 @@ def test_presets_have_the_sizes_that_they_claim():
         tae = CausalTAE(train_causal_tae.PRESETS["small"].model)
         ar = StreamingTransformer(train_t2m.PRESETS["small"].model)
     assert parameters(tae) / 1e6 == pytest.approx(5.1, abs=0.05)
-    assert parameters(ar) / 1e6 == pytest.approx(16.3, abs=0.05)
+    assert parameters(ar) / 1e6 == pytest.approx(14.4, abs=0.05)
 
 
 def test_token_states_from_captions_to_motion(chain, script, monkeypatch, capsys):
@@ -277,10 +277,24 @@ def test_token_states_from_captions_to_motion(chain, script, monkeypatch, capsys
     train = ["--preset", "tiny", "--latent-dir", "latents5", "--device", "cpu", "--exp-name", "t2m_tokens"]
     assert script("train_t2m", *train) == 2
     assert "holds texts (tokens) of 384 channels" in capsys.readouterr().err
-    assert script("train_t2m", *train, "--text", "tokens", "--cross-every", "2", "--text-positions", "2",
-                  "--context-noise", "0.4",
-                  "--replaced", "0") == 0
+    tokens = ["--text", "tokens", "--cross-every", "2"]
+    assert script("train_t2m", *train, *tokens, "--text-positions", "2", "--context-noise", "0.4", "--replaced",
+                  "0") == 0
     assert "text_gap_1_8" in capsys.readouterr().out
     assert script("demo_t2m", "--text", "walk", "--length", "8", "--format", "npy", "--device", "cpu", "--resume-pth",
                   "output/tae_tiny/last", "--resume-trans", "output/t2m_tokens/last", "--out", "demo_tokens") == 0
     assert np.load("demo_tokens/walk.npy").shape == (8, 272)
+
+    assert script("train_text", "--preset", "tiny", "--latent-dir", "latents5", "--device", "cpu") == 0
+    start = ["--resume-trans", "output/t2m_tiny/last", "--resume-text", "output/text_tiny/last", "--total-iter", "1"]
+    begun = ["--preset", "tiny", "--latent-dir", "latents5", "--device", "cpu", "--exp-name", "t2m_begun"]
+    assert script("train_t2m", *begun, *tokens, *start, "--lr", "0") == 0
+    found, text, vectors = (load_checkpoint(f"output/{run}/last")[0] for run in ("t2m_begun", "text_tiny", "t2m_tiny"))
+    assert all(torch.equal(found[f"text.{name}"], value) for name, value in text.items())
+    shared = [name for name in vectors if name in found]
+    assert len(shared) > 20 and all(torch.equal(found[name], vectors[name]) for name in shared)
+    scale = [load_ar(f"output/{run}/last").calibration.latent_scale for run in ("t2m_begun", "t2m_tiny")]
+    assert scale[0] == scale[1]
+    for flags, said in ((["--resume-text", "output/t2m_tiny/last", *tokens], "is not a text transformer's checkpoint"),
+                        (["--resume-text", "output/text_tiny/last", *tokens, "--width", "64"], "tiny/last does not fit")):
+        assert script("train_t2m", *train, *flags) == 2 and said in capsys.readouterr().err
