@@ -43,4 +43,5 @@ def test_without_contacts_nothing_slides_and_nothing_is_divided():
     half = dict(slide=0.5, sunk=0.25, skate=1.5)
     assert row_of("runs", "positions", flying, half).split()[2:] == ["-", "50.0%", "-", "0.0%", "25.0%", "-", "1.5"]
     assert row_of("runs", "positions", half, still).split()[2:5] == ["50.0%", "0.0%", "-"]
-    assert row_of("runs", "positions", half, dict(slide=0.25, sunk=0, skate=1)).split()[2:5] == ["50.0%", "25.0%", "2.0"]
+    quarter = dict(slide=0.25, sunk=0, skate=1)
+    assert row_of("runs", "positions", half, quarter).split()[2:5] == ["50.0%", "25.0%", "2.0"]
