@@ -341,7 +341,7 @@ def check_prompt(text: str) -> None:
 
 def whole(value: Real, what: str) -> int:
     """A whole number as an int, be it NumPy's or 8.0; ValueError for any other and for what has more than 63 bits."""
-    good = isinstance(value, Integral) and not isinstance(value, bool) or isinstance(value, Real) and value % 1 == 0
+    good = not isinstance(value, bool) and (isinstance(value, Integral) or isinstance(value, Real) and value % 1 == 0)
     if not good or not -2 ** 63 <= int(value) < 2 ** 63:
         raise ValueError(f"a {what} of {value!r}: expected a whole number of at most 63 bits")
     return int(value)

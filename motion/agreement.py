@@ -11,7 +11,7 @@ from motion.skeleton import JOINT_NAMES, OFFSETS
 
 # degrees, on average over the frames, from which on something is wrong
 TRUNK, LIMB, FACING, FOOT, TOP = 28, 30, 45, 65, 85
-ODD = 2.2                                             # likewise of proportions
+ODD = 3.2                                             # likewise of proportions
 
 
 def angles(rotations: np.ndarray, joints: np.ndarray, places: np.ndarray, missing: set[int]) -> dict[str, float]:

@@ -141,7 +141,7 @@ class Source:
 
 def filled(places: np.ndarray, between: dict[int, list[int]]) -> np.ndarray:
     """places (..., J, 3) with those that are between two others halfway, also where these are between others."""
-    places = places.copy()
+    places = places.copy(order="K")    # sums over frames depend on the order in memory, in the last digit
     for _ in range(3):
         for joint, ends in between.items():
             places[..., joint, :] = places[..., ends, :].mean(-2)

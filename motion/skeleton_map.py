@@ -59,7 +59,8 @@ def check_map(skeleton_map: Any, path: str) -> None:
     for key in ("unit", "joints"):
         expect(key in skeleton_map, f"no {key!r}", "a skeleton map with unit and joints")
     unit, skip, joints = skeleton_map["unit"], skeleton_map.get("skip_frames", 0), skeleton_map["joints"]
-    expect(_is_number(unit) and unit > 0, f"a unit of {float(unit) if _is_number(unit) else repr(unit)}", "metres in the file's unit, a number above 0")
+    expect(_is_number(unit) and unit > 0, f"a unit of {float(unit) if _is_number(unit) else repr(unit)}",
+           "metres in the file's unit, a number above 0")
     expect(_is_integer(skip) and skip >= 0, f"skip_frames {skip!r}", "a whole number of frames, 0 or more")
     up, fps, rest = (skeleton_map.get(key) for key in ("up", "fps", "rest_frame"))
     expect(up is None or up in TO_Y, f"the up axis {up!r}", f"one of {', '.join(TO_Y)}")

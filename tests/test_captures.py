@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import motion.inspect
 import wardrobe
 from motion.captures import Reading, read_body
 from motion.formats import read_capture, write_amass, write_bvh
@@ -15,7 +17,7 @@ from motion.retarget import Source, load_skeleton_map, retarget
 from motion.skeleton import JOINT_NAMES, OFFSETS, local_to_global
 from motion.skeleton_map import check_map, shipped
 from motion.skeletons import Tree, ends_by_shape, sources
-from utils.errors import Note
+from utils.errors import Note, run
 from wardrobe import SKELETONS, dressed, walk
 
 NAMED = dict(hdm05="cmu", smplh="smpl") | {"100style": "xsens"}    # skeletons that share a map with another tool's
@@ -255,3 +257,55 @@ def test_skipped_frames_do_not_count_as_a_rest_frame(tmp_path):
     path, *_ = worn(tmp_path, "rokoko")
     source = Source(read_capture(path), load_skeleton_map("rokoko") | {"skip_frames": 10, "rest_frame": 0})
     assert source.said[-1] == "rest rotations from frame 0" and len(source.places) == 50
+
+
+def row(name: str, path: Path, theirs: np.ndarray) -> str:
+    """A line of the matrix in docs/captures.md."""
+    skeleton, body = SKELETONS[name], read_body(path)
+    apart, found = distances(body.joints, theirs), "map" if not body.skeleton.startswith("by its") else "shape"
+    how = dict(T="a T-pose", A="an A-pose", N="arms down", bones="none: axes along the bones")[skeleton.rest]
+    how += ", T-pose in frame 0" * skeleton.t_pose
+    return (f"| {name} | {path.read_text(encoding='utf-8').count('CHANNELS')} | {how} | {skeleton.up} | "
+            f"{skeleton.unit:g} m | "
+            f"{found}{f' `{body.skeleton}`' * (found == 'map')} | {100 * np.nanmean(apart):.1f}, "
+            f"{100 * np.nanmax(np.nanmean(apart, axis=0)):.1f} cm | "
+            f"{100 * np.percentile(body.joints[..., 1].min(1), 50):.0f} cm |")
+
+
+def test_the_matrix_of_the_docs_is_what_is_measured(tmp_path):
+    rows = [row(name, *worn(tmp_path, name)[::2]) for name in SKELETONS]
+    text = (Path(__file__).parents[1] / "docs" / "captures.md").read_text(encoding="utf-8")
+    assert not [line for line in rows if line not in text], "\n".join(rows)
+
+
+def inspected(monkeypatch, capsys, *words: str) -> str:
+    monkeypatch.setattr("sys.argv", ["inspect", *map(str, words)])
+    try:
+        run(motion.inspect.main)
+    except SystemExit:
+        return capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def test_inspect_says_all_and_its_map_is_one(tmp_path, monkeypatch, capsys):
+    path, *_ = worn(tmp_path, "xsens_mvn")
+    said = inspected(monkeypatch, capsys, path, "--write-map")
+    for part in ("Pelvis   -> pelvis", "LeftUpperLeg   -> left_hip", "skeleton xsens_mvn", "60 frames at 30 fps",
+                 "centimetres",
+                 "z up", "floor at", "xsens_mvn_joints.png", "xsens_mvn_map.json"):
+        assert part in said
+    with Image.open(tmp_path / "xsens_mvn_joints.png") as picture:
+        assert len(picture.getcolors(1 << 20)) > 2
+    written = load_skeleton_map(tmp_path / "xsens_mvn_map.json")
+    assert written["up"] == "z"
+    body = read_body(path, Reading(skeleton=str(tmp_path / "xsens_mvn_map.json")))
+    np.testing.assert_array_equal(body.joints, read_body(path).joints)
+
+
+def test_inspect_writes_a_map_to_fill_in_where_it_knows_nothing(tmp_path, monkeypatch, capsys):
+    (tmp_path / "prop.bvh").write_text("HIERARCHY\nROOT ball\n{\nOFFSET 0 0 0\nCHANNELS 3 Xposition Yposition "
+                                       "Zposition\n"
+                                       "}\nMOTION\nFrames: 1\nFrame Time: 0.03\n0 0 0\n")
+    assert "error: Found no person's skeleton among the joints ball" in inspected(
+        monkeypatch, capsys, tmp_path / "prop.bvh", "--write-map")
+    assert load_skeleton_map(tmp_path / "prop_map.json")["joints"]["head"] == {"source": "?"}

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 import demo_stream
+import wardrobe
 from demo_stream import seconds_of
+from motion.captures import Reading
+from motion.formats import read_capture
 from motion.formats.bvh import write_bvh
 from motion.representation_272 import ROTATIONS, motion272_to_pose, pose_to_motion272
+from motion.rotation import y_rotation
 from test_demo import model    # noqa: F401, a fixture
 from test_representation_272 import walk
 from utils.errors import run
@@ -61,6 +65,60 @@ def test_a_stream_goes_on_from_a_past(model, tmp_path, monkeypatch):
     alone = np.load(tmp_path / "sit-stream.npy")
     demo(monkeypatch, *common, "--text", "sit", "--past", str(tmp_path / "walk-stream.npy"))
     assert np.abs(np.load(tmp_path / "sit-stream.npy") - alone).max() > 1e-5
+
+
+def turned_walk(path, start):
+    """A BVH of a walk that begins at a place (x, z) and bends, and where it ends: x, z, and where its pelvis faces."""
+    rotations, joints = wardrobe.walk(40)
+    turn = y_rotation(np.radians(70))
+    rotations[:, 0] = turn @ rotations[:, 0]
+    pelvis = joints[:, 0] @ turn.T + [start[0], 0, start[1]]
+    write_bvh(path, rotations, pelvis)
+    return pelvis[-1, [0, 2]], rotations[-1, 0, :, 2]
+
+
+@pytest.mark.parametrize("start", [(0, 0), (3, -2)])
+def test_the_continuation_begins_where_the_clip_ends(model, tmp_path, monkeypatch, capsys, start):
+    """In every format that has a place, and facing as there; --with-past puts the clip in front."""
+    end, facing = turned_walk(tmp_path / "clip.bvh", start)
+    flags = [*model, "--text", "sit", "--seconds", "0.5", "--past", str(tmp_path / "clip.bvh"), "--format",
+             "npy,joints,npz,bvh"]
+    demo(monkeypatch, *flags, "--out", str(tmp_path / "on"))
+    demo(monkeypatch, *flags, "--out", str(tmp_path / "whole"), "--with-past")
+    assert "clip.bvh: 24 joints, skeleton smpl" in capsys.readouterr().out
+    for folder, first in (("on", 0), ("whole", 40)):
+        out = tmp_path / folder
+        joints, motion = np.load(out / "sit-stream_joints.npy"), np.load(out / "sit-stream.npy")
+        assert len(joints) == len(motion) == first + 16
+        bvh, npz = (read_capture(out / f"sit-stream.{ending}") for ending in ("bvh", "npz"))
+        step = np.hypot(*motion[first, :2])                    # the first frame is one step on
+        for places in (joints[:, 0], bvh.positions[:, 0], npz.positions[:, 0]):
+            assert abs(np.linalg.norm(places[first, [0, 2]] - end) - step) < 0.02     # a random model's
+            if first:
+                np.testing.assert_allclose(places[first - 1, [0, 2]], end, atol=1e-4)
+                assert np.linalg.norm(places[0, [0, 2]] - start) < 1e-4
+        turn = np.arctan2(motion[first, 4], motion[first, 2])
+        for capture in (bvh, npz):
+            ahead = capture.rotations[first, 0, :, 2]
+            faced = np.arctan2(ahead[0], ahead[2]) + turn - np.arctan2(facing[0], facing[2])
+            assert abs((faced + np.pi) % (2 * np.pi) - np.pi) < 0.35       # what a random model's pelvis tilts
+
+
+def test_a_past_of_any_tool_says_what_it_is_taken_for(tmp_path, capsys):
+    skeleton = wardrobe.SKELETONS["xsens_mvn"]
+    rotations, joints = wardrobe.walk(40)
+    wardrobe.dressed(tmp_path / "suit.bvh", skeleton, rotations, joints[:, 0])
+    past = demo_stream.read_past(tmp_path / "suit.bvh")
+    assert "skeleton xsens_mvn" in capsys.readouterr().out and len(past.motion) == 40
+    slow = demo_stream.read_past(tmp_path / "suit.bvh", Reading(fps=15, up="z"))
+    assert len(slow.motion) == 79
+
+
+def test_a_normalised_motion_is_no_past(tmp_path):
+    motion = pose_to_motion272(*walk(40))
+    np.save(tmp_path / "n.npy", (motion - motion.mean(0)) / (motion.std(0) + 1e-3))
+    with pytest.raises(ValueError, match="--past .*n.npy: found rotations .* normalised.* std"):
+        demo_stream.read_past(tmp_path / "n.npy")
 
 
 def test_prompts_from_the_terminal(model, tmp_path, monkeypatch, capsys):
@@ -121,6 +179,11 @@ def test_seconds():
     (["--text", "walk", "--past", "short.npy"], "a past of shape (3, 272): expected (T, 272), T at least 4"),
     (["--text", "walk", "--past", "ours.bvh", "--past-skeleton", "cmu"], "as a capture of --past-skeleton cmu"),
     (["--text", "walk", "--format", "fbx"], "'fbx'"),
+    (["--text", "walk", "--with-past"], "--with-past puts a --past in front, but there is none"),
+    (["--text", "walk", "--seconds", "1e9"], "hours of motion"),
+    (["--text", "walk", "--guidance", "nan"], "a guidance of nan"),
+    (["--text", "walk", "--temperature", "-1"], "a temperature of -1.0"),
+    (["--text", "walk", "--seed", str(10 ** 30)], "a seed of 1"),
 ])
 def test_mistakes_are_one_sentence(model, tmp_path, monkeypatch, capsys, flags, reason):
     monkeypatch.chdir(tmp_path)

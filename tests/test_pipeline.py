@@ -235,3 +235,25 @@ def test_it_is_importable_from_where_it_was():
 class Nothing:
     """In the place of the shipped model's text encoder."""
     name, dim, tokens = "nothing", 384, False
+
+
+def test_whole_numbers_of_any_kind_are_taken(tmp_path):
+    """NumPy's and 8.0 as seed and length; others are refused in one sentence."""
+    model = streamer()
+    expected = model.generate("walk", seed=3, length=8)
+    for seed, length in ((np.int64(3), np.int32(8)), (3.0, 8.0), (np.uint8(3), np.float32(8))):
+        np.testing.assert_array_equal(model.generate("walk", seed=seed, length=length), expected)
+    np.testing.assert_array_equal(model.generate_batch(["walk"], np.array([3]), np.int64(8))[0], expected)
+    for length in (8.5, float("nan"), float("inf"), "8", True, 0, -3):
+        with pytest.raises(ValueError, match="a length of"):
+            model.generate("walk", length=length)
+    for seed in (0.5, 10 ** 400, None, float("nan")):
+        with pytest.raises(ValueError, match="a seed of"):
+            model.generate("walk", seed=seed, length=8)
+
+
+@pytest.mark.parametrize("change", [dict(guidance=float("nan")), dict(guidance=float("inf")), dict(temperature=-1),
+                                    dict(temperature=float("nan")), dict(steps=8.5), dict(steps=8.0), dict(past=1.5)])
+def test_sampling_that_cannot_be_is_refused(change):
+    with pytest.raises(ValueError, match="expected"):
+        Sampling(**change)

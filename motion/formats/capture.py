@@ -44,10 +44,10 @@ def check_rate(path: Path, fps: float) -> float:
 def placed(values: np.ndarray, rest: np.ndarray, root: bool) -> np.ndarray:
     """Position or length channels (T, C) as what they mean: they replace the skeleton's own (C,), or add to it.
 
-    Programs write either. Of a joint that is no root, values nearer to zero than to the skeleton's own add.
+    Programs write either. Of a joint that is no root, values that stay near zero, a tenth of the skeleton's own, add.
     """
-    mean = values.mean(axis=0)
-    return values + rest if not root and np.linalg.norm(mean) < np.linalg.norm(mean - rest) else values
+    near_zero = len(values) and np.linalg.norm(values, axis=1).max() <= 0.1 * np.linalg.norm(rest)
+    return values + rest if not root and near_zero else values
 
 
 def check_frames(path: Path, values: np.ndarray) -> None:
