@@ -24,6 +24,7 @@ from utils.checkpoint import write_whole
 
 ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "glb": ".glb", "vrma": ".vrma",
            "mp4": ".mp4", "strip": "_strip.png"}
+Writers = dict[str, Callable[[Path], None]]
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,19 @@ def export(config: Files, name: str, motion: np.ndarray, title: Title) -> list[P
     grounded = config.mode == "pos"
     rotations, pelvis = grounded_pose(motion, config.lock_feet) if grounded else motion272_to_pose(motion)
     joints = motion272_to_positions(motion) if grounded else forward_kinematics(rotations, pelvis)
-    takes = cut(rotations, pelvis, title, config.takes)
+    writers: Writers = {"npy": lambda path: save_array(path, motion), "joints": lambda path: save_array(path, joints)}
+    writers |= pose_writers(config, rotations, pelvis, title)
+    paths = [config.out / f"{name}{ENDINGS[format]}" for format in config.formats]
+    for format, path in zip(config.formats, paths):
+        writers[format](path)
+    return paths
+
+
+def pose_writers(config: Files, rotations: np.ndarray, pelvis: np.ndarray, title: Title) -> Writers:
+    """Format -> what writes a pose in it, rotations (T, 22, 3, 3) and pelvis (T, 3) as they are shown, to a path."""
     body = read_smpl(config.body) if config.body else None
-    writers: dict[str, Callable[[Path], None]] = {
-        "npy": lambda path: save_array(path, motion),
-        "joints": lambda path: save_array(path, joints),
+    takes = cut(rotations, pelvis, title, config.takes)
+    return {
         "npz": lambda path: write_amass(path, rotations, pelvis),
         "bvh": lambda path: write_bvh(path, rotations, pelvis, bones=config.bones, unit=config.bvh_scale),
         "glb": lambda path: write_glb(path, takes, config.bones, body=body),
@@ -82,10 +91,6 @@ def export(config: Files, name: str, motion: np.ndarray, title: Title) -> list[P
         "mp4": lambda path: save_video(path, render_frames(rotations, pelvis, title, body=body), len(pelvis)),
         "strip": lambda path: save_picture(path, strip(rotations, pelvis, transparent=config.transparent, body=body)),
     }
-    paths = [config.out / f"{name}{ENDINGS[format]}" for format in config.formats]
-    for format, path in zip(config.formats, paths):
-        writers[format](path)
-    return paths
 
 
 def cut(rotations: np.ndarray, pelvis: np.ndarray, title: Title, takes: str) -> list[Take]:
