@@ -16,6 +16,7 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from motion.body import Body
 from motion.scene import Scene
 from motion.titles import title_layer
 from utils.checkpoint import write_whole
@@ -66,33 +67,36 @@ def render_frame(rotations: np.ndarray, pelvis: np.ndarray, frame: int, title: T
 
 
 def render_frames(rotations: np.ndarray, pelvis: np.ndarray, title: Title = "", fps: float = 30,
-                  size: tuple[int, int] = (960, 540), frames: Iterable[int] | None = None) -> Iterator[Image.Image]:
+                  size: tuple[int, int] = (960, 540), frames: Iterable[int] | None = None, body: Body | None = None
+                  ) -> Iterator[Image.Image]:
     """Draw the given frames (default: all) of a motion.
 
     rotations  (T, 22, 3, 3) local; pelvis (T, 3) metres
     title      the prompt, or [(first frame, prompt), ...] for a stream
     size       width and height in pixels
+    body       whose mesh is shown; None: `motion.body.rest_body`
     raises     ValueError for a motion that cannot be drawn; here, not at the first `next`
     """
     check(rotations, pelvis, size)
     if not fps > 0:
         raise ValueError(f"fps is {fps}; expected a number above 0.")
     titles = [(0, title)] if isinstance(title, str) else title
-    return _draw(Scene(rotations, pelvis, size), titles, fps, range(len(pelvis)) if frames is None else frames)
+    return _draw(Scene(rotations, pelvis, size, body), titles, fps, range(len(pelvis)) if frames is None else frames)
 
 
 def strip(rotations: np.ndarray, pelvis: np.ndarray, count: int = 8, size: tuple[int, int] = CELL,
-          transparent: bool = False) -> Image.Image:
+          transparent: bool = False, body: Body | None = None) -> Image.Image:
     """Frames at equal distances, the first and the last among them, in one picture, as papers show a motion.
 
     count        of the frames; size in pixels of each one's cell, whose height is then cut to what is seen
     transparent  RGBA without a background; else RGB on white
+    body         whose mesh is shown; None: `motion.body.rest_body`
     raises       ValueError for a motion that cannot be drawn, or fewer than one frame
     """
     check(rotations, pelvis, size)
     if count < 1:
         raise ValueError(f"The strip has {count} frames, expected 1 or more.")
-    scene = Scene(rotations, pelvis, size)
+    scene = Scene(rotations, pelvis, size, body)
     scene.target[:, ::2] = pelvis[:, ::2]                 # no way to follow: every figure in the middle of its cell
     whole = Image.new("RGBA", (count * size[0], size[1]))
     for place, frame in enumerate(np.linspace(0, len(pelvis) - 1, count).round().astype(int)):

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from scipy.ndimage import gaussian_filter1d
 
-from motion.body import pose_body, rest_body
+from motion.body import Body, pose_body, rest_body
 from motion.raster import rasterise
 
 Box = tuple[int, int, int, int]                  # left, top, right, bottom, in pixels; the last two outside
@@ -31,10 +31,10 @@ SHADOW_SPAN, SHADOW_SCALE = 7.0, 32              # metres, texels per metre: abo
 class Scene:
     """A camera that follows a motion, and all that stays the same from frame to frame."""
 
-    def __init__(self, rotations: np.ndarray, pelvis: np.ndarray, size: tuple[int, int]):
-        """rotations (T, 22, 3, 3) local, pelvis (T, 3) metres; size in pixels."""
+    def __init__(self, rotations: np.ndarray, pelvis: np.ndarray, size: tuple[int, int], body: Body | None = None):
+        """rotations (T, 22, 3, 3) local, pelvis (T, 3) metres; size in pixels; body: whose, None: ours."""
         self.size, self.focal = size, FOCAL * size[1]
-        self.rotations, self.root, self.looks = rotations, pelvis, rest_body()
+        self.rotations, self.root, self.looks = rotations, pelvis, body or rest_body()
         self.target = gaussian_filter1d(self.root, FOLLOW, axis=0, mode="nearest")
         self.target[:, 1] = AIM
 

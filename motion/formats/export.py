@@ -14,6 +14,7 @@ from motion.formats.bones import BONES
 from motion.formats.bvh import UNITS, write_bvh
 from motion.formats.glb import Take, write_glb
 from motion.formats.npz import write_amass
+from motion.formats.smpl import read_smpl
 from motion.formats.vrma import write_vrma
 from motion.render import Title, render_frames, strip, write_video
 from motion.representation_272 import Start, motion272_to_pose, motion272_to_positions
@@ -23,6 +24,7 @@ from utils.checkpoint import write_whole
 
 ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "glb": ".glb", "vrma": ".vrma",
            "mp4": ".mp4", "strip": "_strip.png"}
+Writers = dict[str, Callable[[Path], None]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Files:
                     choices=("pos", "rot"))
     lock_feet: bool = opt(True, "with --mode pos, hold feet that rest on the floor where they are")
 
+    body: Path | None = opt(None, "your SMPL, SMPL-H or SMPL-X file (.npz, .pkl), whose mesh mp4, strip and glb show")
     bones: str = opt("smpl", "names of the bones in bvh and glb", choices=tuple(BONES))
     bvh_scale: str = opt("m", "unit of bvh's lengths", choices=tuple(UNITS))
     transparent: bool = opt(False, "strip without a background")
@@ -50,6 +53,8 @@ def check_files(config: Files) -> None:
     """Make sure that files can be written, before the work and not after it; ValueError if not."""
     if unknown := set(config.formats) - set(ENDINGS):
         raise ValueError(f"--format has {', '.join(map(repr, unknown))}: expected {','.join(ENDINGS)}.")
+    if config.body:
+        read_smpl(config.body)
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=config.out).close()
@@ -69,21 +74,26 @@ def export(config: Files, name: str, motion: np.ndarray, title: Title, start: St
     rotations, pelvis = grounded_pose(motion, config.lock_feet) if grounded else motion272_to_pose(motion)
     joints = motion272_to_positions(motion) if grounded else forward_kinematics(rotations, pelvis)
     rotations, pelvis, joints = start.turned(rotations), start.moved(pelvis), start.moved(joints)
-    takes = cut(rotations, pelvis, title, config.takes)
-    writers: dict[str, Callable[[Path], None]] = {
-        "npy": lambda path: save_array(path, motion),
-        "joints": lambda path: save_array(path, joints),
-        "npz": lambda path: write_amass(path, rotations, pelvis),
-        "bvh": lambda path: write_bvh(path, rotations, pelvis, bones=config.bones, unit=config.bvh_scale),
-        "glb": lambda path: write_glb(path, takes, config.bones),
-        "vrma": lambda path: write_vrma(path, takes),
-        "mp4": lambda path: save_video(path, render_frames(rotations, pelvis, title), len(pelvis)),
-        "strip": lambda path: save_picture(path, strip(rotations, pelvis, transparent=config.transparent)),
-    }
+    writers: Writers = {"npy": lambda path: save_array(path, motion), "joints": lambda path: save_array(path, joints)}
+    writers |= pose_writers(config, rotations, pelvis, title)
     paths = [config.out / f"{name}{ENDINGS[format]}" for format in config.formats]
     for format, path in zip(config.formats, paths):
         writers[format](path)
     return paths
+
+
+def pose_writers(config: Files, rotations: np.ndarray, pelvis: np.ndarray, title: Title) -> Writers:
+    """Format -> what writes a pose in it, rotations (T, 22, 3, 3) and pelvis (T, 3) as they are shown, to a path."""
+    body = read_smpl(config.body) if config.body else None
+    takes = cut(rotations, pelvis, title, config.takes)
+    return {
+        "npz": lambda path: write_amass(path, rotations, pelvis),
+        "bvh": lambda path: write_bvh(path, rotations, pelvis, bones=config.bones, unit=config.bvh_scale),
+        "glb": lambda path: write_glb(path, takes, config.bones, body=body),
+        "vrma": lambda path: write_vrma(path, takes),
+        "mp4": lambda path: save_video(path, render_frames(rotations, pelvis, title, body=body), len(pelvis)),
+        "strip": lambda path: save_picture(path, strip(rotations, pelvis, transparent=config.transparent, body=body)),
+    }
 
 
 def cut(rotations: np.ndarray, pelvis: np.ndarray, title: Title, takes: str) -> list[Take]:

@@ -18,13 +18,13 @@ from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES, OFFSETS, PARENTS
 from utils.checkpoint import write_whole
 
+HANDS = 90    # of 156 numbers of a pose, as SMPL-H's tools expect them: at rest
 Y_UP = TO_Y["z"]
 POSES = ("poses", "pose", "full_pose", "fullpose", "smpl_poses", "smplh_poses", "smplx_poses", "pose_aa", "poses_aa")
 ROOT = ("root_orient", "global_orient", "pose_root", "root_pose", "root_rot")
 BODY = ("pose_body", "body_pose", "poses_body")
 TRANS = ("trans", "transl", "translation", "translations", "root_trans", "root_transl", "root_translation",
-         "smpl_trans",
-         "global_trans", "global_transl")
+         "smpl_trans", "global_trans", "global_transl")
 RATE = ("mocap_framerate", "mocap_frame_rate", "mocap_fps", "fps", "frame_rate", "framerate", "frequency")
 
 
@@ -126,7 +126,7 @@ def write_amass(path: str | Path, rotations: np.ndarray, pelvis: np.ndarray, fps
                          "(T, 22, 3, 3) and (T, 3).")
     rotations = np.array(rotations, dtype=np.float64)
     rotations[:, 0] = Y_UP.T @ rotations[:, 0]
-    poses = matrix_to_axis_angle(rotations).reshape(frames, 66)
+    poses = np.pad(matrix_to_axis_angle(rotations).reshape(frames, 66), ((0, 0), (0, HANDS)))
     with write_whole(path) as temporary:
         np.savez(temporary, poses=poses, trans=pelvis @ Y_UP - OFFSETS[0], betas=np.zeros(16),
                  gender="neutral", mocap_framerate=float(fps))
