@@ -6,6 +6,7 @@ python demo_live.py --host 0.0.0.0 --people 2       # for others too: with the t
 
 import importlib.util
 import secrets
+import socket
 import threading
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,7 @@ def main() -> None:
         raise ValueError(f"--people {config.people} --minutes {config.minutes}: expected 1 or more, and up to 120.")
     if importlib.util.find_spec("nicegui") is None:
         raise ValueError("The page needs NiceGUI, which is not installed: bash scripts/live.sh installs it and starts.")
+    check_port(config.host, config.port)
     from live.page.server import start    # NiceGUI is slow to import, and not needed for --help
 
     load = loader(config.chosen)
@@ -45,6 +47,17 @@ def main() -> None:
     local = config.host in LOOPBACK
     token = config.token or (None if local else secrets.token_urlsafe(12))
     start(load, lambda model: page_sampling(model, config.chosen), config, local, token)
+
+
+def check_port(host: str, port: int) -> None:
+    """ValueError if nobody can listen there, before the model is loaded."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as test:
+            test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            test.bind(address)
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"--host {host} --port {port} cannot be listened at ({error}): give another --port.") from None
 
 
 def loader(chosen: Chosen):

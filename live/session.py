@@ -64,6 +64,11 @@ class Take:
     def __len__(self) -> int:
         return len(self.motion)
 
+    @property
+    def asked(self) -> list[tuple[int, str]]:
+        """From which frame on each prompt holds."""
+        return [((prompt.at or 0) * FRAMES, prompt.text) for prompt in self.prompts]
+
     def until(self, latent: int) -> "Take":
         """Its first latents; a prompt that began behind them did not happen."""
         prompts = [prompt for prompt in self.prompts if prompt.at is not None and prompt.at < latent]
@@ -146,7 +151,8 @@ class Session:
             ready = now is None or self.over or len(self.take) >= first.at
         else:
             lasts = now and (now.seconds or now.settings.hold and HELD)
-            ready = not now or self.over or lasts and len(self.take) - now.at >= round(lasts * LATENTS_PER_SECOND)
+            ready = not now or self.over or lasts and (
+                len(self.take) - (now.at or 0) >= round(lasts * LATENTS_PER_SECOND))
         if ready:
             self.begin(self.waiting.pop(0))
             self.say()
@@ -156,7 +162,7 @@ class Session:
         if frames is None:
             self.over = True
             return self.say()
-        if not np.isfinite(frames).all():
+        if self.stream is None or not np.isfinite(frames).all():
             self.finish()
             self.over = True
             self.tell({"error": "the motion is not finite: give a smaller guidance"})
@@ -203,8 +209,7 @@ class Session:
         """The motion (T, 272) of the frames from mark[0] up to mark[1], or all; and from which on each prompt holds."""
         motion = np.concatenate(self.take.motion) if self.take.motion else np.empty((0, DIM), np.float32)
         first, end = (0, len(motion)) if mark is None else (mark[0], min(mark[1] + 1, len(motion)))
-        asked = ([(0, self.take.capture)] if self.take.given else []) + [
-            (prompt.at * FRAMES, prompt.text) for prompt in self.take.prompts]
+        asked = ([(0, self.take.capture)] if self.take.given else []) + self.take.asked
         ends = [at for at, _ in asked[1:]] + [len(motion)]
         title = [(max(at - first, 0), text) for (at, text), until in zip(asked, ends) if at < end and until > first]
         return motion[first:end], title
@@ -245,7 +250,7 @@ class Session:
         """Tell what was asked when, what waits, and whether more comes by itself."""
         take = self.take
         full = len(take) >= self.longest
-        asked = [[prompt.at * FRAMES, prompt.text] for prompt in take.prompts]
+        asked = [list(one) for one in take.asked]
         self.tell({
             "prompts": ([[0, take.capture, True]] if take.given else []) + asked,
             "waiting": [[prompt.text, prompt.seconds] for prompt in self.waiting],

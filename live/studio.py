@@ -162,10 +162,9 @@ class Studio:
         """One latent for each of these sessions."""
         for session in due:
             self.guard([session], session.next_prompt)
-        moving = [session for session in due if session.stream is not None and not session.over]
-        streams = {session.stream: session for session in moving}
+        streams = {session.stream: session for session in due if session.stream is not None and not session.over}
         for key, batch in list(self.batches.items()):
-            own = {stream: session for stream, session in streams.items() if stream.streams is batch}
+            own = {stream: session for stream, session in streams.items() if stream and stream.streams is batch}
             if own:
                 self.guard(list(own.values()), lambda batch=batch, own=own: self.step_batch(batch, own))
             elif not any(session.stream and session.stream.streams is batch for session in self.sessions):

@@ -148,7 +148,7 @@ class Visits:
 def read_report(text: str) -> tuple[float, float] | None:
     """Frame and rate of a report, or None if it is none."""
     try:
-        report = json.loads(text) if len(text) < 200 else None
+        report = json.loads(text) if len(text) < 200 else {}
         frame, rate = float(report["frame"]), float(report["rate"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

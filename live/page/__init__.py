@@ -199,7 +199,7 @@ class Page:
     # Wishes
 
     async def ask(self) -> None:
-        await self.ask_text(self.text.value, clear=True)
+        await self.ask_text(self.text.value or "", clear=True)
 
     async def ask_text(self, text: str, clear: bool = False) -> None:
         await self.wish(lambda session: self.studio.ask(session, self.prompt(text)))

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from socket import gethostname
 from typing import Any
 
 from nicegui import app, ui
@@ -33,7 +34,8 @@ def start(load: Callable[[str], MotionStreamer], sampling: Callable[[MotionStrea
     page.serve(Visits(studio, most=max(64, 4 * config.people)), lambda: settings)
     app.add_middleware(Guard, hosts=LOCAL if local else (), token=token)
     app.on_shutdown(studio.close)
-    address = f"http://{'localhost' if local else config.host}:{config.port}/" + (f"?token={token}" if token else "")
+    name = "localhost" if local else gethostname() if config.host in ("0.0.0.0", "::") else config.host
+    address = f"http://{name}:{config.port}/" + (f"?token={token}" if token else "")
     app.on_startup(lambda: print(f"Open {address}  (Ctrl-C ends it)", flush=True))
     ui.run(host=config.host, port=config.port, title="Type, and the character obeys", reload=False, tailwind=False,
            show=f"/?token={token}" if config.show and token else config.show, show_welcome_message=False,

@@ -3,6 +3,7 @@ import { World } from "live-page/scene.js";
 import { Player, FPS, colour } from "live-page/player.js";
 import { Timeline } from "live-page/timeline.js";
 
+const LINES = 30;                  // ms between two drawings of the timeline, at least
 const REPORT = 100;                // ms between two reports of the playhead
 const PATH = 6 * FPS;              // frames of the root's path on the floor
 const GONE = 4404;                 // the server knows this page no more
@@ -65,7 +66,7 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
     document.addEventListener("keydown", this.onKey);
     this.connect();
     this.reporting = setInterval(() => this.report(), REPORT);
-    this.last = performance.now();
+    this.last = this.lined = performance.now();
     window.live = this;            // for tests, and for the curious
     this.fit();
     this.draw();
@@ -139,7 +140,10 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
       this.seen.frames += Math.floor(this.player.head) !== Math.floor(before);
       this.show();
       this.world.render(seconds);
-      this.timeline.draw();
+      if (time - this.lined > LINES) {
+        this.timeline.draw();
+        this.lined = time;
+      }
       if (this.changeAt !== undefined && this.player.edge > this.changeAt && this.player.head >= this.changeAt) {
         this.told.visible = (time - this.asked) / 1000;
         this.asked = this.changeAt = undefined;

@@ -1,0 +1,223 @@
+"""The live page in headless Chromium with the shipped weights: type, and find in the page's own scene what happens."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("nicegui", reason="the live page is an extra: pip install '.[live]'")
+pytest.importorskip("playwright", reason="the extra test has it: pip install '.[test]'")
+from benchmarks.live import chromium, find_chromium, open_page, say, served
+from motion import measures
+from motion.formats import read_bvh
+from test_gltf import play, read
+
+pytestmark = pytest.mark.skipif(not find_chromium(), reason="there is no Chromium: sudo apt-get install chromium")
+PORT = 8391
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def server():
+    with served(PORT) as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser, server):
+    """A new page. What it asks of anyone but this machine is refused, and fails the test."""
+    context, elsewhere, broken = browser.new_context(), [], []
+    context.route(lambda url: not url.startswith(f"http://localhost:{PORT}/"),
+                  lambda route: (elsewhere.append(route.request.url), route.abort()))
+    page = open_page(context, PORT)
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    yield page
+    context.close()
+    assert not elsewhere and not broken
+
+
+def wait(page, what: str, seconds: float = 60.0) -> None:
+    page.wait_for_function(what, timeout=1000 * seconds)
+
+
+def joints(page, first: int, end: int) -> np.ndarray:
+    """(T, 22, 3) of the scene's joints at each of these frames; the playhead comes back to where it was."""
+    found = page.evaluate("""([first, end]) => {
+        const { player } = live, { head, playing } = player, found = [];
+        player.playing = false;
+        for (let frame = first; frame < end; frame++) {
+            player.seek(frame);
+            live.show();
+            found.push(live.world.joints());
+        }
+        Object.assign(player, { head, playing });
+        return found;
+    }""", [first, end])
+    return np.array(found)
+
+
+def prompts(page) -> list:
+    return page.evaluate("live.timeline.prompts")
+
+
+def test_does_both_sentences_and_the_past_is_there(page):
+    """Geometry finds the one and then the other; scrubbed back, a frame shows the pose that it showed."""
+    assert abs(joints(page, 0, 1)[0, :, 1]).max() < 2 and page.evaluate("live.player.edge") == 0
+    say(page, "a person raises both hands")
+    wait(page, "live.player.head > 100")
+    page.keyboard.press("Escape")
+    page.keyboard.press("k")
+    at = page.evaluate("[Math.round(live.player.head), live.player.playing]")
+    assert not at[1]
+    shown = joints(page, at[0], at[0] + 1)
+    page.keyboard.press("l")
+    say(page, "a person walks forward")
+    wait(page, f"live.timeline.prompts.length > 1 && live.player.head > {at[0] + 130}")
+    change = prompts(page)[1][0]
+    assert at[0] <= change <= at[0] + 90
+    up = joints(page, 0, change)
+    assert all(measures.above(up, f"{side}_wrist", "head").any() for side in ("left", "right"))
+    assert measures.travelled(joints(page, change, change + 100))[0] > 0.5
+    assert measures.in_one_piece(up)
+    np.testing.assert_array_equal(joints(page, at[0], at[0] + 1), shown)
+    page.evaluate(f"live.seek({at[0]})")
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("live.player.head") == at[0] + 1 and not page.evaluate("live.player.playing")
+
+
+def test_half_speed_loop_and_reverse_need_no_server(page, server):
+    say(page, "a person walks forward")
+    wait(page, "live.player.edge >= 60")
+    page.keyboard.press("Escape")
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        page.evaluate("live.seek(50); live.play(-1)")
+        wait(page, "live.player.head < 30")
+        page.evaluate("live.play(0.5)")
+        head, now = page.evaluate("[live.player.head, performance.now()]")
+        time.sleep(1)
+        passed, later = page.evaluate("[live.player.head - " + str(head) + ", performance.now()]")
+        assert passed == pytest.approx(15 * (later - now) / 1000, rel=0.35)
+        page.evaluate("live.timeline.setMark(10, 20); live.toggleLoop(); live.seek(10); live.play(2)")
+        time.sleep(1)
+        assert 10 <= page.evaluate("live.player.head") <= 20.5
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def test_three_wait_and_follow_one_another(page):
+    """In their order; one is taken out again."""
+    page.locator(".live-seconds input").fill("1")
+    page.locator(".live-seconds input").blur()
+    say(page, "a person walks forward")
+    for text in ("a person bows", "a person runs", "a person turns left"):
+        say(page, text, "Queue")
+    wait(page, "live.timeline.prompts.length === 4")
+    found = prompts(page)
+    assert [text for _, text in found] == ["a person walks forward", "a person bows", "a person runs",
+                                           "a person turns left"]
+    assert [found[place + 1][0] - found[place][0] for place in (1, 2)] == [32, 32]
+    assert not page.evaluate("live.timeline.waiting")
+    wait(page, "document.querySelector('.live-now')?.textContent.includes('turns left')")
+
+
+def test_a_link_brings_it_back(page, browser):
+    say(page, "a person waves the right hand")
+    wait(page, "live.player.edge >= 80 && location.search.includes('plan=')")
+    before, query = joints(page, 0, 60), page.evaluate("location.search")
+    context = browser.new_context()
+    again = open_page(context, PORT, query=query)
+    wait(again, "live.player.edge >= 60")
+    np.testing.assert_allclose(joints(again, 0, 60), before, atol=2e-3)
+    context.close()
+
+
+def test_goes_on_from_an_upload_and_gives_downloads_back(page, tmp_path):
+    """BVH and GLB hold the page's frames to 1 mm; an upload of that BVH ends where it ends, and goes on from there."""
+    say(page, "a person walks forward")
+    wait(page, "live.player.edge >= 100")
+    page.keyboard.press("Escape")
+    page.keyboard.press("k")
+    wait(page, "!live.player.playing")
+    time.sleep(0.5)
+    shown = joints(page, 0, page.evaluate("live.player.edge"))
+    bvh = download(page, "BVH", tmp_path)
+    capture = read_bvh(bvh)
+    found = capture.positions[:, [capture.names.index(name.capitalize()) for name in measures.JOINT_NAMES]]
+    assert len(found) == len(shown) and np.abs(found - shown).max() < 1e-3
+    gltf, arrays = read(download(page, "GLB", tmp_path))
+    for frame in range(0, len(shown), 17):
+        assert np.abs(play(gltf, arrays, 0, frame)[:22, :3, 3] - shown[frame]).max() < 1e-3
+    page.locator(".q-uploader__input").set_input_files(bvh)
+    wait(page, "live.timeline.prompts[0]?.[2] === true")
+    edge = page.evaluate("live.player.edge")
+    last = joints(page, edge - 1, edge)[0]
+    assert page.evaluate("live.player.head") == edge - 1
+    assert np.abs((last - last[0]) - (shown[-1] - shown[-1][0]))[:, 1].max() < 0.03
+    say(page, "a person raises both hands")
+    page.evaluate("live.play(1)")
+    wait(page, f"live.player.edge > {edge + 90}")
+    after = joints(page, edge, edge + 90)
+    assert np.linalg.norm(after[0] - last, axis=-1).max() < 0.12
+    assert measures.above(after, "left_wrist", "head").any()
+
+
+def download(page, kind: str, folder: Path) -> Path:
+    page.get_by_role("button", name="what is marked, or all").click()
+    with page.expect_download() as found:
+        page.locator(".q-menu .q-item", has_text=kind).first.click()
+    path = folder / found.value.suggested_filename
+    found.value.save_as(path)
+    return path
+
+
+def comes_back(page, change: Callable[[], None]) -> None:
+    say(page, "a person walks forward")
+    wait(page, "live.player.head > 20")
+    before = joints(page, 0, 20)
+    change()
+    wait(page, "live.player.head > 150 && live.ws.readyState === 1")
+    assert np.array_equal(joints(page, 0, 20), before) and len(prompts(page)) == 1
+
+
+def test_a_server_that_stood_still_for_two_seconds(page, server):
+    def stop() -> None:
+        os.kill(server.pid, signal.SIGSTOP)
+        time.sleep(2)
+        os.kill(server.pid, signal.SIGCONT)
+
+    comes_back(page, stop)
+
+
+def test_a_connection_that_was_lost(page):
+    comes_back(page, lambda: page.evaluate("live.ws.close()"))
+
+
+def test_keys(page):
+    say(page, "a person walks forward")
+    wait(page, "live.player.head > 40")
+    page.keyboard.press("Escape")
+    page.keyboard.press(" ")
+    assert not page.evaluate("live.player.playing")
+    head = page.evaluate("live.player.head")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("live.player.head") == round(head) - 1
+    page.keyboard.press("i"), page.evaluate("live.seek(60)"), page.keyboard.press("o")
+    assert page.evaluate("live.player.mark") == [round(head) - 1, 60]
+    wait(page, "document.querySelector('.live-mark')?.offsetParent")
+    page.keyboard.press("r")
+    assert page.evaluate("live.player.head") < 20 and page.evaluate("live.player.playing")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.matches('.live-text input')")
+    page.keyboard.type("jkl ")
+    assert page.locator(".live-text input").input_value() == "jkl "
