@@ -57,7 +57,7 @@ def too_high(name: str, uses: set[str]) -> list[str]:
 
 
 def test_the_layers_are_those_of_the_readme():
-    assert LAYERS == ["Evaluator_272", "generation", "dataset", "models", "motion", "utils", "options"]
+    assert LAYERS == ["live", "Evaluator_272", "generation", "dataset", "models", "motion", "utils", "options"]
     assert {path.parent.name for path in ROOT.glob("[!.]*/*.py")} <= set(PACKAGES)
 
 
