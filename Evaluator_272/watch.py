@@ -21,8 +21,9 @@ from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_tae
 from models.text_encoder import TextEncoder
 from models.transformer import StreamingTransformer
-from motion.render import render_frames
-from motion.representation_272 import DIM, FPS, motion272_to_positions
+from motion.footing import grounded_pose
+from motion.render import in_a_row, render_frames
+from motion.representation_272 import DIM, FPS
 from options.sampling import Calibration, Compute, Sampling
 from utils.distributed import rank
 from Evaluator_272.metrics import frechet_distance, pooled_r_precision
@@ -102,14 +103,16 @@ def side_by_side(motions: dict[str, np.ndarray]) -> bytes:
 
     One palette serves all its pictures, so that nothing flickers and the file stays small.
     """
-    drawn = [render_frames(motion272_to_positions(motion[:SHOWN_FRAMES]), name, size=SIZE,
+    drawn = [render_frames(*drawable(motion[:SHOWN_FRAMES]), name, size=SIZE,
                            frames=range(0, min(len(motion), SHOWN_FRAMES), EVERY)) for name, motion in motions.items()]
-    pictures = []
-    for parts in zip(*drawn):
-        pictures.append(Image.new("RGB", (SIZE[0] * len(parts), SIZE[1])))
-        for place, part in enumerate(parts):
-            pictures[-1].paste(part, (SIZE[0] * place, 0))
+    pictures = [in_a_row(parts) for parts in zip(*drawn)]
     palette, gif = pictures[0].quantize(), BytesIO()
     first, *others = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
     first.save(gif, "GIF", save_all=True, append_images=others, duration=1000 * EVERY // FPS, loop=0)
     return gif.getvalue()
+
+
+def drawable(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pose of a motion (T, 272) that may have exploded: where it has no rotation, a joint is not turned."""
+    rotations, pelvis = grounded_pose(motion)
+    return np.where(np.isfinite(rotations), rotations, np.eye(3)), np.nan_to_num(pelvis)

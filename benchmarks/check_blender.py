@@ -1,7 +1,7 @@
 """Does Blender see the motion that we mean? Imports our BVH, GLB and FBX headless, compares with our joints and body.
 
     sudo apt-get install blender python3-numpy
-    python -m benchmarks.check_blender [MOTION.npy]    (T, 272), denormalised; default: made-up, in a circle
+    python -m benchmarks.check_blender
 
 Prints the largest distances at ten frames, of bone heads and of the body's vertices, and fails if one is over 1 mm.
 """
@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from motion.formats.bones import BONES
 from motion.formats.glb import Take, write_glb
 from motion.rotation import axis_angle_to_matrix, y_rotation
 from motion.skeleton import forward_kinematics
+from options import opt, parse
 
 FRAMES, TOLERANCE = 10, 1e-3  # metres
 TO_FBX = Path(__file__).parent.parent / "scripts" / "to_fbx.py"
@@ -49,9 +51,20 @@ json.dump(found, open(out, "w"))
 """
 
 
+@dataclass(frozen=True)
+class Check:
+    """Compare what other tools read in our files with what we mean."""
+
+    motion: Path | None = opt(None, "an .npy (T, 272), denormalised; None: a made-up one, in a circle")
+
+
+def checked_pose(config: Check) -> tuple[np.ndarray, np.ndarray]:
+    """Local rotations (T, 22, 3, 3) and pelvis (T, 3) of the motion that is checked."""
+    return grounded_pose(np.load(config.motion, allow_pickle=False)) if config.motion else circle()
+
+
 def main() -> None:
-    motion = [np.load(path, allow_pickle=False) for path in sys.argv[1:]]
-    rotations, pelvis = grounded_pose(motion[0]) if motion else circle()
+    rotations, pelvis = checked_pose(parse({"check": Check()}, show=False))
     frames = np.linspace(0, len(pelvis) - 1, FRAMES).astype(int).tolist()
     joints = forward_kinematics(rotations, pelvis)[frames]
     vertices, _ = pose_body(rest_body(), rotations[frames], pelvis[frames])

@@ -1,7 +1,7 @@
 """Are our GLB and VRMA what their standards say, and do three.js and three-vrm show the motion that we mean?
 
     npm install --prefix benchmarks/gltf
-    python -m benchmarks.check_gltf [MOTION.npy]    (T, 272), denormalised; default: made-up, in a circle
+    python -m benchmarks.check_gltf
 
 Khronos' validator may have no error and no warning. three.js plays the GLB: joints to 1 mm at ten frames; three-vrm
 plays the VRMA on a humanoid of other lengths: bones to 1 degree.
@@ -18,12 +18,12 @@ import numpy as np
 from pygltflib import GLTF2
 from scipy.spatial.transform import Rotation
 
-from benchmarks.check_blender import FRAMES, circle
-from motion.footing import grounded_pose
+from benchmarks.check_blender import FRAMES, Check, checked_pose
 from motion.formats.bones import BONES
 from motion.formats.glb import Take, save, write_glb
 from motion.formats.vrma import write_vrma
 from motion.skeleton import forward_kinematics, local_to_global
+from options import parse
 
 TOOLS = Path(__file__).parent / "gltf"
 MILLIMETRES, DEGREES = 1.0, 1.0
@@ -32,10 +32,10 @@ WARNING = 1                   # severities from here down: warnings, errors
 
 
 def main() -> None:
+    config = parse({"check": Check()}, show=False)
     if not installed():
         sys.exit("error: found no node with the packages of benchmarks/gltf: npm install --prefix benchmarks/gltf")
-    motion = [np.load(path, allow_pickle=False) for path in sys.argv[1:]]
-    take = Take("a person walks", *(grounded_pose(motion[0]) if motion else circle()))
+    take = Take("a person walks", *checked_pose(config))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bad = validate(take, folder)

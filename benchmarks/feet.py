@@ -4,6 +4,7 @@
 
 slide   of the frames in which a toe joint is below 5 cm: the share from which it moves over 2.5 cm along the floor
         to the next
+skate   how many millimetres a toe joint that is below 3 cm, and does not slide, moves from a frame to the next
 sunk    the share of the frames in which the lowest joint is more than 2 cm below the floor
 Of the positions and of the rotations by forward kinematics, which are what the model writes, and of the pose that is
 shown and exported, corrected from both. Generated and real motions are of the same kinds: the validation sentences of
@@ -32,6 +33,7 @@ from utils.errors import run
 KINDS = {"walks": ("walks forward",), "turns": ("turns left", "turns right"), "runs": ("runs",)}
 TOES = [JOINT_NAMES.index("left_foot"), JOINT_NAMES.index("right_foot")]
 NEAR, FAR, SUNK = 0.05, 0.025, 0.02      # metres: a toe's height in contact, its way in a frame, and below the floor
+RESTING = 0.03
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def main() -> None:
     model = MotionStreamer.from_pretrained(config.weights, **vars(config.compute))
     model.sampling = config.sampling.over(model.sampling)
     report = {}
-    print(f"{'':8}{'':12}{'slide':>22}{'sunk':>22}\n{'':20}generated data  times   generated data")
+    print(f"{'':8}{'':12}{'slide':>22}{'sunk':>22}{'skate':>17}\n"
+          f"{'':20}generated data  times   generated data generated data")
     for name, labels in KINDS.items():
         kinds = load_kinds(labels)
         texts = [text for kind in kinds for text in kind.validation for _ in range(config.seeds)]
@@ -65,20 +68,24 @@ def main() -> None:
         for way, found in report[name].items():
             ours, theirs = found["generated"], found["data"]
             print(f"{name:8}{way:12}{ours['slide']:9.1%}{theirs['slide']:7.1%}{ours['slide'] / theirs['slide']:6.1f}"
-                  f"{ours['sunk']:12.1%}{theirs['sunk']:7.1%}")
+                  f"{ours['sunk']:12.1%}{theirs['sunk']:7.1%}{ours['skate']:10.1f}{theirs['skate']:5.1f}")
     if config.json:
         write_json(config.json, report)
 
 
 def feet(motions: Sequence[np.ndarray], to_joints: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
     """The shares, over motions (T_i, 272) that `to_joints` decodes to (T_i, 22, 3)."""
-    moves, lowest = [], []
+    moves, rests, lowest = [], [], []
     for motion in motions:
         joints = to_joints(motion.astype(np.float64))
         toes = joints[:, TOES]
-        moves.append(np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1)[toes[:-1, :, 1] < NEAR])
+        step, height = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1), toes[:-1, :, 1]
+        moves.append(step[height < NEAR])
+        rests.append(step[(height < RESTING) & (step <= FAR)])
         lowest.append(joints[..., 1].min(axis=1))
-    return dict(slide=float((np.concatenate(moves) > FAR).mean()), sunk=float((np.concatenate(lowest) < -SUNK).mean()))
+    resting = np.concatenate(rests)
+    return dict(slide=float((np.concatenate(moves) > FAR).mean()), sunk=float((np.concatenate(lowest) < -SUNK).mean()),
+                skate=1000 * float(resting.mean()) if len(resting) else 0.0)
 
 
 def exported(motion: np.ndarray) -> np.ndarray:

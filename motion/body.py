@@ -81,17 +81,27 @@ def rest_body() -> Body:
     """The body that every picture, page and export shows; made once."""
     parts = [*trunk(), *limbs("left", LEFT), *limbs("right", RIGHT)]
     starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
-    dense = np.concatenate([part.weights for part in parts])                # (V, J)
-    joints = np.argsort(-dense, axis=1, kind="stable")[:, :4]
-    weights = np.take_along_axis(dense, joints, axis=1)
-    joints = np.where(weights > 0, joints, 0)                               # an unused one is joint 0, as glTF asks
-    return Body(
-        np.concatenate([part.vertices for part in parts]).astype(np.float32),
-        np.concatenate([vertex_normals(part) for part in parts]).astype(np.float32),
-        np.concatenate([part.faces + start for part, start in zip(parts, starts)]).astype(np.uint16),
-        np.concatenate([np.tile(np.array(part.colour, np.uint8), (len(part.vertices), 1)) for part in parts]),
-        joints.astype(np.uint8), (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32),
-        REST.astype(np.float32))
+    return skinned(np.concatenate([part.vertices for part in parts]),
+                   np.concatenate([part.faces + start for part, start in zip(parts, starts)]),
+                   np.concatenate([np.tile(np.array(part.colour), (len(part.vertices), 1)) for part in parts]),
+                   np.concatenate([part.weights for part in parts]), REST)
+
+
+def skinned(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray, weights: np.ndarray, rest: np.ndarray
+            ) -> Body:
+    """A Body of its mesh (V, 3), (F, 3), (V, 3), the weights of all joints (V, J) and where these are (J, 3)."""
+    corners = vertices[faces]
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])       # large triangles count more
+    normals = np.zeros(vertices.shape)
+    np.add.at(normals, faces, across[:, None])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    joints = np.argsort(-weights, axis=1, kind="stable")[:, :4]
+    strongest = np.take_along_axis(weights, joints, axis=1)
+    joints = np.where(strongest > 0, joints, 0)                             # an unused one is joint 0, as glTF asks
+    strongest = strongest / strongest.sum(axis=1, keepdims=True)
+    return Body(vertices.astype(np.float32), normals.astype(np.float32), faces.astype(np.uint16),
+                colours.astype(np.uint8), joints.astype(np.uint8), strongest.astype(np.float32),
+                rest.astype(np.float32))
 
 
 def pose_body(body: Body, rotations: np.ndarray, pelvis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -226,12 +236,3 @@ def step(values: np.ndarray, border: float, soft: float) -> np.ndarray:
     """From 0 to 1 around `border`, smoothly, within `soft` to both sides."""
     share = np.clip((values - border) / (2 * soft) + 0.5, 0, 1)
     return share * share * (3 - 2 * share)
-
-
-def vertex_normals(part: Part) -> np.ndarray:
-    """Of the triangles around each vertex, large ones counting more: (V, 3), of length 1."""
-    corners = part.vertices[part.faces]
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros_like(part.vertices)
-    np.add.at(normals, part.faces, across[:, None])
-    return normals / np.linalg.norm(normals, axis=1, keepdims=True)

@@ -96,6 +96,17 @@ def test_a_lifted_foot_catches_up():
     assert away[59].min() > 0.04 and away[-1].max() < 1e-3
 
 
+def test_the_pelvis_follows_smoothly():
+    """Shown feet that tremble by a centimetre move it by less than half of that from frame to frame."""
+    motion, rng = striding(), np.random.default_rng(2)
+    tremble = rng.normal(0, 0.01, (len(motion), 1, 2)) * np.ones((1, 4, 1))          # both feet alike, along the floor
+    shown = motion[:, POSITIONS].reshape(-1, 22, 3)          # a copy
+    shown[:, ANKLES + TOES] += np.insert(tremble, 1, 0, axis=-1)
+    motion[:, POSITIONS] = shown.reshape(len(motion), -1)
+    moved = grounded_pose(motion, lock=False)[1] - motion272_to_pose(motion)[1]
+    assert np.diff(moved, axis=0)[:, [0, 2]].std() < 0.5 * np.diff(tremble[:, 0], axis=0).std()
+
+
 def test_nothing_is_in_the_floor():
     motion = striding()
     motion[:, POSITIONS] -= np.tile([0, 0.1, 0], 22)

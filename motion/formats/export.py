@@ -1,11 +1,12 @@
 """Motions to files: one folder, one name, as many formats as are asked for."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from motion.footing import grounded_pose
@@ -13,15 +14,17 @@ from motion.formats.bones import BONES
 from motion.formats.bvh import UNITS, write_bvh
 from motion.formats.glb import Take, write_glb
 from motion.formats.npz import write_amass
+from motion.formats.smpl import read_smpl
 from motion.formats.vrma import write_vrma
-from motion.render import Title, render_video
+from motion.render import Title, render_frames, strip, write_video
 from motion.representation_272 import motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options import opt
 from utils.checkpoint import write_whole
 
 ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "glb": ".glb", "vrma": ".vrma",
-           "mp4": ".mp4"}
+           "mp4": ".mp4", "strip": "_strip.png"}
+Writers = dict[str, Callable[[Path], None]]
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,16 @@ class Files:
     """What is written and where."""
 
     out: Path = opt(Path("demo_output"), "folder of the files")
-    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, glb, vrma, mp4")
+    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, glb, vrma, mp4, "
+                      "strip (frames in a row, png)")
     mode: str = opt("pos", "the feet stand where the model's positions say, or as its rotations give them alone",
                     choices=("pos", "rot"))
     lock_feet: bool = opt(True, "with --mode pos, hold feet that rest on the floor where they are")
 
+    body: Path | None = opt(None, "your SMPL, SMPL-H or SMPL-X file (.npz, .pkl), whose mesh mp4, strip and glb show")
     bones: str = opt("smpl", "names of the bones in bvh and glb", choices=tuple(BONES))
     bvh_scale: str = opt("m", "unit of bvh's lengths", choices=tuple(UNITS))
+    transparent: bool = opt(False, "strip without a background")
     takes: str = opt("all", "animations in glb and vrma: one of all, or one a prompt", choices=("all", "prompt"))
 
     @property
@@ -47,6 +53,8 @@ def check_files(config: Files) -> None:
     """Make sure that files can be written, before the work and not after it; ValueError if not."""
     if unknown := set(config.formats) - set(ENDINGS):
         raise ValueError(f"--format has {', '.join(map(repr, unknown))}: expected {','.join(ENDINGS)}.")
+    if config.body:
+        read_smpl(config.body)
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=config.out).close()
@@ -62,22 +70,27 @@ def export(config: Files, name: str, motion: np.ndarray, title: Title) -> list[P
     """
     grounded = config.mode == "pos"
     rotations, pelvis = grounded_pose(motion, config.lock_feet) if grounded else motion272_to_pose(motion)
-    stands = forward_kinematics(rotations, pelvis)
-    joints = motion272_to_positions(motion) if grounded else stands.astype(motion.dtype)
-    takes = cut(rotations, pelvis, title, config.takes)
-    writers: dict[str, Callable[[Path], None]] = {
-        "npy": lambda path: save_array(path, motion),
-        "joints": lambda path: save_array(path, joints),
-        "npz": lambda path: write_amass(path, rotations, pelvis),
-        "bvh": lambda path: write_bvh(path, rotations, pelvis, bones=config.bones, unit=config.bvh_scale),
-        "glb": lambda path: write_glb(path, takes, config.bones),
-        "vrma": lambda path: write_vrma(path, takes),
-        "mp4": lambda path: save_video(path, stands, title),
-    }
+    joints = motion272_to_positions(motion) if grounded else forward_kinematics(rotations, pelvis)
+    writers: Writers = {"npy": lambda path: save_array(path, motion), "joints": lambda path: save_array(path, joints)}
+    writers |= pose_writers(config, rotations, pelvis, title)
     paths = [config.out / f"{name}{ENDINGS[format]}" for format in config.formats]
     for format, path in zip(config.formats, paths):
         writers[format](path)
     return paths
+
+
+def pose_writers(config: Files, rotations: np.ndarray, pelvis: np.ndarray, title: Title) -> Writers:
+    """Format -> what writes a pose in it, rotations (T, 22, 3, 3) and pelvis (T, 3) as they are shown, to a path."""
+    body = read_smpl(config.body) if config.body else None
+    takes = cut(rotations, pelvis, title, config.takes)
+    return {
+        "npz": lambda path: write_amass(path, rotations, pelvis),
+        "bvh": lambda path: write_bvh(path, rotations, pelvis, bones=config.bones, unit=config.bvh_scale),
+        "glb": lambda path: write_glb(path, takes, config.bones, body=body),
+        "vrma": lambda path: write_vrma(path, takes),
+        "mp4": lambda path: save_video(path, render_frames(rotations, pelvis, title, body=body), len(pelvis)),
+        "strip": lambda path: save_picture(path, strip(rotations, pelvis, transparent=config.transparent, body=body)),
+    }
 
 
 def cut(rotations: np.ndarray, pelvis: np.ndarray, title: Title, takes: str) -> list[Take]:
@@ -89,9 +102,14 @@ def cut(rotations: np.ndarray, pelvis: np.ndarray, title: Title, takes: str) -> 
     return [Take(text, rotations[first:end], pelvis[first:end]) for (first, text), end in zip(prompts, ends)]
 
 
-def save_video(path: Path, joints: np.ndarray, title: Title) -> None:
-    with progress_bar("drawing", len(joints)) as bar:
-        render_video(path, joints, title, progress=bar.update)
+def save_video(path: Path, frames: Iterable[Image.Image], count: int) -> None:
+    with progress_bar("drawing", count) as bar:
+        write_video(path, frames, progress=bar.update)
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    with write_whole(path) as temporary:
+        picture.save(temporary)
 
 
 def save_array(path: Path, values: np.ndarray) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pygltflib as gl
 from scipy.spatial.transform import Rotation
 
-from motion.body import REST, rest_body
+from motion.body import REST, Body, rest_body
 from motion.formats.bones import BONES
 from motion.skeleton import OFFSETS, PARENTS
 from utils.checkpoint import write_whole
@@ -31,14 +31,16 @@ class Take(NamedTuple):
     pelvis: np.ndarray
 
 
-def write_glb(path: str | Path, takes: Sequence[Take], bones: str = "smpl", fps: float = 30) -> None:
+def write_glb(path: str | Path, takes: Sequence[Take], bones: str = "smpl", fps: float = 30,
+              body: Body | None = None) -> None:
     """Write the skinned body with one animation for each take.
 
     bones   whose names the joints get: see `motion.formats.bones`
+    body    whose mesh; None: `motion.body.rest_body`
     raises  ValueError for no takes, other shapes or no frames
     """
     gltf = animated_skeleton(takes, bones, fps)
-    body = rest_body()
+    body = body or rest_body()
     binds = np.tile(np.eye(4, dtype=np.float32), (len(REST), 1, 1))
     binds[:, 3, :3] = -body.rest                                        # stored by columns
     attributes = gl.Attributes(

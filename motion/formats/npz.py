@@ -16,6 +16,7 @@ from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES, OFFSETS, PARENTS
 from utils.checkpoint import write_whole
 
+HANDS = 90    # of 156 numbers of a pose, as SMPL-H's tools expect them: at rest
 Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # turns z up to y up: (x, y, z) -> (x, z, -y)
 
 
@@ -59,7 +60,7 @@ def write_amass(path: str | Path, rotations: np.ndarray, pelvis: np.ndarray, fps
                          "(T, 22, 3, 3) and (T, 3).")
     rotations = np.array(rotations, dtype=np.float64)
     rotations[:, 0] = Y_UP.T @ rotations[:, 0]
-    poses = matrix_to_axis_angle(rotations).reshape(frames, 66)
+    poses = np.pad(matrix_to_axis_angle(rotations).reshape(frames, 66), ((0, 0), (0, HANDS)))
     with write_whole(path) as temporary:
         np.savez(temporary, poses=poses, trans=pelvis @ Y_UP - OFFSETS[0], betas=np.zeros(16),
                  gender="neutral", mocap_framerate=float(fps))
