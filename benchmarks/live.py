@@ -202,6 +202,7 @@ def say(page: "Page", text: str, button: str = "Now") -> None:
         page.locator(".live-text input").press("Enter")
     else:
         page.get_by_role("button", name=re.compile(button)).click()
+    page.wait_for_function("document.querySelector('.live-text input').value === ''")
 
 
 if __name__ == "__main__":

@@ -156,4 +156,4 @@ def write(kind: str, motion: np.ndarray, title: Timed) -> bytes:
 def file_name(title: Timed, kind: str) -> str:
     """A safe name after the first prompt."""
     words = re.sub(r"[^a-z0-9]+", "-", title[0][1].lower()).strip("-")[:50] if title else ""
-    return f"{words or 'motion'}.{kind}"
+    return (words or "motion") + ENDINGS.get(kind, f".{kind}")

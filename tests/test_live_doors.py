@@ -222,7 +222,8 @@ def test_what_goes_out_comes_in_again():
     text = files.write_download("txt", motion, [(0, "walk"), (45, "sit")]).decode()
     assert text.split() == ["0.00", "s", "walk", "1.50", "s", "sit"]
     assert files.file_name([(0, "A person: walks/../x")], "bvh") == "a-person-walks-x.bvh"
-    assert files.file_name([], "bvh") == "motion.bvh"
+    assert files.file_name([], "bvh") == "motion.bvh" and files.file_name([], "strip") == "motion_strip.png"
+    assert files.file_name([], "txt") == "motion.txt"
 
 
 def clip() -> np.ndarray:

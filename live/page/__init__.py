@@ -199,20 +199,27 @@ class Page:
     # Wishes
 
     async def ask(self) -> None:
-        await self.ask_text(self.text.value or "", clear=True)
+        text = self.taken()
+        if not await self.ask_text(text):
+            self.text.value = self.text.value or text
 
-    async def ask_text(self, text: str, clear: bool = False) -> None:
-        await self.wish(lambda session: self.studio.ask(session, self.prompt(text)))
-        if clear:
-            self.text.value = ""
+    async def ask_text(self, text: str) -> bool:
+        return await self.wish(lambda session: self.studio.ask(session, self.prompt(text)))
 
     async def enqueue(self) -> None:
+        text = self.taken()
+
         def wish(session):
-            prompt = self.prompt(self.text.value)
+            prompt = self.prompt(text)
             return self.studio.reading(prompt, lambda: session.queue([*session.waiting, prompt]))
 
-        if await self.wish(wish):
-            self.text.value = ""
+        if not await self.wish(wish):
+            self.text.value = self.text.value or text
+
+    def taken(self) -> str:
+        """What was typed; the field is empty at once, so that one can type on."""
+        text, self.text.value = self.text.value or "", ""
+        return text
 
     def prompt(self, text: Any, seconds: Any = None) -> Prompt:
         seconds = self.seconds.value if seconds is None else seconds
