@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dataset.clips import read_motion, report
+from live.shown import Shown, show_all
 from motion import retarget
 from motion.formats import Capture, read_capture
 from motion.formats.export import ENDINGS, Files, export
@@ -40,6 +41,11 @@ def read_upload(files: Mapping[str, bytes]) -> np.ndarray:
     if sum(map(len, files.values())) > SENT:
         raise ValueError(f"the file is too large: expected {SENT // 10 ** 6} MB at most")
     return in_worker(parse, dict(files), seconds=25.0)
+
+
+def show_capture(motion: np.ndarray) -> list[Shown]:
+    """What is shown of each latent of a motion (T, 272), T = 4 L. Errors as in `read_upload`."""
+    return in_worker(show_all, motion, seconds=60.0)
 
 
 def write_download(kind: str, motion: np.ndarray, title: Timed) -> bytes:

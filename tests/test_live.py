@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from live.plan import MANY, Prompt, Settings, from_link, to_link
-from live.session import ROW, Session
+from live.session import Session
+from live.shown import ROW, show_all
 from live.studio import Studio, encode_capture
-from motion.footing import grounded_pose
+from motion.footing import Footing, grounded_pose
 from motion.skeleton import forward_kinematics
 from scipy.spatial.transform import Rotation
 from test_pipeline import ALWAYS, GUIDED, MEAN, NEVER, STD, assert_same, streamer
@@ -190,7 +191,7 @@ def test_goes_on_from_a_capture(studio):
     past = (MEAN.numpy() + STD.numpy() * np.random.default_rng(0).normal(size=(31, 272))).astype(np.float32)
     motion, latents = encode_capture(page.studio.model(), past)
     assert len(motion) == 28 and np.array_equal(motion, past[3:])
-    page.studio.submit(lambda: page.session.give("mine.bvh", motion, latents)).result()
+    page.studio.submit(lambda: page.session.give("mine.bvh", show_all(motion), latents)).result()
     assert len(page.rows) == 28 and page.last("seek") == 27 and page.last("prompts") == [[0, "mine.bvh", True]]
     assert page.last("link") == "" and page.last("over")
     page.at(27)
@@ -200,6 +201,21 @@ def test_goes_on_from_a_capture(studio):
     seed = Prompt("walk", SETTINGS).seed(7)
     expected = page.studio.model().stream("walk", seed, motion, hold=True)
     assert_same(motion_of(page)[28:48], np.concatenate([next(expected) for _ in range(5)]))
+
+
+def test_nothing_is_posed_twice(studio, monkeypatch):
+    """A page that comes back, or a capture, keeps nobody waiting: all of it is posed already."""
+    page = Page(studio())
+    page.ask("walk")
+    page.frames(40)
+    page.at(0)
+    wait(lambda: not page.session.due)
+    shown, latents, motion = page.session.take.shown, torch.stack(page.session.take.latents), motion_of(page)
+    np.testing.assert_array_equal(b"".join(one.rows for one in show_all(motion)), page.rows.tobytes())
+    monkeypatch.setattr(Footing, "pose", lambda self, frames: 1 / 0)
+    page.studio.submit(lambda: page.session.connect(0)).result()
+    page.studio.submit(lambda: page.session.give("mine.bvh", shown, latents)).result()
+    assert len(page.rows) == len(motion)
 
 
 def test_a_page_that_comes_back_gets_what_it_lacks(studio):

@@ -14,7 +14,7 @@ pytest.importorskip("starlette", reason="the live page is an extra: pip install 
 from live import files
 from live.guard import BODY, COOKIE, Guard
 from live.plan import Prompt
-from live.session import ROW
+from live.shown import ROW, show_all
 from live.studio import Studio
 from live.visits import GRACE, Bucket, Visits, read_report
 from motion.representation_272 import DIM, motion272_to_positions, pose_to_motion272
@@ -219,6 +219,7 @@ def test_what_goes_out_comes_in_again():
         found = files.read_upload({f"C:\\..\\etc/{kind}.{kind.upper()}": content})
         shown, expected = motion272_to_positions(found.astype(float)), motion272_to_positions(motion.astype(float))
         assert found.shape == motion.shape and np.abs(shown - expected)[:, 0].max() < 0.05, kind
+    assert [one.rows for one in files.show_capture(motion)] == [one.rows for one in show_all(motion)]
     text = files.write_download("txt", motion, [(0, "walk"), (45, "sit")]).decode()
     assert text.split() == ["0.00", "s", "walk", "1.50", "s", "sit"]
     assert files.file_name([(0, "A person: walks/../x")], "bvh") == "a-person-walks-x.bvh"

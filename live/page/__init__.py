@@ -294,10 +294,10 @@ class Page:
         try:
             self.visit.check_rate()
             content = {file.name: await file.read() for file in event.files[:2]}
-            motion, latents = await run.io_bound(self.read_capture, content)
+            shown, latents = await run.io_bound(self.read_capture, content)
             if session := self.visit.session:
                 name = next(name for name in content if not name.lower().endswith(".asf"))[:60]
-                await asyncio.wrap_future(self.studio.submit(lambda: session.give(name, motion, latents)))
+                await asyncio.wrap_future(self.studio.submit(lambda: session.give(name, shown, latents)))
         except ValueError as error:
             self.warn(str(error))
         finally:
@@ -305,7 +305,8 @@ class Page:
             self.uploader.reset()
 
     def read_capture(self, content: dict[str, bytes]) -> tuple:
-        return encode_capture(self.studio.model(), files.read_upload(content))
+        motion, latents = encode_capture(self.studio.model(), files.read_upload(content))
+        return files.show_capture(motion), latents
 
     async def download(self, kind: str) -> None:
         session, mark = self.visit.session, self.mark
