@@ -84,6 +84,7 @@ class Session:
         self.stream: MotionStream | None = None
         self.over = False                    # the motion came to its end by itself
         self.playhead, self.lead, self.ahead = Playhead(), 0.4, 2.0
+        self.cuts: list[int] = []            # the latents from which on all was forgotten, each time
         self.asked: float | None = None      # when the prompt came whose first frames are not told yet
         self.last_word = time.monotonic()
 
@@ -111,8 +112,13 @@ class Session:
         """Forget what was made from this latent on; `undo` brings it back."""
         if latent < len(self.take):
             self.before, self.take = self.take, self.take.until(latent)
-            self.tell({"cut": latent * FRAMES})
+            self.forget(latent)
         self.finish()
+
+    def forget(self, latent: int) -> None:
+        """Tell the page that what came from this latent on is no more."""
+        self.cuts.append(latent)
+        self.tell({"cut": latent * FRAMES, "cuts": len(self.cuts)})
 
     def undo(self) -> None:
         """The motion as it was before the last cut; ValueError if there is none."""
@@ -122,7 +128,7 @@ class Session:
         common = sum(1 for _ in iter_common(self.take.shown, self.before.shown))
         self.finish()
         self.take, self.before, self.over = self.before, None, True
-        self.tell({"cut": common * FRAMES})
+        self.forget(common)
         self.send(common)
         self.say()
 
@@ -208,7 +214,7 @@ class Session:
         self.heard()
         self.finish()
         self.take, self.before, self.waiting, self.over, self.playhead = Take(), None, [], False, Playhead()
-        self.tell({"cut": 0})
+        self.forget(0)
         self.say()
 
     def finish(self) -> None:
@@ -217,10 +223,10 @@ class Session:
             self.stream.stop()
         self.stream = None
 
-    def connect(self, have: int) -> None:
-        """A page that has so many frames is there, perhaps again: what it lacks, and all else that it shows."""
-        whole = min(have // FRAMES, len(self.take))
-        self.tell({"cut": whole * FRAMES})
+    def connect(self, have: int, cuts: int) -> None:
+        """A page that has so many frames, and heard of so many cuts, is there: what it lacks, and all it shows."""
+        whole = min(have // FRAMES, len(self.take), *self.cuts[cuts:])
+        self.tell({"cut": whole * FRAMES, "cuts": len(self.cuts)})
         self.send(whole)
         self.say()
 

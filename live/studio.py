@@ -70,6 +70,10 @@ class Studio:
             self.queue(session, prompts)
         return session
 
+    def connect(self, session: Session, have: int, cuts: int) -> Future:
+        """`Session.connect`; and it hears its place."""
+        return self.submit(lambda: (session.connect(have, cuts), self.tell_places()))
+
     def leave(self, session: Session) -> Future:
         """Free all of a session; the next that waits takes its seat."""
         def go() -> None:

@@ -70,7 +70,7 @@ class Visit:
         if not self.words.take():
             raise ValueError("that was too quick: wait a second")
 
-    async def serve(self, websocket: WebSocket, have: int) -> None:
+    async def serve(self, websocket: WebSocket, have: int, cuts: int) -> None:
         """Until the websocket ends; another one of the same page takes its place."""
         await websocket.accept()
         self.ending.cancel()
@@ -78,8 +78,7 @@ class Visit:
         studio = self.visits.studio
         if self.session is None:
             self.session = studio.enter(self.tell, self.prompts)
-        session = self.session
-        studio.submit(lambda: session.connect(have))
+        studio.connect(self.session, have, cuts)
         sender = asyncio.create_task(self.send(websocket, out))
         try:
             await self.receive(websocket)
@@ -136,13 +135,18 @@ class Visits:
             visit.session = None
 
     async def endpoint(self, websocket: WebSocket) -> None:
-        """The websocket of the page that ?page= names; ?have= says how many frames it holds."""
-        visit = self.open.get(websocket.query_params.get("page", ""))
-        have = websocket.query_params.get("have", "0")
+        """The websocket of the page that ?page= names; ?have= says how many frames it holds, and ?cuts= of how many
+        cuts it heard."""
+        given = websocket.query_params
+        visit = self.open.get(given.get("page", ""))
         if visit is None:
             await websocket.accept()
             return await websocket.close(GONE)
-        await visit.serve(websocket, int(have) if have.isdecimal() and len(have) < 8 else 0)
+        await visit.serve(websocket, count(given.get("have", "")), count(given.get("cuts", "")))
+
+
+def count(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 8 else 0
 
 
 def read_report(text: str) -> tuple[float, float] | None:

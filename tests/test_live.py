@@ -27,7 +27,7 @@ class Page:
     """A page without a browser: keeps what it is told as the real one does, and reports its playhead when asked to."""
 
     def __init__(self, studio: Studio, prompts=()):
-        self.studio, self.rows, self.dicts = studio, np.empty((0, ROW), np.float32), []
+        self.studio, self.rows, self.dicts, self.cuts = studio, np.empty((0, ROW), np.float32), [], 0
         self.session = studio.enter(self.tell, prompts)
 
     def tell(self, message):
@@ -38,7 +38,7 @@ class Page:
         else:
             self.dicts.append(message)
             if "cut" in message:
-                self.rows = self.rows[:message["cut"]]
+                self.rows, self.cuts = self.rows[:message["cut"]], message["cuts"]
 
     def at(self, frame: float, rate: float = 0.0) -> None:
         self.studio.submit(lambda: self.session.report(frame, rate)).result()
@@ -213,7 +213,7 @@ def test_nothing_is_posed_twice(studio, monkeypatch):
     shown, latents, motion = page.session.take.shown, torch.stack(page.session.take.latents), motion_of(page)
     np.testing.assert_array_equal(b"".join(one.rows for one in show_all(motion)), page.rows.tobytes())
     monkeypatch.setattr(Footing, "pose", lambda self, frames: 1 / 0)
-    page.studio.submit(lambda: page.session.connect(0)).result()
+    page.studio.submit(lambda: page.session.connect(0, 0)).result()
     page.studio.submit(lambda: page.session.give("mine.bvh", shown, latents)).result()
     assert len(page.rows) == len(motion)
 
@@ -223,8 +223,29 @@ def test_a_page_that_comes_back_gets_what_it_lacks(studio):
     page.ask("walk")
     whole = page.frames(64).copy()
     page.rows = whole[:22]
-    page.studio.submit(lambda: page.session.connect(22)).result()
+    page.studio.submit(lambda: page.session.connect(22, 0)).result()
     assert np.array_equal(page.rows[:64], whole)
+
+
+def test_a_page_that_missed_a_cut_shows_nothing_that_is_no_more(studio):
+    """Cut and cut again while it was away: all from the lowest cut on comes anew; and what waits keeps its place."""
+    together = studio(seats=1)
+    page, waiter = Page(together), Page(together)
+    page.ask("walk")
+    old, cuts = page.frames(60).copy(), page.cuts
+    for at, text in ((0, "jump"), (40, "sit")):
+        page.at(at)
+        page.ask(text)
+        page.frames(60)
+    page.at(0)
+    wait(lambda: not page.session.due)
+    now = page.rows.copy()
+    page.rows, page.cuts = old, cuts
+    together.connect(page.session, len(old), cuts).result()
+    assert np.array_equal(page.rows, now) and page.cuts == 2
+    waiter.dicts.clear()
+    together.connect(waiter.session, 0, 0).result()
+    assert waiter.last("place") == 1
 
 
 def test_a_marked_stretch_has_its_prompts(studio):

@@ -84,7 +84,7 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
 
   methods: {
     connect() {
-      const query = new URLSearchParams({ page: this.page, have: this.player.edge });
+      const query = new URLSearchParams({ page: this.page, have: this.player.edge, cuts: this.cuts ?? 0 });
       this.ws = new WebSocket(`${location.origin.replace(/^http/, "ws")}${this.socket}?${query}`);
       this.ws.binaryType = "arraybuffer";
       this.ws.onopen = () => { this.banner = this.reported = ""; };
@@ -106,6 +106,7 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
     hear(message) {
       if ("cut" in message) {
         this.player.cut(message.cut);
+        this.cuts = message.cuts;
         if (this.asked) this.changeAt = message.cut;
         if (message.cut === 0) Object.assign(this.player, { waiting: true, resting: true });
       }
