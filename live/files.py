@@ -69,27 +69,31 @@ def in_worker(work: Callable[..., Any], *arguments: Any, seconds: float, megabyt
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=worker, args=(theirs, megabytes, seconds, work, arguments), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(seconds):
-            raise ValueError(f"that took more than {seconds:.0f} s: give less")
-        found, problem = ours.recv()
-    except EOFError:
-        raise ValueError("that could not be read: the process that tried ended") from None
-    finally:
-        process.kill()
-        process.join()
-        ours.close()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:    # ours: it goes even after a kill
+        process = context.Process(target=worker, args=(theirs, folder, megabytes, seconds, work, arguments),
+                                  daemon=True)
+        process.start()
+        theirs.close()
+        try:
+            if not ours.poll(seconds):
+                raise ValueError(f"that took more than {seconds:.0f} s: give less")
+            found, problem = ours.recv()
+        except EOFError:
+            raise ValueError("that could not be read: the process that tried ended") from None
+        finally:
+            process.kill()
+            process.join()
+            ours.close()
     if problem:
         raise ValueError(problem)
     return found
 
 
-def worker(pipe: Any, megabytes: int, seconds: float, work: Callable[..., Any], arguments: tuple) -> None:
-    """What runs in the other process: sends (result, "") or (None, what was wrong)."""
+def worker(pipe: Any, folder: str, megabytes: int, seconds: float, work: Callable[..., Any], arguments: tuple) -> None:
+    """What runs in the other process, with `folder` for all its temporary files: sends (result, "") or (None, what was
+    wrong)."""
     os.nice(10)
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
     limit(resource.RLIMIT_AS, int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
           + megabytes * 10 ** 6 if Path("/proc/self/statm").exists() else resource.RLIM_INFINITY)
     limit(resource.RLIMIT_CPU, int(seconds) + 5)
