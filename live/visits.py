@@ -23,7 +23,7 @@ FIRST = 60.0            # seconds until a page that was sent has to have one
 REPORTS = 50.0          # reports of the playhead a second, at most
 WORDS = (1.5, 12.0)     # of prompts and other wishes: a second in the long run, and at once
 UNSENT = 4000           # messages that a page has not taken; then its websocket is closed
-GONE, OTHER = 4404, 4409
+GONE, OTHER, SLOW = 4404, 4409, 4413    # with these a websocket is closed: no such page, another took its place, UNSENT
 
 
 class Bucket:
@@ -47,7 +47,7 @@ class Visit:
     def __init__(self, visits: "Visits", prompts: Sequence[Prompt] = ()):
         self.name, self.visits, self.prompts = secrets.token_urlsafe(18), visits, prompts
         self.session: Session | None = None
-        self.out: asyncio.Queue[Message] | None = None
+        self.out: asyncio.Queue[Message | None] | None = None
         self.watchers: list[Callable[[dict], object]] = []    # of the page's own elements; called on the event loop
         self.words, self.reports = Bucket(*WORDS), Bucket(REPORTS, REPORTS)
         self.loop = asyncio.get_running_loop()
@@ -74,7 +74,8 @@ class Visit:
         """Until the websocket ends; another one of the same page takes its place."""
         await websocket.accept()
         self.ending.cancel()
-        out = self.out = asyncio.Queue()
+        out = asyncio.Queue()
+        self.hand_over(out)
         studio = self.visits.studio
         if self.session is None:
             self.session = studio.enter(self.tell, self.prompts)
@@ -90,15 +91,20 @@ class Visit:
                 self.out = None
                 self.ending = self.loop.call_later(GRACE, self.visits.end, self)
 
-    async def send(self, websocket: WebSocket, out: asyncio.Queue) -> None:
+    def hand_over(self, out: asyncio.Queue[Message | None] | None) -> None:
+        """From now on messages go there; the websocket that had them is closed."""
+        if self.out is not None:
+            self.out.put_nowait(None)
+        self.out = out
+
+    async def send(self, websocket: WebSocket, out: asyncio.Queue[Message | None]) -> None:
         with suppress(WebSocketDisconnect, RuntimeError):
-            while self.out is out and out.qsize() < UNSENT:
-                message = await out.get()
+            while (message := await out.get()) is not None and self.out is out and out.qsize() < UNSENT:
                 if isinstance(message, bytes):
                     await websocket.send_bytes(message)
                 else:
                     await websocket.send_text(json.dumps(message, ensure_ascii=False))
-            await websocket.close(OTHER)
+            await websocket.close(SLOW if self.out is out else OTHER if self.out else GONE)
 
     async def receive(self, websocket: WebSocket) -> None:
         while True:
@@ -129,7 +135,7 @@ class Visits:
         self.open.pop(visit.name, None)
         visit.ending.cancel()
         visit.watchers.clear()
-        visit.out = None
+        visit.hand_over(None)
         if visit.session is not None:
             self.studio.leave(visit.session)
             visit.session = None

@@ -5,7 +5,9 @@ import io
 import json
 import os
 import random
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from live.guard import BODY, COOKIE, Guard
 from live.plan import Prompt
 from live.shown import ROW, show_all
 from live.studio import Studio
-from live.visits import GRACE, Bucket, Visits, read_report
+from live.visits import GONE, GRACE, OTHER, Bucket, Visits, read_report
 from motion.representation_272 import DIM, motion272_to_positions, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix
 from motion.skeleton import forward_kinematics
@@ -155,6 +157,28 @@ def test_who_closes_is_forgotten_within_seconds(served):
     assert GRACE - 0.5 < time.monotonic() - begun < GRACE + 3
 
 
+def test_a_second_websocket_closes_the_first(served):
+    """And the session goes on with the second; with the page, that is closed too."""
+    name, studio = served.get("/new").text, served.visits.studio
+    with served.websocket_connect(f"/frames?page={name}") as first:
+        wait(lambda: studio.sessions)
+        with served.websocket_connect(f"/frames?page={name}") as second:
+            assert closing(first) == OTHER
+            studio.ask(served.visits.open[name].session, Prompt("walk", SETTINGS)).result()
+            hear(second, 20)
+            visit = served.visits.open[name]
+            visit.loop.call_soon_threadsafe(served.visits.end, visit)
+            assert closing(second) == GONE
+    assert not served.visits.open
+
+
+def closing(websocket) -> int:
+    """The code with which it is closed."""
+    while (message := websocket.receive())["type"] != "websocket.close":
+        pass
+    return message["code"]
+
+
 def test_an_unknown_page_is_told_so(served):
     with served.websocket_connect("/frames?page=nobody&have=zzz") as websocket:
         with pytest.raises(WebSocketDisconnect) as closed:
@@ -276,6 +300,20 @@ def test_a_worker_has_limits():
 
 def exit_hard() -> None:
     os._exit(9)
+
+
+def test_a_worker_that_is_ended_leaves_no_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ValueError, match="took more than"):
+        files.in_worker(write_and_wait, str(tmp_path / "began"), seconds=4.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["began"]
+
+
+def write_and_wait(began: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "capture.bvh").write_text("HIERARCHY")
+        Path(began).touch()
+        time.sleep(30)
 
 
 def test_damaged_uploads_do_no_harm():

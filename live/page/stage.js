@@ -6,7 +6,7 @@ import { Timeline } from "live-page/timeline.js";
 const LINES = 30;                  // ms between two drawings of the timeline, at least
 const REPORT = 100;                // ms between two reports of the playhead
 const PATH = 6 * FPS;              // frames of the root's path on the floor
-const GONE = 4404;                 // the server knows this page no more
+const GONE = 4404, OTHER = 4409;    // the server knows this page no more; another websocket took this one's place
 const RATES = [0.25, 0.5, 1, 2];
 const TYPES = { vertices: Float32Array, normals: Float32Array, weights: Float32Array, rest: Float32Array,
                 faces: Uint16Array, colours: Uint8Array, joints: Uint8Array };
@@ -89,9 +89,11 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
       this.ws.binaryType = "arraybuffer";
       this.ws.onopen = () => { this.banner = this.reported = ""; };
       this.ws.onmessage = ({ data }) => (typeof data === "string" ? this.hear(JSON.parse(data)) : this.receive(data));
-      this.ws.onclose = ({ code }) => {
-        if (this.left) return;
+      const own = this.ws;
+      own.onclose = ({ code }) => {
+        if (this.left || own !== this.ws) return;
         if (code === GONE) return location.reload();
+        if (code === OTHER) return void (this.banner = "This page is open elsewhere: reload it to have it here.");
         this.banner = "Reconnecting …";
         setTimeout(() => this.connect(), 500);
       };
