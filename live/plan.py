@@ -8,7 +8,9 @@ import json
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from options import from_json, to_json
 from options.sampling import PRECISIONS, Sampling
@@ -56,12 +58,14 @@ class Prompt:
 
     seconds  how long it holds if something waits behind it; None: until its motion is over, and then what waits begins
     at       the latent from which it holds; None: as soon as the one before is done
+    read     what the text encoder made of it, from when that was done until it begins
     """
 
     text: str
     settings: Settings = Settings()
     seconds: float | None = None
     at: int | None = None
+    read: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not self.text.strip():
@@ -100,8 +104,3 @@ def from_link(link: str) -> list[Prompt]:
         return [Prompt(text, settings[which], seconds, at) for text, which, seconds, at in rows]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, zlib.error) as error:
         raise ValueError(f"this link's plan cannot be read ({error}): copy the whole link again") from None
-
-
-def moved(prompt: Prompt, at: int) -> Prompt:
-    """The same, from latent `at` on."""
-    return replace(prompt, at=at)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from generation.pipeline import MotionStream
-from live.plan import MANY, Prompt, moved, to_link
+from live.plan import MANY, Prompt, to_link
 from live.shown import FRAMES, Shown, pack, show
 from motion.representation_272 import DIM, FPS
 
@@ -104,8 +104,7 @@ class Session:
         self.heard()
         wanted = math.ceil((self.playhead.now() + self.lead * FPS) / FRAMES)
         self.asked = time.monotonic()
-        self.cut(max(min(wanted, len(self.take)), self.take.given))
-        self.begin(replace(prompt, at=None))
+        self.begin(prompt, max(min(wanted, len(self.take)), self.take.given))
         self.say()
 
     def cut(self, latent: int) -> None:
@@ -132,14 +131,13 @@ class Session:
         self.send(common)
         self.say()
 
-    def begin(self, prompt: Prompt) -> None:
-        """Let a prompt hold from here on, in a stream of its own: so a link finds the same way."""
-        at = len(self.take)
-        past = torch.stack(self.take.latents[-REACH:]) if self.take.latents else None
-        self.finish()
-        self.stream = self.studio.start(prompt, at, past)
-        self.take.prompts.append(moved(prompt, at))
-        self.over = False
+    def begin(self, prompt: Prompt, at: int) -> None:
+        """Let a prompt hold from this latent on, in a stream of its own: so a link finds the same way."""
+        past = self.take.latents[max(at - REACH, 0):at]
+        stream = self.studio.start(prompt, at, torch.stack(past) if past else None)    # first: if it fails, all stays
+        self.cut(at)
+        self.stream, self.over = stream, False
+        self.take.prompts.append(replace(prompt, at=at, read=None))
 
     def next_prompt(self) -> None:
         """Begin what waits, if its time has come; called before each latent."""
@@ -153,7 +151,7 @@ class Session:
             ready = not now or self.over or lasts and (
                 len(self.take) - (now.at or 0) >= round(lasts * LATENTS_PER_SECOND))
         if ready:
-            self.begin(self.waiting.pop(0))
+            self.begin(self.waiting.pop(0), len(self.take))
             self.say()
 
     def add(self, frames: np.ndarray | None) -> None:

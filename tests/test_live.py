@@ -310,6 +310,48 @@ def test_a_slow_text_encoder_stops_nobody(studio):
     asked.result()
 
 
+def test_what_was_read_is_never_read_again(studio):
+    """Whatever the text encoder forgets: a prompt brings its embedding with it, also when it waited."""
+    page = Page(studio())
+    prompts = [Prompt("walk", SETTINGS, 0.5), Prompt("sit", SETTINGS, 0.5)]
+    page.studio.queue(page.session, prompts).result()
+    page.studio.model().embed = lambda sentences: 1 / 0
+    page.frames(40)
+    assert page.last("prompts") == [[0, "walk"], [16, "sit"]] and not page.last("error")
+    assert all(prompt.read is None for prompt in page.session.take.prompts)
+
+
+def test_a_prompt_that_cannot_begin_changes_nothing(studio):
+    page = Page(studio())
+    page.ask("walk", seconds=60.0)
+    page.studio.queue(page.session, [Prompt("sit", SETTINGS)]).result()
+    before = page.frames(40).copy()
+    page.at(0)
+    start, page.studio.start = page.studio.start, lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        page.ask("jump")
+    page.studio.start = start
+    assert np.array_equal(page.frames(len(before) + 20)[:40], before) and page.last("prompts") == [[0, "walk"]]
+
+
+def test_a_prompt_read_after_its_page_left_begins_nothing(studio):
+    together = studio()
+    page = Page(together)
+    together.leave(page.session).result()
+    page.ask("walk")
+    assert not together.batches and page.session.stream is None
+
+
+def test_batches_without_a_stream_go(studio):
+    together = studio()
+    page = Page(together)
+    page.ask("walk")
+    page.frames(8)
+    assert together.batches
+    together.leave(page.session).result()
+    wait(lambda: not together.batches)
+
+
 def test_one_that_fails_says_so_and_the_others_go_on(studio):
     together = studio()
     good, bad = Page(together), Page(together)

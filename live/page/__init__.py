@@ -210,8 +210,8 @@ class Page:
         text = self.taken()
 
         def wish(session):
-            prompt = self.prompt(text)
-            return self.studio.reading(prompt, lambda: session.queue([*session.waiting, prompt]))
+            return self.studio.reading(session, [self.prompt(text)],
+                                       lambda read: session.queue([*session.waiting, *read]))
 
         if not await self.wish(wish):
             self.text.value = self.text.value or text
@@ -226,16 +226,17 @@ class Page:
         return Prompt(text.strip() if isinstance(text, str) else "", self.settings, seconds)
 
     async def requeue(self, place: int, text: str, change: Callable[[list, Prompt, int], list],
-                      reads: Prompt | Sequence[Prompt] = ()) -> None:
-        """Change the queue at a prompt, unless that has begun by now: `change` gets the others, it, and its place."""
-        def work(session) -> None:
+                      instead: Sequence[Prompt] = ()) -> None:
+        """Change the queue at a prompt, unless that has begun by now: `change` gets the others, it, or what is to be
+        there instead, and its place."""
+        def work(session, read: list[Prompt]) -> None:
             same = [at for at, prompt in enumerate(session.waiting) if prompt.text == text]
             if same:
                 at = min(same, key=lambda one: abs(one - place))
                 rest = [*session.waiting[:at], *session.waiting[at + 1:]]
-                session.queue(change(rest, session.waiting[at], at))
+                session.queue(change(rest, read[0] if read else session.waiting[at], at))
 
-        await self.wish(lambda session: self.studio.reading(reads, lambda: work(session)))
+        await self.wish(lambda session: self.studio.reading(session, instead, lambda read: work(session, read)))
 
     async def drag(self, event: Any) -> None:
         old, new = event.old_index, event.new_index
@@ -254,7 +255,7 @@ class Page:
         if await dialog:
             try:
                 prompt = self.prompt(new.value, lasts.value)
-                await self.requeue(place, text, lambda rest, _, at: [*rest[:at], prompt, *rest[at:]], prompt)
+                await self.requeue(place, text, lambda rest, new, at: [*rest[:at], new, *rest[at:]], [prompt])
             except ValueError as error:
                 self.warn(str(error))
         dialog.delete()
@@ -275,6 +276,9 @@ class Page:
         except ValueError as error:
             self.warn(str(error))
             return False
+        except Exception as error:           # a fault of ours: the page must not look as if it had been done
+            self.warn(f"that failed ({type(error).__name__}: {error})"[:300])
+            raise
         return True
 
     def warn(self, sentence: str) -> None:
