@@ -67,6 +67,11 @@ HOME = {"host": "localhost:8123"}
     ({**HOME, "origin": "http://evil.example"}, "websocket", "GET", 4403),
     ({**HOME, "origin": "http://localhost:9000"}, "websocket", "GET", 4403),
     ({**HOME, "origin": "null"}, "http", "POST", 403),
+    ({**HOME, "origin": "http://evil.example"}, "http", "GET", 403),
+    ({**HOME, "sec-fetch-site": "cross-site", "sec-fetch-dest": "image"}, "http", "GET", 403),
+    ({**HOME, "sec-fetch-site": "same-site", "sec-fetch-dest": "iframe"}, "http", "GET", 403),
+    ({**HOME, "sec-fetch-site": "cross-site", "sec-fetch-dest": "document"}, "http", "GET", 200),
+    ({**HOME, "sec-fetch-site": "same-origin", "sec-fetch-dest": "empty"}, "http", "GET", 200),
     ({**HOME, "content-length": str(BODY + 1)}, "http", "POST", 413),
     ({**HOME, "content-length": "-1"}, "http", "POST", 413),
 ])
