@@ -83,11 +83,14 @@ class Prompt:
 
 
 def to_link(prompts: Sequence[Prompt]) -> str:
-    """Prompts as a text for a link; `from_link` gives them back. Settings that come again are there once."""
+    """Prompts as a text for a link; `from_link` gives them back. Settings that come again are there once. What is too
+    long for a link is "".
+    """
     settings = list(dict.fromkeys(prompt.settings for prompt in prompts))
     rows = [[prompt.text, settings.index(prompt.settings), prompt.seconds, prompt.at] for prompt in prompts]
-    plan = json.dumps([[to_json(one) for one in settings], rows], ensure_ascii=False, separators=(",", ":"))
-    return base64.urlsafe_b64encode(zlib.compress(plan.encode(), 9)).decode().rstrip("=")
+    plan = json.dumps([[to_json(one) for one in settings], rows], ensure_ascii=False, separators=(",", ":")).encode()
+    link = base64.urlsafe_b64encode(zlib.compress(plan, 9)).decode().rstrip("=")
+    return link if len(prompts) <= MANY and len(plan) <= 8 * LINK and len(link) <= LINK else ""
 
 
 def from_link(link: str) -> list[Prompt]:

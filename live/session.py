@@ -86,6 +86,7 @@ class Session:
         self.playhead, self.lead, self.ahead = Playhead(), 0.4, 2.0
         self.cuts: list[int] = []            # the latents from which on all was forgotten, each time
         self.asked: float | None = None      # when the prompt came whose first frames are not told yet
+        self.place = 0                       # how many are before it; 0: it has a seat
         self.last_word = time.monotonic()
 
     @property
@@ -110,8 +111,9 @@ class Session:
     def cut(self, latent: int) -> None:
         """Forget what was made from this latent on; `undo` brings it back."""
         if latent < len(self.take):
-            self.before, self.take = self.take, self.take.until(latent)
+            self.before = self.take
             self.forget(latent)
+        self.take = self.take.until(latent)
         self.finish()
 
     def forget(self, latent: int) -> None:
@@ -183,8 +185,8 @@ class Session:
         """Go on from a captured motion and its latents (L, C), in place of all that was."""
         self.heard()
         self.clear()
-        most = self.longest - 1
-        self.take.shown, self.take.latents = list(shown[:most]), list(latents[:most].clone())
+        last = slice(-max(self.longest - 1, 1), None)
+        self.take.shown, self.take.latents = list(shown[last]), list(latents[last].clone())
         self.take.capture, self.take.given, self.over = name, len(self.take), True
         self.send(0)
         self.tell({"seek": len(self.take) * FRAMES - 1})

@@ -67,8 +67,12 @@ class Studio:
             self.tell_places()
 
         self.submit(come)
+        def say(done: Future) -> None:
+            if error := done.exception():
+                self.submit(lambda: session.tell({"error": str(error)}))
+
         if prompts:
-            self.queue(session, prompts)
+            self.queue(session, prompts).add_done_callback(say)
         return session
 
     def connect(self, session: Session, have: int, cuts: int) -> Future:
@@ -196,9 +200,13 @@ class Studio:
                 session.say()
 
     def tell_places(self) -> None:
-        """Each who waits: how many are before them; 0 for a seat."""
-        for place, session in enumerate(self.sessions):
-            session.tell({"place": max(place + 1 - self.seats, 0), "seats": self.seats})
+        """Each who waits: how many are before them; 0 for a seat, whose time begins when it is got."""
+        for number, session in enumerate(self.sessions):
+            place = max(number + 1 - self.seats, 0)
+            if session.place and not place:
+                session.heard()
+            session.place = place
+            session.tell({"place": place, "seats": self.seats})
 
     def report(self) -> None:
         """Once a second: the thread's load to all; batches without a stream go; and so does the seat of one who fell

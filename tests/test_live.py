@@ -138,6 +138,36 @@ def test_a_link_brings_the_same_motion_back(studio):
     assert second.last("prompts") == first.last("prompts")
 
 
+def test_a_prompt_without_a_frame_did_not_happen(studio):
+    """Asked twice before a latent was made, so that a link says what is played."""
+    page = Page(studio())
+    page.session.ahead = 0.0                               # nothing is made
+    page.ask("walk")
+    page.ask("jump")
+    assert page.last("prompts") == [[0, "jump"]] and [one.text for one in from_link(page.last("link"))] == ["jump"]
+
+
+def test_a_link_that_this_model_cannot_sample_says_so(studio):
+    sampling = replace(GUIDED, steps=3, solver="fitted")
+    page = Page(studio(), [Prompt("walk", replace(SETTINGS, sampling=sampling))])
+    wait(lambda: page.last("error"))
+
+
+def test_what_is_too_long_for_a_link_has_none():
+    rng = random.Random(0)
+    long = [Prompt("".join(chr(rng.randrange(0x4E00, 0x9FA5)) for _ in range(300)), SETTINGS) for _ in range(30)]
+    assert to_link([Prompt("x", at=0)] * (MANY + 1)) == to_link(long) == ""
+    assert len(from_link(to_link([Prompt("x" * 300, at=0)] * MANY))) == MANY
+
+
+def test_of_a_long_capture_the_last_is_kept(studio):
+    page = Page(studio(longest=6))
+    past = (MEAN.numpy() + STD.numpy() * np.random.default_rng(0).normal(size=(40, 272))).astype(np.float32)
+    motion, latents = encode_capture(page.studio.model(), past)
+    page.studio.submit(lambda: page.session.give("mine.bvh", show_all(motion), latents)).result()
+    assert np.array_equal(motion_of(page), motion[-20:])
+
+
 def test_characters_do_not_depend_on_one_another(studio):
     alone = Page(studio())
     alone.ask("walk")
@@ -278,6 +308,16 @@ def test_who_sleeps_makes_room_for_who_waits(studio):
     assert sleeper.last("place") == 1
 
 
+def test_a_new_seat_is_kept_however_long_was_waited(studio):
+    together = studio(seats=1)
+    sleeper, waiter, third = Page(together), Page(together), Page(together)
+    sleeper.session.last_word -= 1e4
+    waiter.session.last_word -= 1e4
+    wait(lambda: waiter.last("place") == 0)
+    time.sleep(2.2)                                        # two reports
+    assert waiter.last("place") == 0 and third.last("place") == 1
+
+
 def test_who_leaves_leaves_nothing(studio):
     together = studio()
     gone = []
@@ -411,7 +451,7 @@ def test_links_are_read_back_and_damaged_ones_refused():
             from_link("".join(damaged))
         except ValueError as error:
             assert "cannot be read" in str(error)
-    for bad in (to_link([Prompt("x", at=0)] * (MANY + 1)), "A" * 20_000):
+    for bad in ("", "A" * 20_000):
         with pytest.raises(ValueError, match="cannot be read"):
             from_link(bad)
 
