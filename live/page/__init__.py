@@ -59,8 +59,10 @@ def serve(visits: Visits, defaults: Callable[[], Settings]) -> None:
         try:
             plan = request.query_params.get("plan", "")
             prompts = from_link(plan) if plan else []
+            for prompt in prompts:
+                visits.studio.model().sampling_with(prompt.settings.sampling, {})
         except ValueError as error:
-            problem = str(error)
+            prompts, problem = [], str(error)
         try:
             Page(visits, prompts, defaults())
         except ValueError as error:
@@ -85,6 +87,7 @@ class Page:
         self.visit, self.studio = visits.new(prompts), visits.studio
         self.settings = prompts[-1].settings if prompts else settings
         self.mark: tuple[int, int] | None = None
+        self.link = ""
         self.visit.watchers.append(self.hear)
         self.client = ui.context.client
         self.client.on_delete(lambda: visits.end(self.visit))
@@ -170,6 +173,7 @@ class Page:
                 self.warn(message["error"])
             if "prompts" in message:
                 self.undo_button.set_enabled(message["undo"])
+                self.link = message["link"]
                 self.show_queue(message["waiting"])
                 said = [text for _, text, *given in message["prompts"] if not given]
                 self.show_history(list(dict.fromkeys(reversed(said)))[:SEARCHED])
@@ -245,7 +249,7 @@ class Page:
             await self.requeue(old, shown[new], lambda rest, prompt, _: [*rest[:new], prompt, *rest[new:]])
 
     async def edit(self, place: int, text: str, seconds: float | None) -> None:
-        with ui.dialog(value=True) as dialog, ui.card().style("width: min(480px, 92vw)"):
+        with self.client, ui.dialog(value=True) as dialog, ui.card().style("width: min(480px, 92vw)"):
             new = ui.input("what the character does", value=text).props("outlined dense maxlength=300")
             new.classes("w-full")
             lasts = ui.number("seconds", value=seconds or HELD, min=0.5, max=120, step=0.5).props("outlined dense")
@@ -328,8 +332,12 @@ class Page:
             notice.dismiss()
 
     async def copy_link(self) -> None:
-        await ui.run_javascript("navigator.clipboard?.writeText(location.href)")
-        ui.notify("The address of this page is copied: it brings prompts, seeds and settings back.", position="top")
+        if not self.link:
+            return self.warn("there is no link: nothing was asked, a capture is not part of one, or it is too long")
+        copied = await ui.run_javascript("!!navigator.clipboard && navigator.clipboard.writeText(location.href).then("
+                                         "() => true, () => false)")
+        ui.notify("The address of this page brings prompts, seeds and settings back: "
+                  + ("it is copied." if copied else "copy it from the address bar."), position="top")
 
 
 class Drawer:
