@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -22,6 +23,7 @@ GRACE = 4.0             # seconds for which a page may lose its websocket
 FIRST = 60.0            # seconds until a page that was sent has to have one
 REPORTS = 50.0          # reports of the playhead a second, at most
 WORDS = (1.5, 12.0)     # of prompts and other wishes: a second in the long run, and at once
+WORKERS = 2             # files of all pages that are read or written at once
 UNSENT = 4000           # messages that a page has not taken; then its websocket is closed
 GONE, OTHER, SLOW = 4404, 4409, 4413    # with these a websocket is closed: no such page, another took its place, UNSENT
 
@@ -50,6 +52,7 @@ class Visit:
         self.out: asyncio.Queue[Message | None] | None = None
         self.watchers: list[Callable[[dict], object]] = []    # of the page's own elements; called on the event loop
         self.words, self.reports = Bucket(*WORDS), Bucket(REPORTS, REPORTS)
+        self.working = False                                   # at a file
         self.loop = asyncio.get_running_loop()
         self.ending = self.loop.call_later(FIRST, visits.end, self)
 
@@ -69,6 +72,24 @@ class Visit:
         """Before a wish is passed on: ValueError if there were too many."""
         if not self.words.take():
             raise ValueError("that was too quick: wait a second")
+
+    @property
+    def here(self) -> bool:
+        return self.name in self.visits.open
+
+    async def work(self, what: Callable[..., Any], *arguments: Any) -> Any:
+        """What `what(*arguments)` gives, on a thread: a file that comes in or goes out, one at a time of a page and
+        WORKERS of all. ValueError if the page has one under way, or was closed meanwhile."""
+        if self.working:
+            raise ValueError("one file at a time: the last one is not done yet")
+        self.working = True
+        try:
+            async with self.visits.workers:
+                if not self.here:
+                    raise ValueError("the page was closed")
+                return await asyncio.to_thread(what, *arguments)
+        finally:
+            self.working = False
 
     async def serve(self, websocket: WebSocket, have: int, cuts: int) -> None:
         """Until the websocket ends; another one of the same page takes its place."""
@@ -121,6 +142,7 @@ class Visits:
 
     def __init__(self, studio: Studio, most: int = 64):
         self.studio, self.most, self.open = studio, most, {}
+        self.workers = asyncio.Semaphore(WORKERS)
 
     def new(self, prompts: Sequence[Prompt] = ()) -> Visit:
         """A page that is about to be sent; ValueError if there are too many."""

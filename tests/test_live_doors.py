@@ -6,6 +6,7 @@ import json
 import os
 import random
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -319,6 +320,37 @@ def write_and_wait(began: str) -> None:
         Path(folder, "capture.bvh").write_text("HIERARCHY")
         Path(began).touch()
         time.sleep(30)
+
+
+def test_a_worker_for_nobody_is_ended():
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match="was closed"):
+        files.in_worker(time.sleep, 30, seconds=30.0, wanted=lambda: False)
+    assert time.monotonic() - begun < 15
+
+
+def test_one_file_at_a_time_of_a_page_and_two_of_all():
+    """Others wait for their turn; whose page was closed meanwhile does nothing."""
+    async def run() -> None:
+        visits = Visits(None)
+        pages = [visits.new() for _ in range(4)]
+        held, began = threading.Event(), []
+        work = lambda number: (began.append(number), held.wait(20))
+        tasks = [asyncio.create_task(page.work(work, number)) for number, page in enumerate(pages)]
+        while len(began) < 2:
+            await asyncio.sleep(0.01)
+        with pytest.raises(ValueError, match="one file at a time"):
+            await pages[0].work(work, 9)
+        visits.end(pages[2])
+        await asyncio.sleep(0.1)
+        assert sorted(began) == [0, 1]
+        held.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sorted(began) == [0, 1, 3] and "closed" in str(found[2])
+        for page in pages:
+            visits.end(page)
+
+    asyncio.run(run())
 
 
 def test_damaged_uploads_do_no_harm():

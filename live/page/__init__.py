@@ -13,7 +13,7 @@ from typing import Any
 import nicegui
 import numpy as np
 from fastapi import Request, Response
-from nicegui import app, run, ui
+from nicegui import app, ui
 from nicegui.element import Element
 
 from live import files
@@ -302,7 +302,7 @@ class Page:
         try:
             self.visit.check_rate()
             content = {file.name: await file.read() for file in event.files[:2]}
-            shown, latents = await run.io_bound(self.read_capture, content)
+            shown, latents = await self.visit.work(self.read_capture, content)
             if session := self.visit.session:
                 name = next(name for name in content if not name.lower().endswith(".asf"))[:60]
                 await asyncio.wrap_future(self.studio.submit(lambda: session.give(name, shown, latents)))
@@ -313,8 +313,9 @@ class Page:
             self.uploader.reset()
 
     def read_capture(self, content: dict[str, bytes]) -> tuple:
-        motion, latents = encode_capture(self.studio.model(), files.read_upload(content))
-        return files.show_capture(motion), latents
+        wanted = lambda: self.visit.here
+        motion, latents = encode_capture(self.studio.model(), files.read_upload(content, wanted))
+        return files.show_capture(motion, wanted), latents
 
     async def download(self, kind: str) -> None:
         session, mark = self.visit.session, self.mark
@@ -324,7 +325,7 @@ class Page:
         try:
             self.visit.check_rate()
             motion, title = await asyncio.wrap_future(self.studio.submit(lambda: session.stretch(mark)))
-            content = await run.io_bound(files.write_download, kind, motion, title)
+            content = await self.visit.work(files.write_download, kind, motion, title, lambda: self.visit.here)
             ui.download.content(content, files.file_name(title, kind))
         except ValueError as error:
             self.warn(str(error))
