@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from generation.pipeline import MotionStream
-from live.plan import MANY, Prompt, to_link
+from live.plan import MANY, SECONDS, Prompt, to_link
 from live.shown import FRAMES, Shown, pack, show
 from motion.representation_272 import DIM, FPS
 
@@ -106,6 +106,7 @@ class Session:
         wanted = math.ceil((self.playhead.now() + self.lead * FPS) / FRAMES)
         self.asked = time.monotonic()
         self.begin(prompt, max(min(wanted, len(self.take)), self.take.given))
+        self.waiting = self.untimed()
         self.say()
 
     def cut(self, latent: int) -> None:
@@ -208,6 +209,16 @@ class Session:
             raise ValueError(f"{len(prompts)} prompts in the queue: expected {MANY} at most")
         self.waiting = list(prompts)
         self.say()
+
+    def untimed(self) -> list[Prompt]:
+        """What waits, each as long as a link's latents said, but when its turn comes: the times before it changed."""
+        def lasts(prompt: Prompt, end: int | None) -> float | None:
+            if prompt.at is None or end is None:
+                return prompt.seconds
+            return min(max((end - prompt.at) / LATENTS_PER_SECOND, SECONDS[0]), SECONDS[1])
+
+        ends = [*(prompt.at for prompt in self.waiting[1:]), None]
+        return [replace(prompt, seconds=lasts(prompt, end), at=None) for prompt, end in zip(self.waiting, ends)]
 
     def clear(self) -> None:
         """A new character: nothing was, nothing waits."""

@@ -199,6 +199,20 @@ def test_what_waits_begins_when_its_time_has_come(studio):
     assert ending.last("prompts") == [[0, "walk"], [4, "walk"]] and len(ending.rows) == 8
 
 
+def test_what_waits_of_a_link_comes_behind_what_is_asked(studio):
+    """As long as in the link, and not at its old times."""
+    linked = [("walk", 0), ("sit", 10), ("wave", 16)]
+    page = Page(studio(), [Prompt(text, SETTINGS, at=at) for text, at in linked])
+    wait(lambda: page.last("waiting"))
+    page.session.ahead = 0.0
+    page.ask("jump", seconds=2.0)
+    assert page.last("waiting") == [["sit", 0.8], ["wave", None]]
+    page.session.ahead = 2.0
+    page.frames(100)
+    (_, begun), *rest = [(text, at) for at, text in page.last("prompts") if text != "walk"]
+    assert rest == [("sit", begun + 60), ("wave", begun + 84)]
+
+
 def test_undo_brings_back_what_was_cut(studio):
     page = Page(studio())
     page.ask("walk")

@@ -215,7 +215,7 @@ class Page:
 
         def wish(session):
             return self.studio.reading(session, [self.prompt(text)],
-                                       lambda read: session.queue([*session.waiting, *read]))
+                                       lambda read: session.queue([*session.untimed(), *read]))
 
         if not await self.wish(wish):
             self.text.value = self.text.value or text
@@ -234,11 +234,11 @@ class Page:
         """Change the queue at a prompt, unless that has begun by now: `change` gets the others, it, or what is to be
         there instead, and its place."""
         def work(session, read: list[Prompt]) -> None:
-            same = [at for at, prompt in enumerate(session.waiting) if prompt.text == text]
+            waiting = session.untimed()
+            same = [at for at, prompt in enumerate(waiting) if prompt.text == text]
             if same:
                 at = min(same, key=lambda one: abs(one - place))
-                rest = [*session.waiting[:at], *session.waiting[at + 1:]]
-                session.queue(change(rest, read[0] if read else session.waiting[at], at))
+                session.queue(change([*waiting[:at], *waiting[at + 1:]], read[0] if read else waiting[at], at))
 
         await self.wish(lambda session: self.studio.reading(session, instead, lambda read: work(session, read)))
 
