@@ -127,7 +127,9 @@ class Session:
         self.heard()
         if self.before is None:
             raise ValueError("there is nothing to undo")
-        common = sum(1 for _ in iter_common(self.take.shown, self.before.shown))
+        pairs = enumerate(zip(self.take.shown, self.before.shown))
+        common = next((at for at, (ours, theirs) in pairs if ours is not theirs),
+                      min(len(self.take), len(self.before)))
         self.finish()
         self.take, self.before, self.over = self.before, None, True
         self.forget(common)
@@ -256,11 +258,3 @@ class Session:
             "undo": self.before is not None,
             "link": to_link([*take.prompts, *self.waiting]) if asked and not take.given else "",
         })
-
-
-def iter_common(ours: Sequence, theirs: Sequence):
-    """The pieces with which both begin."""
-    for one, other in zip(ours, theirs):
-        if one is not other:
-            return
-        yield one

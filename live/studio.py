@@ -46,7 +46,7 @@ class Studio:
         self.sessions: list[Session] = []                       # the first `seats` of them have a seat
         self.inbox: queue.SimpleQueue[tuple[Future, Callable[[], Any]]] = queue.SimpleQueue()
         self.readers = ThreadPoolExecutor(1, "text-encoder")    # loading and text encoding keep no frame waiting
-        self.busy, self.load_share, self.reported = 0.0, 0.0, time.monotonic()
+        self.busy, self.reported = 0.0, time.monotonic()
         self.closed = False
         self.thread = threading.Thread(target=self.run, name="studio", daemon=True)
         self.thread.start()
@@ -214,10 +214,10 @@ class Studio:
         now = time.monotonic()
         if now - self.reported < REPORTED:
             return
-        self.load_share, self.busy, self.reported = self.busy / (now - self.reported), 0.0, now
+        load = round(self.busy / (now - self.reported), 3)
+        self.busy, self.reported = 0.0, now
         for session in self.sessions[:self.seats]:
-            session.tell({"load": round(self.load_share, 3), "people": min(len(self.sessions), self.seats),
-                          "people_waiting": max(len(self.sessions) - self.seats, 0)})
+            session.tell({"load": load})
         used = [session.stream.streams for session in self.sessions if session.stream]
         self.batches = {key: batch for key, batch in self.batches.items() if batch in used}
         asleep = [session for session in self.sessions[:self.seats] if now - session.last_word > IDLE]

@@ -50,7 +50,7 @@ class Visit:
         self.name, self.visits, self.prompts = secrets.token_urlsafe(18), visits, prompts
         self.session: Session | None = None
         self.out: asyncio.Queue[Message | None] | None = None
-        self.watchers: list[Callable[[dict], object]] = []    # of the page's own elements; called on the event loop
+        self.watch: Callable[[dict], object] | None = None     # the page's own elements; called on the event loop
         self.words, self.reports = Bucket(*WORDS), Bucket(REPORTS, REPORTS)
         self.working = False                                   # at a file
         self.loop = asyncio.get_running_loop()
@@ -64,9 +64,8 @@ class Visit:
     def deliver(self, message: Message) -> None:
         if self.out is not None:
             self.out.put_nowait(message)
-        if isinstance(message, dict):
-            for watch in self.watchers:
-                watch(message)
+        if isinstance(message, dict) and self.watch:
+            self.watch(message)
 
     def check_rate(self) -> None:
         """Before a wish is passed on: ValueError if there were too many."""
@@ -156,7 +155,7 @@ class Visits:
         """The page is closed: free all of it."""
         self.open.pop(visit.name, None)
         visit.ending.cancel()
-        visit.watchers.clear()
+        visit.watch = None
         visit.hand_over(None)
         if visit.session is not None:
             self.studio.leave(visit.session)

@@ -17,7 +17,7 @@ from nicegui import app, ui
 from nicegui.element import Element
 
 from live import files
-from live.plan import RANGES, SEEDS, Prompt, Settings, from_link
+from live.plan import RANGES, SEEDS, TEXT, Prompt, Settings, from_link
 from live.session import HELD
 from live.studio import encode_capture
 from live.visits import Visit, Visits
@@ -88,7 +88,7 @@ class Page:
         self.settings = prompts[-1].settings if prompts else settings
         self.mark: tuple[int, int] | None = None
         self.link = ""
-        self.visit.watchers.append(self.hear)
+        self.visit.watch = self.hear
         self.client = ui.context.client
         self.client.on_delete(lambda: visits.end(self.visit))
         self.drawer = Drawer(self)
@@ -106,7 +106,7 @@ class Page:
     def add_dock(self) -> None:
         with ui.element("div").classes("live-ask"):
             self.text = ui.input(placeholder="a person …   ( / to type here )").classes("live-text")
-            self.text.props('outlined dense maxlength=300 autocomplete=off aria-label="what the character does"')
+            self.text.props(f'outlined dense maxlength={TEXT} autocomplete=off aria-label="what the character does"')
             self.text.on("keydown.enter", self.ask)
             self.seconds = ui.number(value=HELD, min=0.5, max=120, step=0.5, suffix="s").props("outlined dense")
             self.seconds.classes("live-seconds").tooltip("how long it lasts if something waits in the queue")
@@ -250,7 +250,7 @@ class Page:
 
     async def edit(self, place: int, text: str, seconds: float | None) -> None:
         with self.client, ui.dialog(value=True) as dialog, ui.card().style("width: min(480px, 92vw)"):
-            new = ui.input("what the character does", value=text).props("outlined dense maxlength=300")
+            new = ui.input("what the character does", value=text).props(f"outlined dense maxlength={TEXT}")
             new.classes("w-full")
             lasts = ui.number("seconds", value=seconds or HELD, min=0.5, max=120, step=0.5).props("outlined dense")
             with ui.row():

@@ -58,7 +58,7 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
     this.timeline.onMark = (mark) => this.$emit("mark", mark);
     this.made = [];
     this.seen = { frames: 0, since: performance.now(), shown: 0 };
-    this.told = { load: 0, people: 1 };
+    this.told = { load: 0 };
     this.resizing = new ResizeObserver(() => this.fit());
     this.resizing.observe(this.$el);
     this.resizing.observe(this.$refs.dock);
@@ -122,7 +122,7 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
         history.replaceState(history.state, "", location.pathname + (message.link ? `?${query}` : ""));
       }
       if ("latency" in message) this.told.latency = message.latency;
-      if ("load" in message) Object.assign(this.told, message);
+      if ("load" in message) this.told.load = message.load;
       if ("place" in message) this.banner = message.place ? `All ${message.seats} places are taken. Yours is number ${message.place} in the queue.` : "";
     },
 
