@@ -33,7 +33,8 @@ import torch
 from demo_live import loader, page_sampling
 from demo_t2m import Chosen
 from live.plan import Prompt, Settings
-from live.session import ROW, Message
+from live.session import Message
+from live.shown import ROW
 from live.studio import Studio
 from motion.representation_272 import FPS
 from options import opt, parse

@@ -220,11 +220,12 @@ class MotionStreams:
         self.lock = threading.RLock()
 
     def start(self, text: str, seed: int = 0, past: np.ndarray | Tensor | None = None,
-              hold: bool = False) -> "MotionStream":
+              hold: bool = False, embedded: Tensor | None = None) -> "MotionStream":
         """Add a character; arguments as in `MotionStreamer.stream`. What it does depends on these alone.
 
-        past     may be latents too, (L, C) with L >= 1, as `MotionStream.latent` gave them
-        raises   ValueError for an empty prompt, and for a past of another shape than (T, 272) with T >= 4
+        past      may be latents too, (L, C) with L >= 1, as `MotionStream.latent` gave them
+        embedded  what `MotionStreamer.embed` made of the text, where that must not be waited for
+        raises    ValueError for an empty prompt, and for a past of another shape than (T, 272) with T >= 4
         """
         check_prompt(text)
         shown, decoder = None, self.model.tae.new_cache(1, self.model.device)
@@ -232,7 +233,8 @@ class MotionStreams:
             shown = past if isinstance(past, Tensor) else self.model.encode(past)
             self.model.decode(shown[None], decoder)    # these frames were seen; the next ones need their context
             shown = shown[-self.model.ar.most_latents:]
-        stream = MotionStream(self, self.model.new_row(self.model.embed([text])[0], seed, hold, shown), decoder)
+        embedded = self.model.embed([text])[0] if embedded is None else embedded
+        stream = MotionStream(self, self.model.new_row(embedded, seed, hold, shown), decoder)
         with self.lock:
             self.latents.start(stream.row)
             self.moving[stream.row] = stream

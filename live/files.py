@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dataset.clips import read_motion, report
+from live.shown import Shown, show_all
 from motion import retarget
 from motion.formats import Capture, read_capture
 from motion.formats.export import ENDINGS, Files, export
@@ -30,19 +32,30 @@ WAIT = {"mp4": 240.0}                            # seconds for a download, 60 fo
 MEMORY = 1500                                    # megabytes beyond those that a worker starts with
 
 Timed = Sequence[tuple[int, str]]                # from which frame on each prompt holds
+Wanted = Callable[[], bool]                      # whether the result is waited for
 
 
-def read_upload(files: Mapping[str, bytes]) -> np.ndarray:
+def always() -> bool:
+    return True
+
+
+def read_upload(files: Mapping[str, bytes], wanted: Wanted = always) -> np.ndarray:
     """The motion (T, 272) of uploaded files {name: content}; the names serve for their suffix only.
 
+    wanted   asked while it is read: False ends that
     raises   ValueError for anything that is no capture, is too large, or takes too long
     """
     if sum(map(len, files.values())) > SENT:
         raise ValueError(f"the file is too large: expected {SENT // 10 ** 6} MB at most")
-    return in_worker(parse, dict(files), seconds=25.0)
+    return in_worker(parse, dict(files), seconds=25.0, wanted=wanted)
 
 
-def write_download(kind: str, motion: np.ndarray, title: Timed) -> bytes:
+def show_capture(motion: np.ndarray, wanted: Wanted = always) -> list[Shown]:
+    """What is shown of each latent of a motion (T, 272), T = 4 L. Errors as in `read_upload`."""
+    return in_worker(show_all, motion, seconds=60.0, wanted=wanted)
+
+
+def write_download(kind: str, motion: np.ndarray, title: Timed, wanted: Wanted = always) -> bytes:
     """The content of a file of one of FORMATS. Errors as in `read_upload`."""
     if kind not in FORMATS:
         raise ValueError(f"there is no format {kind[:20]!r}: expected one of {', '.join(FORMATS)}")
@@ -52,38 +65,48 @@ def write_download(kind: str, motion: np.ndarray, title: Timed) -> bytes:
         return "".join(f"{first / FPS:8.2f} s  {text}\n" for first, text in title).encode()
     if kind == "mp4" and len(motion) > SHOWN:
         raise ValueError(f"a video has {SHOWN // FPS} s at most: mark a stretch of the timeline")
-    return in_worker(write, kind, motion, list(title), seconds=WAIT.get(kind, 60.0))
+    return in_worker(write, kind, motion, list(title), seconds=WAIT.get(kind, 60.0), wanted=wanted)
 
 
-def in_worker(work: Callable[..., Any], *arguments: Any, seconds: float, megabytes: int = MEMORY) -> Any:
-    """What `work(*arguments)` gives, in a process that ends after so many seconds and cannot take more memory.
+def in_worker(work: Callable[..., Any], *arguments: Any, seconds: float, megabytes: int = MEMORY,
+              wanted: Wanted = always) -> Any:
+    """What `work(*arguments)` gives, in a process that ends after so many seconds, or when its result is not wanted any
+    more, and cannot take more memory.
 
     raises   ValueError as `work` does, and if it fails in any other way
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=worker, args=(theirs, megabytes, seconds, work, arguments), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(seconds):
-            raise ValueError(f"that took more than {seconds:.0f} s: give less")
-        found, problem = ours.recv()
-    except EOFError:
-        raise ValueError("that could not be read: the process that tried ended") from None
-    finally:
-        process.kill()
-        process.join()
-        ours.close()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:    # ours: it goes even after a kill
+        process = context.Process(target=worker, args=(theirs, folder, megabytes, seconds, work, arguments),
+                                  daemon=True)
+        process.start()
+        theirs.close()
+        try:
+            end = time.monotonic() + seconds
+            while not ours.poll(0.2):
+                if not wanted():
+                    raise ValueError("the page was closed")
+                if time.monotonic() > end:
+                    raise ValueError(f"that took more than {seconds:.0f} s: give less")
+            found, problem = ours.recv()
+        except EOFError:
+            raise ValueError("that could not be read: the process that tried ended") from None
+        finally:
+            process.kill()
+            process.join()
+            ours.close()
     if problem:
         raise ValueError(problem)
     return found
 
 
-def worker(pipe: Any, megabytes: int, seconds: float, work: Callable[..., Any], arguments: tuple) -> None:
-    """What runs in the other process: sends (result, "") or (None, what was wrong)."""
+def worker(pipe: Any, folder: str, megabytes: int, seconds: float, work: Callable[..., Any], arguments: tuple) -> None:
+    """What runs in the other process, with `folder` for all its temporary files: sends (result, "") or (None, what was
+    wrong)."""
     os.nice(10)
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
     limit(resource.RLIMIT_AS, int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
           + megabytes * 10 ** 6 if Path("/proc/self/statm").exists() else resource.RLIM_INFINITY)
     limit(resource.RLIMIT_CPU, int(seconds) + 5)

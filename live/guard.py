@@ -21,7 +21,7 @@ class Guard:
     hosts   names and addresses under which the page may be asked for: others are refused, as another site's page could
             have its name point here; empty: any, which needs a token
     token   what ?token= or its cookie must be; None: nothing
-    A websocket, and a request that changes something, must come from a page of the same host, or from no page at all.
+    All must come from a page of the same host, or from no page at all; but another page may link to this one.
     """
 
     def __init__(self, app, hosts: Iterable[str] = LOCAL, token: str | None = None):
@@ -45,8 +45,10 @@ class Guard:
         if self.hosts and name_of(host) not in self.hosts:
             return 421, "This page is not served under that name."
         origin = headers.get("origin")
-        changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        if changes and origin is not None and urlsplit(origin).netloc != host:
+        linked = headers.get("sec-fetch-dest") == "document" and scope.get("method") == "GET"
+        foreign = (scope["type"] == "http" and not linked
+                   and headers.get("sec-fetch-site", "none") not in ("same-origin", "none"))
+        if foreign or origin is not None and urlsplit(origin).netloc != host:
             return 403, "Another site's page asked for this."
         if self.token and not any(secrets.compare_digest(self.token.encode(), found.encode())
                                   for found in (given, cookie(headers))):

@@ -8,7 +8,9 @@ import json
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from options import from_json, to_json
 from options.sampling import PRECISIONS, Sampling
@@ -56,12 +58,14 @@ class Prompt:
 
     seconds  how long it holds if something waits behind it; None: until its motion is over, and then what waits begins
     at       the latent from which it holds; None: as soon as the one before is done
+    read     what the text encoder made of it, from when that was done until it begins
     """
 
     text: str
     settings: Settings = Settings()
     seconds: float | None = None
     at: int | None = None
+    read: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not self.text.strip():
@@ -79,11 +83,14 @@ class Prompt:
 
 
 def to_link(prompts: Sequence[Prompt]) -> str:
-    """Prompts as a text for a link; `from_link` gives them back. Settings that come again are there once."""
+    """Prompts as a text for a link; `from_link` gives them back. Settings that come again are there once. What is too
+    long for a link is "".
+    """
     settings = list(dict.fromkeys(prompt.settings for prompt in prompts))
     rows = [[prompt.text, settings.index(prompt.settings), prompt.seconds, prompt.at] for prompt in prompts]
-    plan = json.dumps([[to_json(one) for one in settings], rows], ensure_ascii=False, separators=(",", ":"))
-    return base64.urlsafe_b64encode(zlib.compress(plan.encode(), 9)).decode().rstrip("=")
+    plan = json.dumps([[to_json(one) for one in settings], rows], ensure_ascii=False, separators=(",", ":")).encode()
+    link = base64.urlsafe_b64encode(zlib.compress(plan, 9)).decode().rstrip("=")
+    return link if len(prompts) <= MANY and len(plan) <= 8 * LINK and len(link) <= LINK else ""
 
 
 def from_link(link: str) -> list[Prompt]:
@@ -100,8 +107,3 @@ def from_link(link: str) -> list[Prompt]:
         return [Prompt(text, settings[which], seconds, at) for text, which, seconds, at in rows]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, zlib.error) as error:
         raise ValueError(f"this link's plan cannot be read ({error}): copy the whole link again") from None
-
-
-def moved(prompt: Prompt, at: int) -> Prompt:
-    """The same, from latent `at` on."""
-    return replace(prompt, at=at)

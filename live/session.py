@@ -3,9 +3,7 @@
 A session belongs to the studio's thread; nobody else touches it. T frames, four a latent; L latents; C channels.
 """
 
-import copy
 import math
-import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,13 +11,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from generation.pipeline import MotionStream
-from live.plan import MANY, Prompt, moved, to_link
-from models.causal_tae import FRAMES_PER_LATENT as FRAMES
-from motion.footing import Footing
+from live.plan import MANY, SECONDS, Prompt, to_link
+from live.shown import FRAMES, Shown, pack, show
 from motion.representation_272 import DIM, FPS
 
 Message = bytes | dict
@@ -28,7 +24,6 @@ EXTRAPOLATED = 0.5          # seconds for which a playhead that was reported goe
 HELD = 4.0                  # seconds of a held prompt that does not say how long, if something waits behind it
 REACH = 96                  # latents that a new stream is given: what AR model and decoder can see, and more
 PART = 32                   # latents of a message, at most
-ROW = 3 + 22 * 4            # numbers of a frame on the wire: the pelvis' position, and quaternions (x, y, z, w)
 
 
 class Starts(Protocol):
@@ -52,17 +47,16 @@ class Playhead:
 
 @dataclass
 class Take:
-    """A motion so far: its latents [(C,)] and frames [(4, 272)], how the body stands behind each, and its prompts."""
+    """A motion so far: its latents [(C,)], what is shown of each, and its prompts."""
 
     latents: list[Tensor] = field(default_factory=list)
-    motion: list[np.ndarray] = field(default_factory=list)
-    footing: list[Footing] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
     prompts: list[Prompt] = field(default_factory=list)
     capture: str = ""       # the name of the capture that it goes on from
     given: int = 0          # latents of that
 
     def __len__(self) -> int:
-        return len(self.motion)
+        return len(self.shown)
 
     @property
     def asked(self) -> list[tuple[int, str]]:
@@ -72,8 +66,7 @@ class Take:
     def until(self, latent: int) -> "Take":
         """Its first latents; a prompt that began behind them did not happen."""
         prompts = [prompt for prompt in self.prompts if prompt.at is not None and prompt.at < latent]
-        return Take(self.latents[:latent], self.motion[:latent], self.footing[:latent], prompts, self.capture,
-                    min(self.given, latent))
+        return Take(self.latents[:latent], self.shown[:latent], prompts, self.capture, min(self.given, latent))
 
 
 class Session:
@@ -91,7 +84,9 @@ class Session:
         self.stream: MotionStream | None = None
         self.over = False                    # the motion came to its end by itself
         self.playhead, self.lead, self.ahead = Playhead(), 0.4, 2.0
+        self.cuts: list[int] = []            # the latents from which on all was forgotten, each time
         self.asked: float | None = None      # when the prompt came whose first frames are not told yet
+        self.place = 0                       # how many are before it; 0: it has a seat
         self.last_word = time.monotonic()
 
     @property
@@ -110,37 +105,44 @@ class Session:
         self.heard()
         wanted = math.ceil((self.playhead.now() + self.lead * FPS) / FRAMES)
         self.asked = time.monotonic()
-        self.cut(max(min(wanted, len(self.take)), self.take.given))
-        self.begin(replace(prompt, at=None))
+        self.begin(prompt, max(min(wanted, len(self.take)), self.take.given))
+        self.waiting = self.untimed()
         self.say()
 
     def cut(self, latent: int) -> None:
         """Forget what was made from this latent on; `undo` brings it back."""
         if latent < len(self.take):
-            self.before, self.take = self.take, self.take.until(latent)
-            self.tell({"cut": latent * FRAMES})
+            self.before = self.take
+            self.forget(latent)
+        self.take = self.take.until(latent)
         self.finish()
+
+    def forget(self, latent: int) -> None:
+        """Tell the page that what came from this latent on is no more."""
+        self.cuts.append(latent)
+        self.tell({"cut": latent * FRAMES, "cuts": len(self.cuts)})
 
     def undo(self) -> None:
         """The motion as it was before the last cut; ValueError if there is none."""
         self.heard()
         if self.before is None:
             raise ValueError("there is nothing to undo")
-        common = sum(1 for _ in iter_common(self.take.motion, self.before.motion))
+        pairs = enumerate(zip(self.take.shown, self.before.shown))
+        common = next((at for at, (ours, theirs) in pairs if ours is not theirs),
+                      min(len(self.take), len(self.before)))
         self.finish()
         self.take, self.before, self.over = self.before, None, True
-        self.tell({"cut": common * FRAMES})
+        self.forget(common)
         self.send(common)
         self.say()
 
-    def begin(self, prompt: Prompt) -> None:
-        """Let a prompt hold from here on, in a stream of its own: so a link finds the same way."""
-        at = len(self.take)
-        past = torch.stack(self.take.latents[-REACH:]) if self.take.latents else None
-        self.finish()
-        self.stream = self.studio.start(prompt, at, past)
-        self.take.prompts.append(moved(prompt, at))
-        self.over = False
+    def begin(self, prompt: Prompt, at: int) -> None:
+        """Let a prompt hold from this latent on, in a stream of its own: so a link finds the same way."""
+        past = self.take.latents[max(at - REACH, 0):at]
+        stream = self.studio.start(prompt, at, torch.stack(past) if past else None)    # first: if it fails, all stays
+        self.cut(at)
+        self.stream, self.over = stream, False
+        self.take.prompts.append(replace(prompt, at=at, read=None))
 
     def next_prompt(self) -> None:
         """Begin what waits, if its time has come; called before each latent."""
@@ -154,7 +156,7 @@ class Session:
             ready = not now or self.over or lasts and (
                 len(self.take) - (now.at or 0) >= round(lasts * LATENTS_PER_SECOND))
         if ready:
-            self.begin(self.waiting.pop(0))
+            self.begin(self.waiting.pop(0), len(self.take))
             self.say()
 
     def add(self, frames: np.ndarray | None) -> None:
@@ -167,39 +169,27 @@ class Session:
             self.over = True
             self.tell({"error": "the motion is not finite: give a smaller guidance"})
             return self.say()
-        first = len(self.take) * FRAMES
-        self.tell(pack(first, *self.keep(self.stream.latent, frames)))
+        shown = show(frames, self.take.shown[-1] if self.take.shown else None)
+        self.tell(pack(len(self.take) * FRAMES, [shown]))
+        self.take.latents.append(self.stream.latent)
+        self.take.shown.append(shown)
         if self.asked is not None:
             self.tell({"latency": time.monotonic() - self.asked})
             self.asked = None
         if len(self.take) == self.longest:
             self.say()
 
-    def keep(self, latent: Tensor, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Add a latent and its frames; returns their pose as it is shown and exported."""
-        footing = self.footing(len(self.take))
-        pose = footing.pose(frames)
-        self.take.latents.append(latent)
-        self.take.motion.append(frames)
-        self.take.footing.append(footing)
-        return pose
-
-    def footing(self, latent: int) -> Footing:
-        """How the body stands before this latent."""
-        return copy.deepcopy(self.take.footing[latent - 1]) if latent else Footing()
-
     def send(self, first: int) -> None:
         """All frames from latent `first` on, in parts."""
         for start in range(first, len(self.take), PART):
-            motion = np.concatenate(self.take.motion[start:min(start + PART, len(self.take))])
-            self.tell(pack(start * FRAMES, *self.footing(start).pose(motion)))
+            self.tell(pack(start * FRAMES, self.take.shown[start:start + PART]))
 
-    def give(self, name: str, motion: np.ndarray, latents: Tensor) -> None:
-        """Go on from a captured motion (T, 272), T = 4 L, and its latents (L, C), in place of all that was."""
+    def give(self, name: str, shown: Sequence[Shown], latents: Tensor) -> None:
+        """Go on from a captured motion and its latents (L, C), in place of all that was."""
         self.heard()
         self.clear()
-        for number, latent in enumerate(latents[:self.longest - 1]):
-            self.keep(latent.clone(), motion[number * FRAMES:(number + 1) * FRAMES])
+        last = slice(-max(self.longest - 1, 1), None)
+        self.take.shown, self.take.latents = list(shown[last]), list(latents[last].clone())
         self.take.capture, self.take.given, self.over = name, len(self.take), True
         self.send(0)
         self.tell({"seek": len(self.take) * FRAMES - 1})
@@ -207,7 +197,7 @@ class Session:
 
     def stretch(self, mark: tuple[int, int] | None) -> tuple[np.ndarray, list[tuple[int, str]]]:
         """The motion (T, 272) of the frames from mark[0] up to mark[1], or all; and from which on each prompt holds."""
-        motion = np.concatenate(self.take.motion) if self.take.motion else np.empty((0, DIM), np.float32)
+        motion = np.concatenate([np.empty((0, DIM), np.float32), *(one.motion for one in self.take.shown)])
         first, end = (0, len(motion)) if mark is None else (mark[0], min(mark[1] + 1, len(motion)))
         asked = ([(0, self.take.capture)] if self.take.given else []) + self.take.asked
         ends = [at for at, _ in asked[1:]] + [len(motion)]
@@ -222,12 +212,22 @@ class Session:
         self.waiting = list(prompts)
         self.say()
 
+    def untimed(self) -> list[Prompt]:
+        """What waits, each as long as a link's latents said, but when its turn comes: the times before it changed."""
+        def lasts(prompt: Prompt, end: int | None) -> float | None:
+            if prompt.at is None or end is None:
+                return prompt.seconds
+            return min(max((end - prompt.at) / LATENTS_PER_SECOND, SECONDS[0]), SECONDS[1])
+
+        ends = [*(prompt.at for prompt in self.waiting[1:]), None]
+        return [replace(prompt, seconds=lasts(prompt, end), at=None) for prompt, end in zip(self.waiting, ends)]
+
     def clear(self) -> None:
         """A new character: nothing was, nothing waits."""
         self.heard()
         self.finish()
         self.take, self.before, self.waiting, self.over, self.playhead = Take(), None, [], False, Playhead()
-        self.tell({"cut": 0})
+        self.forget(0)
         self.say()
 
     def finish(self) -> None:
@@ -236,10 +236,10 @@ class Session:
             self.stream.stop()
         self.stream = None
 
-    def connect(self, have: int) -> None:
-        """A page that has so many frames is there, perhaps again: what it lacks, and all else that it shows."""
-        whole = min(have // FRAMES, len(self.take))
-        self.tell({"cut": whole * FRAMES})
+    def connect(self, have: int, cuts: int) -> None:
+        """A page that has so many frames, and heard of so many cuts, is there: what it lacks, and all it shows."""
+        whole = min(have // FRAMES, len(self.take), *self.cuts[cuts:])
+        self.tell({"cut": whole * FRAMES, "cuts": len(self.cuts)})
         self.send(whole)
         self.say()
 
@@ -258,18 +258,3 @@ class Session:
             "undo": self.before is not None,
             "link": to_link([*take.prompts, *self.waiting]) if asked and not take.given else "",
         })
-
-
-def iter_common(ours: Sequence, theirs: Sequence):
-    """The pieces with which both begin."""
-    for one, other in zip(ours, theirs):
-        if one is not other:
-            return
-        yield one
-
-
-def pack(first: int, rotations: np.ndarray, pelvis: np.ndarray) -> bytes:
-    """Frames for the page: the number of the first, then float32 (T, 91): the pelvis' position, metres, and the
-    joints' local rotations as quaternions (x, y, z, w)."""
-    quaternions = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_quat().reshape(len(pelvis), -1)
-    return struct.pack("<I", first) + np.concatenate([pelvis, quaternions], axis=1).astype("<f4").tobytes()

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Studio:
         self.sessions: list[Session] = []                       # the first `seats` of them have a seat
         self.inbox: queue.SimpleQueue[tuple[Future, Callable[[], Any]]] = queue.SimpleQueue()
         self.readers = ThreadPoolExecutor(1, "text-encoder")    # loading and text encoding keep no frame waiting
-        self.busy, self.load_share, self.reported = 0.0, 0.0, time.monotonic()
+        self.busy, self.reported = 0.0, time.monotonic()
         self.closed = False
         self.thread = threading.Thread(target=self.run, name="studio", daemon=True)
         self.thread.start()
@@ -66,9 +67,17 @@ class Studio:
             self.tell_places()
 
         self.submit(come)
+        def say(done: Future) -> None:
+            if error := done.exception():
+                self.submit(lambda: session.tell({"error": str(error)}))
+
         if prompts:
-            self.queue(session, prompts)
+            self.queue(session, prompts).add_done_callback(say)
         return session
+
+    def connect(self, session: Session, have: int, cuts: int) -> Future:
+        """`Session.connect`; and it hears its place."""
+        return self.submit(lambda: (session.connect(have, cuts), self.tell_places()))
 
     def leave(self, session: Session) -> Future:
         """Free all of a session; the next that waits takes its seat."""
@@ -82,37 +91,38 @@ class Studio:
 
     def ask(self, session: Session, prompt: Prompt) -> Future:
         """Read a prompt, then `Session.ask`."""
-        return self.reading(prompt, lambda: session.ask(prompt))
+        return self.reading(session, [prompt], lambda read: session.ask(*read))
 
     def queue(self, session: Session, prompts: Sequence[Prompt]) -> Future:
         """Read prompts, then `Session.queue`."""
-        return self.reading(prompts, lambda: session.queue(prompts))
+        return self.reading(session, prompts, session.queue)
 
-    def reading(self, prompts: Prompt | Sequence[Prompt], then: Callable[[], object]) -> Future:
-        """`then` on the studio's thread, when the text encoder has read the prompts."""
+    def reading(self, session: Session, prompts: Sequence[Prompt], then: Callable[[list[Prompt]], object]) -> Future:
+        """`then(prompts)` on the studio's thread, when the text encoder has read them; nothing if the session left."""
         done: Future = Future()
 
         def work() -> None:
             try:
-                for prompt in [prompts] if isinstance(prompts, Prompt) else prompts:
-                    self.read(prompt)
+                read = [self.read(prompt) for prompt in prompts]
             except Exception as error:       # of whatever kind, it is the caller's to see
                 if done.set_running_or_notify_cancel():
                     done.set_exception(error)
             else:
-                self.inbox.put((done, then))
+                self.inbox.put((done, lambda: then(read) if session in self.sessions else None))
 
         self.readers.submit(work)
         return done
 
-    def read(self, prompt: Prompt) -> None:
-        """Load what a prompt needs, and encode it: the encoder keeps it. ValueError for settings that cannot be."""
+    def read(self, prompt: Prompt) -> Prompt:
+        """Load what a prompt needs, and let it know its embedding: so the studio's thread never waits for the text
+        encoder. ValueError for settings that cannot be."""
         model = self.model(prompt.settings.precision)
         model.sampling_with(prompt.settings.sampling, {})
         memory = getattr(model.text_encoder, "memory", {})
-        if len(memory) > REMEMBERED:
+        if len(memory) > REMEMBERED:         # only this thread encodes
             memory.clear()
-        model.embed([prompt.text])
+        _ = model.empty                      # encoded once, here
+        return replace(prompt, read=model.embed([prompt.text])[0])
 
     def submit(self, work: Callable[[], Any]) -> Future:
         """Run `work` on the studio's thread."""
@@ -131,7 +141,7 @@ class Studio:
         key = prompt.settings.precision, prompt.settings.sampling
         if key not in self.batches:
             self.batches[key] = self.model(key[0]).streams(key[1])
-        return self.batches[key].start(prompt.text, prompt.seed(at), past, prompt.settings.hold)
+        return self.batches[key].start(prompt.text, prompt.seed(at), past, prompt.settings.hold, prompt.read)
 
     def run(self) -> None:
         while not self.closed:
@@ -163,12 +173,10 @@ class Studio:
         for session in due:
             self.guard([session], session.next_prompt)
         streams = {session.stream: session for session in due if session.stream is not None and not session.over}
-        for key, batch in list(self.batches.items()):
+        for batch in self.batches.values():
             own = {stream: session for stream, session in streams.items() if stream and stream.streams is batch}
             if own:
                 self.guard(list(own.values()), lambda batch=batch, own=own: self.step_batch(batch, own))
-            elif not any(session.stream and session.stream.streams is batch for session in self.sessions):
-                del self.batches[key]
 
     def step_batch(self, batch: MotionStreams, own: dict[MotionStream, Session]) -> None:
         for stream in [stream for stream in batch.moving.values() if stream not in own]:
@@ -192,19 +200,26 @@ class Studio:
                 session.say()
 
     def tell_places(self) -> None:
-        """Each who waits: how many are before them; 0 for a seat."""
-        for place, session in enumerate(self.sessions):
-            session.tell({"place": max(place + 1 - self.seats, 0), "seats": self.seats})
+        """Each who waits: how many are before them; 0 for a seat, whose time begins when it is got."""
+        for number, session in enumerate(self.sessions):
+            place = max(number + 1 - self.seats, 0)
+            if session.place and not place:
+                session.heard()
+            session.place = place
+            session.tell({"place": place, "seats": self.seats})
 
     def report(self) -> None:
-        """Once a second: the thread's load to all; and the seat of one who fell asleep to one who waits."""
+        """Once a second: the thread's load to all; batches without a stream go; and so does the seat of one who fell
+        asleep, to one who waits."""
         now = time.monotonic()
         if now - self.reported < REPORTED:
             return
-        self.load_share, self.busy, self.reported = self.busy / (now - self.reported), 0.0, now
+        load = round(self.busy / (now - self.reported), 3)
+        self.busy, self.reported = 0.0, now
         for session in self.sessions[:self.seats]:
-            session.tell({"load": round(self.load_share, 3), "people": min(len(self.sessions), self.seats),
-                          "people_waiting": max(len(self.sessions) - self.seats, 0)})
+            session.tell({"load": load})
+        used = [session.stream.streams for session in self.sessions if session.stream]
+        self.batches = {key: batch for key, batch in self.batches.items() if batch in used}
         asleep = [session for session in self.sessions[:self.seats] if now - session.last_word > IDLE]
         if asleep and len(self.sessions) > self.seats:
             self.sessions.remove(asleep[0])

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -22,8 +23,9 @@ GRACE = 4.0             # seconds for which a page may lose its websocket
 FIRST = 60.0            # seconds until a page that was sent has to have one
 REPORTS = 50.0          # reports of the playhead a second, at most
 WORDS = (1.5, 12.0)     # of prompts and other wishes: a second in the long run, and at once
+WORKERS = 2             # files of all pages that are read or written at once
 UNSENT = 4000           # messages that a page has not taken; then its websocket is closed
-GONE, OTHER = 4404, 4409
+GONE, OTHER, SLOW = 4404, 4409, 4413    # with these a websocket is closed: no such page, another took its place, UNSENT
 
 
 class Bucket:
@@ -47,9 +49,10 @@ class Visit:
     def __init__(self, visits: "Visits", prompts: Sequence[Prompt] = ()):
         self.name, self.visits, self.prompts = secrets.token_urlsafe(18), visits, prompts
         self.session: Session | None = None
-        self.out: asyncio.Queue[Message] | None = None
-        self.watchers: list[Callable[[dict], object]] = []    # of the page's own elements; called on the event loop
+        self.out: asyncio.Queue[Message | None] | None = None
+        self.watch: Callable[[dict], object] | None = None     # the page's own elements; called on the event loop
         self.words, self.reports = Bucket(*WORDS), Bucket(REPORTS, REPORTS)
+        self.working = False                                   # at a file
         self.loop = asyncio.get_running_loop()
         self.ending = self.loop.call_later(FIRST, visits.end, self)
 
@@ -61,25 +64,42 @@ class Visit:
     def deliver(self, message: Message) -> None:
         if self.out is not None:
             self.out.put_nowait(message)
-        if isinstance(message, dict):
-            for watch in self.watchers:
-                watch(message)
+        if isinstance(message, dict) and self.watch:
+            self.watch(message)
 
     def check_rate(self) -> None:
         """Before a wish is passed on: ValueError if there were too many."""
         if not self.words.take():
             raise ValueError("that was too quick: wait a second")
 
-    async def serve(self, websocket: WebSocket, have: int) -> None:
+    @property
+    def here(self) -> bool:
+        return self.name in self.visits.open
+
+    async def work(self, what: Callable[..., Any], *arguments: Any) -> Any:
+        """What `what(*arguments)` gives, on a thread: a file that comes in or goes out, one at a time of a page and
+        WORKERS of all. ValueError if the page has one under way, or was closed meanwhile."""
+        if self.working:
+            raise ValueError("one file at a time: the last one is not done yet")
+        self.working = True
+        try:
+            async with self.visits.workers:
+                if not self.here:
+                    raise ValueError("the page was closed")
+                return await asyncio.to_thread(what, *arguments)
+        finally:
+            self.working = False
+
+    async def serve(self, websocket: WebSocket, have: int, cuts: int) -> None:
         """Until the websocket ends; another one of the same page takes its place."""
         await websocket.accept()
         self.ending.cancel()
-        out = self.out = asyncio.Queue()
+        out = asyncio.Queue()
+        self.hand_over(out)
         studio = self.visits.studio
         if self.session is None:
             self.session = studio.enter(self.tell, self.prompts)
-        session = self.session
-        studio.submit(lambda: session.connect(have))
+        studio.connect(self.session, have, cuts)
         sender = asyncio.create_task(self.send(websocket, out))
         try:
             await self.receive(websocket)
@@ -91,15 +111,20 @@ class Visit:
                 self.out = None
                 self.ending = self.loop.call_later(GRACE, self.visits.end, self)
 
-    async def send(self, websocket: WebSocket, out: asyncio.Queue) -> None:
+    def hand_over(self, out: asyncio.Queue[Message | None] | None) -> None:
+        """From now on messages go there; the websocket that had them is closed."""
+        if self.out is not None:
+            self.out.put_nowait(None)
+        self.out = out
+
+    async def send(self, websocket: WebSocket, out: asyncio.Queue[Message | None]) -> None:
         with suppress(WebSocketDisconnect, RuntimeError):
-            while self.out is out and out.qsize() < UNSENT:
-                message = await out.get()
+            while (message := await out.get()) is not None and self.out is out and out.qsize() < UNSENT:
                 if isinstance(message, bytes):
                     await websocket.send_bytes(message)
                 else:
                     await websocket.send_text(json.dumps(message, ensure_ascii=False))
-            await websocket.close(OTHER)
+            await websocket.close(SLOW if self.out is out else OTHER if self.out else GONE)
 
     async def receive(self, websocket: WebSocket) -> None:
         while True:
@@ -116,6 +141,7 @@ class Visits:
 
     def __init__(self, studio: Studio, most: int = 64):
         self.studio, self.most, self.open = studio, most, {}
+        self.workers = asyncio.Semaphore(WORKERS)
 
     def new(self, prompts: Sequence[Prompt] = ()) -> Visit:
         """A page that is about to be sent; ValueError if there are too many."""
@@ -129,20 +155,25 @@ class Visits:
         """The page is closed: free all of it."""
         self.open.pop(visit.name, None)
         visit.ending.cancel()
-        visit.watchers.clear()
-        visit.out = None
+        visit.watch = None
+        visit.hand_over(None)
         if visit.session is not None:
             self.studio.leave(visit.session)
             visit.session = None
 
     async def endpoint(self, websocket: WebSocket) -> None:
-        """The websocket of the page that ?page= names; ?have= says how many frames it holds."""
-        visit = self.open.get(websocket.query_params.get("page", ""))
-        have = websocket.query_params.get("have", "0")
+        """The websocket of the page that ?page= names; ?have= says how many frames it holds, and ?cuts= of how many
+        cuts it heard."""
+        given = websocket.query_params
+        visit = self.open.get(given.get("page", ""))
         if visit is None:
             await websocket.accept()
             return await websocket.close(GONE)
-        await visit.serve(websocket, int(have) if have.isdecimal() and len(have) < 8 else 0)
+        await visit.serve(websocket, count(given.get("have", "")), count(given.get("cuts", "")))
+
+
+def count(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 8 else 0
 
 
 def read_report(text: str) -> tuple[float, float] | None:

@@ -5,7 +5,10 @@ import io
 import json
 import os
 import random
+import tempfile
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +17,9 @@ pytest.importorskip("starlette", reason="the live page is an extra: pip install 
 from live import files
 from live.guard import BODY, COOKIE, Guard
 from live.plan import Prompt
-from live.session import ROW
+from live.shown import ROW, show_all
 from live.studio import Studio
-from live.visits import GRACE, Bucket, Visits, read_report
+from live.visits import GONE, GRACE, OTHER, Bucket, Visits, read_report
 from motion.representation_272 import DIM, motion272_to_positions, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix
 from motion.skeleton import forward_kinematics
@@ -65,6 +68,11 @@ HOME = {"host": "localhost:8123"}
     ({**HOME, "origin": "http://evil.example"}, "websocket", "GET", 4403),
     ({**HOME, "origin": "http://localhost:9000"}, "websocket", "GET", 4403),
     ({**HOME, "origin": "null"}, "http", "POST", 403),
+    ({**HOME, "origin": "http://evil.example"}, "http", "GET", 403),
+    ({**HOME, "sec-fetch-site": "cross-site", "sec-fetch-dest": "image"}, "http", "GET", 403),
+    ({**HOME, "sec-fetch-site": "same-site", "sec-fetch-dest": "iframe"}, "http", "GET", 403),
+    ({**HOME, "sec-fetch-site": "cross-site", "sec-fetch-dest": "document"}, "http", "GET", 200),
+    ({**HOME, "sec-fetch-site": "same-origin", "sec-fetch-dest": "empty"}, "http", "GET", 200),
     ({**HOME, "content-length": str(BODY + 1)}, "http", "POST", 413),
     ({**HOME, "content-length": "-1"}, "http", "POST", 413),
 ])
@@ -155,6 +163,28 @@ def test_who_closes_is_forgotten_within_seconds(served):
     assert GRACE - 0.5 < time.monotonic() - begun < GRACE + 3
 
 
+def test_a_second_websocket_closes_the_first(served):
+    """And the session goes on with the second; with the page, that is closed too."""
+    name, studio = served.get("/new").text, served.visits.studio
+    with served.websocket_connect(f"/frames?page={name}") as first:
+        wait(lambda: studio.sessions)
+        with served.websocket_connect(f"/frames?page={name}") as second:
+            assert closing(first) == OTHER
+            studio.ask(served.visits.open[name].session, Prompt("walk", SETTINGS)).result()
+            hear(second, 20)
+            visit = served.visits.open[name]
+            visit.loop.call_soon_threadsafe(served.visits.end, visit)
+            assert closing(second) == GONE
+    assert not served.visits.open
+
+
+def closing(websocket) -> int:
+    """The code with which it is closed."""
+    while (message := websocket.receive())["type"] != "websocket.close":
+        pass
+    return message["code"]
+
+
 def test_an_unknown_page_is_told_so(served):
     with served.websocket_connect("/frames?page=nobody&have=zzz") as websocket:
         with pytest.raises(WebSocketDisconnect) as closed:
@@ -219,6 +249,7 @@ def test_what_goes_out_comes_in_again():
         found = files.read_upload({f"C:\\..\\etc/{kind}.{kind.upper()}": content})
         shown, expected = motion272_to_positions(found.astype(float)), motion272_to_positions(motion.astype(float))
         assert found.shape == motion.shape and np.abs(shown - expected)[:, 0].max() < 0.05, kind
+    assert [one.rows for one in files.show_capture(motion)] == [one.rows for one in show_all(motion)]
     text = files.write_download("txt", motion, [(0, "walk"), (45, "sit")]).decode()
     assert text.split() == ["0.00", "s", "walk", "1.50", "s", "sit"]
     assert files.file_name([(0, "A person: walks/../x")], "bvh") == "a-person-walks-x.bvh"
@@ -275,6 +306,51 @@ def test_a_worker_has_limits():
 
 def exit_hard() -> None:
     os._exit(9)
+
+
+def test_a_worker_that_is_ended_leaves_no_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ValueError, match="took more than"):
+        files.in_worker(write_and_wait, str(tmp_path / "began"), seconds=4.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["began"]
+
+
+def write_and_wait(began: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "capture.bvh").write_text("HIERARCHY")
+        Path(began).touch()
+        time.sleep(30)
+
+
+def test_a_worker_for_nobody_is_ended():
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match="was closed"):
+        files.in_worker(time.sleep, 30, seconds=30.0, wanted=lambda: False)
+    assert time.monotonic() - begun < 15
+
+
+def test_one_file_at_a_time_of_a_page_and_two_of_all():
+    """Others wait for their turn; whose page was closed meanwhile does nothing."""
+    async def run() -> None:
+        visits = Visits(None)
+        pages = [visits.new() for _ in range(4)]
+        held, began = threading.Event(), []
+        work = lambda number: (began.append(number), held.wait(20))
+        tasks = [asyncio.create_task(page.work(work, number)) for number, page in enumerate(pages)]
+        while len(began) < 2:
+            await asyncio.sleep(0.01)
+        with pytest.raises(ValueError, match="one file at a time"):
+            await pages[0].work(work, 9)
+        visits.end(pages[2])
+        await asyncio.sleep(0.1)
+        assert sorted(began) == [0, 1]
+        held.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sorted(began) == [0, 1, 3] and "closed" in str(found[2])
+        for page in pages:
+            visits.end(page)
+
+    asyncio.run(run())
 
 
 def test_damaged_uploads_do_no_harm():

@@ -13,11 +13,11 @@ from typing import Any
 import nicegui
 import numpy as np
 from fastapi import Request, Response
-from nicegui import app, run, ui
+from nicegui import app, ui
 from nicegui.element import Element
 
 from live import files
-from live.plan import RANGES, SEEDS, Prompt, Settings, from_link
+from live.plan import RANGES, SEEDS, TEXT, Prompt, Settings, from_link
 from live.session import HELD
 from live.studio import encode_capture
 from live.visits import Visit, Visits
@@ -59,8 +59,10 @@ def serve(visits: Visits, defaults: Callable[[], Settings]) -> None:
         try:
             plan = request.query_params.get("plan", "")
             prompts = from_link(plan) if plan else []
+            for prompt in prompts:
+                visits.studio.model().sampling_with(prompt.settings.sampling, {})
         except ValueError as error:
-            problem = str(error)
+            prompts, problem = [], str(error)
         try:
             Page(visits, prompts, defaults())
         except ValueError as error:
@@ -85,7 +87,8 @@ class Page:
         self.visit, self.studio = visits.new(prompts), visits.studio
         self.settings = prompts[-1].settings if prompts else settings
         self.mark: tuple[int, int] | None = None
-        self.visit.watchers.append(self.hear)
+        self.link = ""
+        self.visit.watch = self.hear
         self.client = ui.context.client
         self.client.on_delete(lambda: visits.end(self.visit))
         self.drawer = Drawer(self)
@@ -103,7 +106,7 @@ class Page:
     def add_dock(self) -> None:
         with ui.element("div").classes("live-ask"):
             self.text = ui.input(placeholder="a person …   ( / to type here )").classes("live-text")
-            self.text.props('outlined dense maxlength=300 autocomplete=off aria-label="what the character does"')
+            self.text.props(f'outlined dense maxlength={TEXT} autocomplete=off aria-label="what the character does"')
             self.text.on("keydown.enter", self.ask)
             self.seconds = ui.number(value=HELD, min=0.5, max=120, step=0.5, suffix="s").props("outlined dense")
             self.seconds.classes("live-seconds").tooltip("how long it lasts if something waits in the queue")
@@ -170,6 +173,7 @@ class Page:
                 self.warn(message["error"])
             if "prompts" in message:
                 self.undo_button.set_enabled(message["undo"])
+                self.link = message["link"]
                 self.show_queue(message["waiting"])
                 said = [text for _, text, *given in message["prompts"] if not given]
                 self.show_history(list(dict.fromkeys(reversed(said)))[:SEARCHED])
@@ -210,8 +214,8 @@ class Page:
         text = self.taken()
 
         def wish(session):
-            prompt = self.prompt(text)
-            return self.studio.reading(prompt, lambda: session.queue([*session.waiting, prompt]))
+            return self.studio.reading(session, [self.prompt(text)],
+                                       lambda read: session.queue([*session.untimed(), *read]))
 
         if not await self.wish(wish):
             self.text.value = self.text.value or text
@@ -226,16 +230,17 @@ class Page:
         return Prompt(text.strip() if isinstance(text, str) else "", self.settings, seconds)
 
     async def requeue(self, place: int, text: str, change: Callable[[list, Prompt, int], list],
-                      reads: Prompt | Sequence[Prompt] = ()) -> None:
-        """Change the queue at a prompt, unless that has begun by now: `change` gets the others, it, and its place."""
-        def work(session) -> None:
-            same = [at for at, prompt in enumerate(session.waiting) if prompt.text == text]
+                      instead: Sequence[Prompt] = ()) -> None:
+        """Change the queue at a prompt, unless that has begun by now: `change` gets the others, it, or what is to be
+        there instead, and its place."""
+        def work(session, read: list[Prompt]) -> None:
+            waiting = session.untimed()
+            same = [at for at, prompt in enumerate(waiting) if prompt.text == text]
             if same:
                 at = min(same, key=lambda one: abs(one - place))
-                rest = [*session.waiting[:at], *session.waiting[at + 1:]]
-                session.queue(change(rest, session.waiting[at], at))
+                session.queue(change([*waiting[:at], *waiting[at + 1:]], read[0] if read else waiting[at], at))
 
-        await self.wish(lambda session: self.studio.reading(reads, lambda: work(session)))
+        await self.wish(lambda session: self.studio.reading(session, instead, lambda read: work(session, read)))
 
     async def drag(self, event: Any) -> None:
         old, new = event.old_index, event.new_index
@@ -244,8 +249,8 @@ class Page:
             await self.requeue(old, shown[new], lambda rest, prompt, _: [*rest[:new], prompt, *rest[new:]])
 
     async def edit(self, place: int, text: str, seconds: float | None) -> None:
-        with ui.dialog(value=True) as dialog, ui.card().style("width: min(480px, 92vw)"):
-            new = ui.input("what the character does", value=text).props("outlined dense maxlength=300")
+        with self.client, ui.dialog(value=True) as dialog, ui.card().style("width: min(480px, 92vw)"):
+            new = ui.input("what the character does", value=text).props(f"outlined dense maxlength={TEXT}")
             new.classes("w-full")
             lasts = ui.number("seconds", value=seconds or HELD, min=0.5, max=120, step=0.5).props("outlined dense")
             with ui.row():
@@ -254,7 +259,7 @@ class Page:
         if await dialog:
             try:
                 prompt = self.prompt(new.value, lasts.value)
-                await self.requeue(place, text, lambda rest, _, at: [*rest[:at], prompt, *rest[at:]], prompt)
+                await self.requeue(place, text, lambda rest, new, at: [*rest[:at], new, *rest[at:]], [prompt])
             except ValueError as error:
                 self.warn(str(error))
         dialog.delete()
@@ -275,6 +280,9 @@ class Page:
         except ValueError as error:
             self.warn(str(error))
             return False
+        except Exception as error:           # a fault of ours: the page must not look as if it had been done
+            self.warn(f"that failed ({type(error).__name__}: {error})"[:300])
+            raise
         return True
 
     def warn(self, sentence: str) -> None:
@@ -294,10 +302,10 @@ class Page:
         try:
             self.visit.check_rate()
             content = {file.name: await file.read() for file in event.files[:2]}
-            motion, latents = await run.io_bound(self.read_capture, content)
+            shown, latents = await self.visit.work(self.read_capture, content)
             if session := self.visit.session:
                 name = next(name for name in content if not name.lower().endswith(".asf"))[:60]
-                await asyncio.wrap_future(self.studio.submit(lambda: session.give(name, motion, latents)))
+                await asyncio.wrap_future(self.studio.submit(lambda: session.give(name, shown, latents)))
         except ValueError as error:
             self.warn(str(error))
         finally:
@@ -305,7 +313,9 @@ class Page:
             self.uploader.reset()
 
     def read_capture(self, content: dict[str, bytes]) -> tuple:
-        return encode_capture(self.studio.model(), files.read_upload(content))
+        wanted = lambda: self.visit.here
+        motion, latents = encode_capture(self.studio.model(), files.read_upload(content, wanted))
+        return files.show_capture(motion, wanted), latents
 
     async def download(self, kind: str) -> None:
         session, mark = self.visit.session, self.mark
@@ -315,7 +325,7 @@ class Page:
         try:
             self.visit.check_rate()
             motion, title = await asyncio.wrap_future(self.studio.submit(lambda: session.stretch(mark)))
-            content = await run.io_bound(files.write_download, kind, motion, title)
+            content = await self.visit.work(files.write_download, kind, motion, title, lambda: self.visit.here)
             ui.download.content(content, files.file_name(title, kind))
         except ValueError as error:
             self.warn(str(error))
@@ -323,8 +333,12 @@ class Page:
             notice.dismiss()
 
     async def copy_link(self) -> None:
-        await ui.run_javascript("navigator.clipboard?.writeText(location.href)")
-        ui.notify("The address of this page is copied: it brings prompts, seeds and settings back.", position="top")
+        if not self.link:
+            return self.warn("there is no link: nothing was asked, a capture is not part of one, or it is too long")
+        copied = await ui.run_javascript("!!navigator.clipboard && navigator.clipboard.writeText(location.href).then("
+                                         "() => true, () => false)")
+        ui.notify("The address of this page brings prompts, seeds and settings back: "
+                  + ("it is copied." if copied else "copy it from the address bar."), position="top")
 
 
 class Drawer:

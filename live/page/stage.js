@@ -6,7 +6,7 @@ import { Timeline } from "live-page/timeline.js";
 const LINES = 30;                  // ms between two drawings of the timeline, at least
 const REPORT = 100;                // ms between two reports of the playhead
 const PATH = 6 * FPS;              // frames of the root's path on the floor
-const GONE = 4404;                 // the server knows this page no more
+const GONE = 4404, OTHER = 4409;    // the server knows this page no more; another websocket took this one's place
 const RATES = [0.25, 0.5, 1, 2];
 const TYPES = { vertices: Float32Array, normals: Float32Array, weights: Float32Array, rest: Float32Array,
                 faces: Uint16Array, colours: Uint8Array, joints: Uint8Array };
@@ -58,7 +58,7 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
     this.timeline.onMark = (mark) => this.$emit("mark", mark);
     this.made = [];
     this.seen = { frames: 0, since: performance.now(), shown: 0 };
-    this.told = { load: 0, people: 1 };
+    this.told = { load: 0 };
     this.resizing = new ResizeObserver(() => this.fit());
     this.resizing.observe(this.$el);
     this.resizing.observe(this.$refs.dock);
@@ -84,14 +84,16 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
 
   methods: {
     connect() {
-      const query = new URLSearchParams({ page: this.page, have: this.player.edge });
+      const query = new URLSearchParams({ page: this.page, have: this.player.edge, cuts: this.cuts ?? 0 });
       this.ws = new WebSocket(`${location.origin.replace(/^http/, "ws")}${this.socket}?${query}`);
       this.ws.binaryType = "arraybuffer";
       this.ws.onopen = () => { this.banner = this.reported = ""; };
       this.ws.onmessage = ({ data }) => (typeof data === "string" ? this.hear(JSON.parse(data)) : this.receive(data));
-      this.ws.onclose = ({ code }) => {
-        if (this.left) return;
+      const own = this.ws;
+      own.onclose = ({ code }) => {
+        if (this.left || own !== this.ws) return;
         if (code === GONE) return location.reload();
+        if (code === OTHER) return void (this.banner = "This page is open elsewhere: reload it to have it here.");
         this.banner = "Reconnecting …";
         setTimeout(() => this.connect(), 500);
       };
@@ -106,6 +108,7 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
     hear(message) {
       if ("cut" in message) {
         this.player.cut(message.cut);
+        this.cuts = message.cuts;
         if (this.asked) this.changeAt = message.cut;
         if (message.cut === 0) Object.assign(this.player, { waiting: true, resting: true });
       }
@@ -119,7 +122,7 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
         history.replaceState(history.state, "", location.pathname + (message.link ? `?${query}` : ""));
       }
       if ("latency" in message) this.told.latency = message.latency;
-      if ("load" in message) Object.assign(this.told, message);
+      if ("load" in message) this.told.load = message.load;
       if ("place" in message) this.banner = message.place ? `All ${message.seats} places are taken. Yours is number ${message.place} in the queue.` : "";
     },
 

@@ -1,6 +1,7 @@
 // The timeline: what was asked when, in colours; the playhead; what waits; the marked stretch; all of it in a thin line.
 import { FPS, colour } from "live-page/player.js";
 
+const HELD = 4;                    // seconds of what waits and does not say how long, as in session.py
 const RULER = 16, BAR = 30, GAP = 6, WHOLE = 6;
 export const HEIGHT = RULER + BAR + GAP + WHOLE;
 const INK = "#28313f", PALE = "#8a95a5", GIVEN = "#9aa5b4";
@@ -20,7 +21,7 @@ export class Timeline {
   }
 
   get end() {
-    return this.player.edge + this.waiting.reduce((sum, [, seconds]) => sum + (seconds ?? 4) * FPS, 0);
+    return this.player.edge + this.waiting.reduce((sum, [, seconds]) => sum + (seconds ?? HELD) * FPS, 0);
   }
 
   frame(event) {
@@ -98,7 +99,7 @@ export class Timeline {
     if (player.edge) g.fillRect(x(player.head), RULER, x(player.edge) - x(player.head), BAR);
     let begin = player.edge;
     this.waiting.forEach(([text, seconds], number) => {
-      const end = begin + (seconds ?? 4) * FPS;
+      const end = begin + (seconds ?? HELD) * FPS;
       this.ghost(g, x(begin), x(end), text, colour(this.prompts.length + number));
       begin = end;
     });
