@@ -86,23 +86,25 @@ def seconds_of(given: tuple[float, ...], count: int) -> list[float | None]:
     return [None] * count if not given else [*given] * count if len(given) == 1 else [*given]
 
 
-def read_past(path: Path, skeleton: str) -> np.ndarray:
+def read_past(path: Path, skeleton: str, flag: str = "--past", channels: int = DIM) -> np.ndarray:
     """A motion (T, 272) at 30 fps: of an .npy as it is, of a capture put on our skeleton.
 
+    flag      of the script that asks, for what is said of a bad file; that of its skeleton is FLAG-skeleton
+    channels  of an .npy, where they are others
     raises   FileNotFoundError, or ValueError that names the file
     """
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}; expected a motion, .npy (T, {DIM}) or .bvh.")
+        raise FileNotFoundError(f"There is no file {path}; expected a motion, .npy (T, {channels}) or .bvh.")
     if path.suffix.lower() == ".npy":
         problems: dict[str, list[str]] = defaultdict(list)
-        motion = read_motion(path, path.name, problems)
+        motion = read_motion(path, path.name, problems, channels)
         if motion is None:
-            raise ValueError(f"--past {path} is no motion (T, {DIM}):{report(problems).replace(chr(10), '')}")
+            raise ValueError(f"{flag} {path} is no motion (T, {channels}):{report(problems).replace(chr(10), '')}")
         return motion
     try:
         pose = retarget(read_capture(path), load_skeleton_map(skeleton))
     except ValueError as error:
-        raise ValueError(f"--past {path} could not be read as a capture of --past-skeleton {skeleton}: "
+        raise ValueError(f"{flag} {path} could not be read as a capture of {flag}-skeleton {skeleton}: "
                          f"{error}") from None
     return pose_to_motion272(*pose).astype(np.float32)
 

@@ -11,16 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dataset.clips import with_statistics
 from generation.pipeline import check_prompt
 from generation.scales import Written, kept_codes, noise_of_rows, sampler, write_scales
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer
 from models.mosa.tokenizer import CAQVAE
 from models.text_encoder import TextEncoder
 from motion.representation_263 import fps_of
-from options.sampling import Compute, MoSaSampling
+from options.sampling import Compute, MoSaFlags, MoSaSampling
 from utils.distributed import pick_device
 
 NEAREST = 10      # training captions from whose motions a length is drawn
+SHIPPED = Path(__file__).parents[1] / "weights" / "mocap_mosa"
 BLEND = 8         # frames, inside what is edited, over which it goes over into the source
 SHORTEST = 2      # seconds of a source
 
@@ -47,6 +49,18 @@ class MoSa:
         self.tokenizer, self.transformer = tokenizer.to(self.device).eval(), transformer.model.to(self.device).eval()
         self.text_encoder, self.sampling = text_encoder, sampling or transformer.sampling
         self.captions, self.frames = transformer.captions, transformer.frames
+
+    @classmethod
+    def load(cls, tokenizer: Path | str, transformer: Path | str, data: tuple[str, str | None],
+             flags: MoSaFlags = MoSaFlags(), temperature: float | None = None, text_encoder: str | None = None,
+             compute: Compute = Compute()) -> "MoSa":
+        """As scripts do: from our checkpoint folders or the authors' files, with the options of their caller.
+
+        data  name and root of the data set whose statistics the authors' tokenizer needs
+        """
+        codes, found = with_statistics(load_mosa_tokenizer(tokenizer), *data), load_mosa(transformer)
+        encoder = TextEncoder(text_encoder or found.text_encoder, pick_device(compute.device), tokens=True)
+        return cls(codes, found, encoder, flags.over(found.sampling, temperature), compute)
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, device: str = "auto",
@@ -188,8 +202,7 @@ def pasted(source: np.ndarray, edit: np.ndarray, mask: np.ndarray, unit: int, bl
             share[first:first + ramp] = rising
         if last < len(edit):
             share[last - ramp:last] = rising[::-1]
-    found = np.where(share[:, None] > 0, source[:len(edit)] + share[:, None] * (edit - source[:len(edit)]),
-                     source[:len(edit)])
+    found = (1 - share[:, None]) * source[:len(edit)] + share[:, None] * edit
     return np.concatenate([found, source[len(edit):] if not mask[-1] else source[:0]]).astype(np.float32)
 
 

@@ -6,7 +6,6 @@ where they meet the floor as seen from the camera, are computed once for a whole
 """
 
 import os
-import subprocess
 import unicodedata
 from bisect import bisect_right
 from collections import deque
@@ -14,16 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from scipy.ndimage import gaussian_filter1d
 
 from motion.skeleton import JOINT_NAMES
-from utils.checkpoint import write_whole
+from motion.video import Progress, write_video
 
 Title = str | list[tuple[int, str]]
-Progress = Callable[[int], object]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Box = tuple[int, int, int, int]                  # left, top, right, bottom, in pixels; the last two outside
 Layer = tuple[Image.Image | None, tuple[int, int]]    # what is laid into a picture, and its upper left pixel there
@@ -75,25 +72,7 @@ def render_video(path: Path, joints: np.ndarray, title: Title = "", fps: float =
     if size[0] % 2 or size[1] % 2:
         raise ValueError(f"size is {size[0]}x{size[1]}; H.264 needs an even width and height.")
     frames = render_frames(joints, title, fps, size)
-    with write_whole(Path(path)) as temporary:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo",
-                   "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", str(fps), "-i", "-",
-                   "-c:v", "libx264", "-preset", "veryfast", "-crf", "19", "-pix_fmt", "yuv420p",
-                   "-movflags", "+faststart", "-f", "mp4", str(temporary)]
-        ffmpeg = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert ffmpeg.stdin is not None
-        try:
-            for frame in frames:
-                ffmpeg.stdin.write(frame.tobytes())
-                if progress:
-                    progress(1)
-        except BrokenPipeError:
-            pass                          # ffmpeg has stopped early: its exit status and last words say why
-        finally:
-            log = ffmpeg.communicate()[1].decode(errors="replace").strip()
-        if ffmpeg.returncode != 0:
-            reason = log.splitlines()[-1] if log else f"exit status {ffmpeg.returncode}"
-            raise OSError(f"ffmpeg could not write {path}: {reason}")
+    write_video(path, frames, size, fps, progress)
 
 
 def render_frame(joints: np.ndarray, frame: int, title: Title = "", fps: float = 30,

@@ -23,9 +23,11 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 Config = TypeVar("Config")
 
 
-def opt(default: Any, help: str, flag: str | None = None, choices: tuple | None = None) -> Any:
-    """A dataclass field with its help; `flag` ("resume-pth") replaces the flag made from the field's name."""
-    return field(default=default, metadata=dict(help=help, flag=flag, choices=choices))
+def opt(default: Any, help: str, flag: str | None = None, choices: tuple | None = None,
+        also: tuple[str, ...] = ()) -> Any:
+    """A dataclass field with its help; `flag` ("resume-pth") replaces the flag made from the field's name, and `also`
+    ("--repeat-times", "-msec") are other names of it."""
+    return field(default=default, metadata=dict(help=help, flag=flag, choices=choices, also=also))
 
 
 def parse(presets: dict[str, Config], argv: list[str] | None = None, show: bool = True) -> Config:
@@ -92,8 +94,8 @@ def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, dict
             yield prefix + item.name, hints[item.name], value, dict(item.metadata)
 
 
-def _add_flag(parser: argparse.ArgumentParser, path: str, hint: Any, value: Any,
-              help: str = "", flag: str | None = None, choices: tuple | None = None) -> None:
+def _add_flag(parser: argparse.ArgumentParser, path: str, hint: Any, value: Any, help: str = "",
+              flag: str | None = None, choices: tuple | None = None, also: tuple[str, ...] = ()) -> None:
     kind, several = _kind(hint)
     shown = (" ".join(map(str, value)) or "none") if several and value is not None else value
     keywords: dict[str, Any] = dict(dest=path, help=f"{help} (default: {shown})".replace("%", "%%"))
@@ -103,7 +105,7 @@ def _add_flag(parser: argparse.ArgumentParser, path: str, hint: Any, value: Any,
         keywords.update(type=kind, choices=choices, metavar=None if choices else kind.__name__.upper())
         if several:
             keywords.update(nargs="+", action="extend")
-    parser.add_argument("--" + (flag or path.split(".")[-1]).replace("_", "-"), **keywords)
+    parser.add_argument("--" + (flag or path.split(".")[-1]).replace("_", "-"), *also, **keywords)
 
 
 def _kind(hint: Any) -> tuple[type, bool]:
