@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dataset.clips import with_statistics
+from generation.fast import accelerate
 from generation.pipeline import check_prompt
 from generation.scales import Written, kept_codes, noise_of_rows, sampler, write_scales
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer
@@ -47,6 +48,8 @@ class MoSa:
                              f"reads {transformer.model.config.text_dim}: give the --text-encoder it was trained with")
         self.device = pick_device(compute.device)
         self.tokenizer, self.transformer = tokenizer.to(self.device).eval(), transformer.model.to(self.device).eval()
+        if compute.precision != "float32":                                # many rows: PyTorch's own are as fast then
+            self.transformer = accelerate(self.transformer, compute.precision)
         self.text_encoder, self.sampling = text_encoder, sampling or transformer.sampling
         self.captions, self.frames = transformer.captions, transformer.frames
 

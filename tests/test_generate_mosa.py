@@ -118,6 +118,18 @@ def test_noise_is_of_the_seed_and_the_scale():
     assert not torch.equal(first[0], second[0]) and torch.equal(first, noise(0, (3, 5)))
 
 
+def test_fewer_bits_change_little():
+    """int8 rounds what the codes are sampled by: the logits stay near."""
+    def wide(precision: str) -> MoSa:
+        network = randomised(ScaleTransformer(SAR(6, 64, 2, 2, 64), TINY.codes), 0.1)
+        return MoSa(codes, checkpoint()._replace(model=network), Words(), compute=Compute("cpu", precision))
+
+    codes, states = tokenizer(TINY), torch.randn(1, 3, 6)
+    networks = [wide(precision) for precision in ("float32", "int8")]
+    exact, rounded = (one.write(states, [100], [0], MoSaSampling()).logits[0] for one in networks)
+    assert not torch.equal(exact, rounded) and (exact - rounded).abs().max() < 0.2 * exact.std()
+
+
 def test_a_mask_of_zeros_is_the_tokenizers_reconstruction(model, source):
     mask = np.zeros(19, dtype=bool)
     found = model.edit(source, mask, "a person waves", paste=False)[0]

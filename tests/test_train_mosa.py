@@ -1,6 +1,7 @@
 """MoSa's trainers from beginning to end on the preset `tiny`, resumed, in parts and with averaged weights."""
 
 import importlib
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -11,13 +12,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import randomised
+from Evaluator_272.checkpoints import evaluator_checkpoint
+from Evaluator_272.model import Evaluator
 from models.checkpoints import load_mosa, load_mosa_tokenizer
-from models.text_encoder import packaged_minilm
+from models.text_encoder import MINILM, packaged_minilm
+from options.models import EvaluatorModel
 from test_kill import assert_same_run
 from test_mosa import tokenizer
 from test_scripts import data    # noqa: F401, a fixture
 from train_mosa_tokenizer import PRESETS, TINY, TokenizerObjective
-from utils.checkpoint import load_training_state
+from utils.checkpoint import load_training_state, save_checkpoint
 
 TRAINERS = {"train_mosa_tokenizer": "mosa_tokenizer_tiny", "train_mosa": "mosa_tiny"}
 
@@ -109,6 +114,15 @@ def test_padding_counts_only_if_asked(mosa_runs):
         reconstructed = objective.tokenizer(objective.tokenizer.pad(batch["motion"], batch["lengths"]))[0]
     outside = torch.nn.functional.smooth_l1_loss(reconstructed[:, 60:], torch.zeros(2, 40, 272))
     torch.testing.assert_close(counted, 0.6 * inside + 0.4 * outside)
+
+
+def test_generated_motions_are_judged(mosa_runs, data, capsys):    # noqa: F811
+    folder = mosa_runs / "evaluator"
+    evaluator = randomised(Evaluator(EvaluatorModel(MINILM, 384, latent_dim=8, feed_forward=8, layers=1, heads=2)))
+    save_checkpoint(folder, *evaluator_checkpoint(evaluator, torch.zeros(272), torch.ones(272)))
+    train("train_mosa", *flags_of("train_mosa", mosa_runs, data), "--exp-name", "judged", "--evaluator", str(folder),
+          "--watch", "2", "--total-iter", "2")
+    assert re.search(r"step 2: .*FID [\d.]+ +R@3", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("name, flags, said", [
