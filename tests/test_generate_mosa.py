@@ -19,6 +19,7 @@ from models.mosa.transformer import ScaleTransformer
 from models.text_encoder import MINILM, packaged_minilm
 from options.models import SAR
 from options.sampling import Compute, MoSaSampling
+from scripts import release
 from test_mosa import tokenizer
 from train_mosa_tokenizer import TINY
 from utils.checkpoint import save_checkpoint
@@ -36,6 +37,12 @@ class Words:
             rng = np.random.default_rng(list(sentence.encode()) or [0])
             texts.append(torch.from_numpy(rng.normal(size=(2 + len(sentence) % 3, 6))).float())
         return torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
+
+
+class Sentences(Words):
+    """As many channels as all-MiniLM-L6-v2 has."""
+
+    dim = 384
 
 
 def checkpoint(text_dim: int = 6, text_encoder: str = "words", codes=None) -> MoSaCheckpoint:
@@ -258,6 +265,17 @@ def start(script, weights, *flags: str) -> None:
 def test_a_folder_loads(weights):
     model = MoSa.from_pretrained(weights, "cpu")
     assert model.generate("a person walks", 1, 60).shape == (60, 272)
+
+
+def test_a_release_loads_and_knows_its_tokenizer(weights, tmp_path, monkeypatch):
+    flags = ["--mosa", str(weights / "transformer"), "--mosa-tokenizer", str(weights / "tokenizer")]
+    monkeypatch.setattr(sys, "argv", ["release", *flags, "--out", str(tmp_path / "out")])
+    release.main()
+    MoSa.from_pretrained(tmp_path / "out", "cpu", Sentences())
+    save_checkpoint(tmp_path / "other", *mosa_tokenizer_checkpoint(tokenizer(TINY)))
+    monkeypatch.setattr(sys, "argv", ["release", *flags[:3], str(tmp_path / "other")])
+    with pytest.raises(ValueError, match="was trained with another tokenizer than"):
+        release.main()
 
 
 def test_the_demo_writes_motions(weights, tmp_path):
