@@ -19,9 +19,10 @@ from Evaluator_272.watch import load_watch
 from generation.mosa import MoSa
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer, mosa_checkpoint
 from models.mosa.losses import corrupted, sar_loss, scale_losses
+from models.mosa.text import token_encoder
 from models.mosa.tokenizer import CAQVAE
 from models.mosa.transformer import ScaleTransformer
-from models.text_encoder import MINILM, TextEncoder
+from models.text_encoder import MINILM
 from options import opt, parse, to_json
 from options.models import SAR
 from options.sampling import Compute, MoSaSampling
@@ -46,7 +47,7 @@ class TrainMoSa:
                          flag="resume-pth")
     start: str | None = opt(None, "transformer to start from, of the same sizes: a checkpoint folder or the authors' "
                             "file", flag="resume-trans")
-    text_encoder: str = opt(MINILM, "sentence-transformers name or folder, whose token states are read")
+    text_encoder: str = opt(MINILM, "sentence-transformers name or folder, whose token states are read; or CLIP's")
     text_dir: str | None = opt(None, "folder of the captions' token states, made at the first start; a latent folder "
                                "with --text tokens is one; None: texts_DATANAME in --out-dir")
     evaluator: str | None = opt(None, "evaluator that judges generated motions at every evaluation: a checkpoint "
@@ -163,8 +164,8 @@ def main():
         objective = SARObjective(model, tokenizer.to(device), config,
                                  *caption_lengths(train, texts, config.training.seed)).to(device)
 
-        watch = load_watch(config.evaluator, None, TextEncoder(config.text_encoder, device, on_disk=False, tokens=True),
-                           *data, config.watch, device) if config.evaluator else None
+        watch = load_watch(config.evaluator, None, token_encoder(config.text_encoder, device, on_disk=False), *data,
+                           config.watch, device) if config.evaluator else None
 
         def evaluate(step: int) -> dict[str, float | bytes]:
             losses = losses_of(objective, val, config.training.batch_size, config.training.seed, device)

@@ -20,6 +20,7 @@ from generation.pipeline import MotionStreamer
 from generation.protocols import Generator
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_tae
+from models.mosa.text import ClipText
 from models.text_encoder import TextEncoder
 from models.transformer import StreamingTransformer
 from motion.render import render_frames
@@ -45,7 +46,7 @@ class Watch:
     count         motions; of these the first SHOWN are drawn
     """
 
-    def __init__(self, clips: Sequence[Clip], tae: CausalTAE | None, text_encoder: TextEncoder, judge: Judge,
+    def __init__(self, clips: Sequence[Clip], tae: CausalTAE | None, text_encoder: TextEncoder | ClipText, judge: Judge,
                  count: int):
         self.tae, self.text_encoder, self.judge = tae, text_encoder, judge
         rng = np.random.default_rng(0)
@@ -93,7 +94,7 @@ class Watch:
                 for index, motion in zip(chosen, self.generate(model, chosen))}
 
 
-def load_watch(evaluator: Path | str, tae: Path | str | None, text_encoder: TextEncoder, dataname: str,
+def load_watch(evaluator: Path | str, tae: Path | str | None, text_encoder: TextEncoder | ClipText, dataname: str,
                data_root: str | None, count: int, device: torch.device) -> Watch:
     """Read all else that a Watch needs; the motions are of the split val. Errors as of what is read."""
     data = dataname, data_root

@@ -13,7 +13,7 @@ from torch import Tensor
 from dataset.clips import Clip
 from dataset.pairs import MotionTexts
 from dataset.texts import Texts, known_texts, write_texts
-from models.text_encoder import TextEncoder
+from models.mosa.text import token_encoder
 from utils.distributed import rank, wait_for_all
 
 SHORTENED = 1 / 3    # share of the samples that are a latent shorter than they could be
@@ -132,8 +132,8 @@ def caption_texts(folder: Path, clips: Sequence[Clip], encoder: str,
             raise ValueError(f"{folder} is a latent folder without {len(missing)} of the captions, the first is "
                              f"{missing[0]!r}: give another --text-dir")
         print(f"encoding {len(missing)} of {len(captions)} different captions with {encoder}", flush=True)
-        write_texts(folder, "tokens", list(captions | dict.fromkeys(known)),
-                    TextEncoder(encoder, device, on_disk=False, tokens=True), known)
+        every = list(captions | dict.fromkeys(known))
+        write_texts(folder, "tokens", every, token_encoder(encoder, device, on_disk=False), known)
     wait_for_all()
     lines = (folder / "captions.txt").read_text(encoding="utf-8").split("\n")[:-1]
     return Texts(folder, "tokens"), {caption: number for number, caption in enumerate(lines)}

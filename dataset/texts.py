@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from models.mosa.text import ClipText
 from models.text_encoder import TextEncoder, stack_texts
 from utils.checkpoint import read_tensors, write_whole
 
@@ -65,7 +66,7 @@ class Texts:
         return stack_texts([self[number] for number in numbers])
 
 
-def write_texts(folder: Path, kind: str, captions: Sequence[str], encoder: TextEncoder,
+def write_texts(folder: Path, kind: str, captions: Sequence[str], encoder: TextEncoder | ClipText,
                 known: dict[str, Tensor]) -> None:
     """Encode captions, all but those whose text is `known`, and write them; the first caption is the empty text."""
     new = [caption for caption in captions if caption not in known]

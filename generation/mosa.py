@@ -16,6 +16,7 @@ from generation.fast import accelerate
 from generation.pipeline import check_prompt
 from generation.scales import Written, kept_codes, noise_of_rows, sampler, write_scales
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer
+from models.mosa.text import ClipText, token_encoder
 from models.mosa.tokenizer import CAQVAE
 from models.text_encoder import TextEncoder
 from motion.representation_263 import fps_of
@@ -37,7 +38,7 @@ class MoSa:
     Its networks are of one training: ValueError if not.
     """
 
-    def __init__(self, tokenizer: CAQVAE, transformer: MoSaCheckpoint, text_encoder: TextEncoder,
+    def __init__(self, tokenizer: CAQVAE, transformer: MoSaCheckpoint, text_encoder: TextEncoder | ClipText,
                  sampling: MoSaSampling | None = None, compute: Compute = Compute()):
         made_by = transformer.tokenizer
         if tokenizer.config.codes != transformer.model.codes or made_by not in (None, fingerprint(tokenizer)):
@@ -62,15 +63,15 @@ class MoSa:
         data  name and root of the data set whose statistics the authors' tokenizer needs
         """
         codes, found = with_statistics(load_mosa_tokenizer(tokenizer), *data), load_mosa(transformer)
-        encoder = TextEncoder(text_encoder or found.text_encoder, pick_device(compute.device), tokens=True)
+        encoder = token_encoder(text_encoder or found.text_encoder, pick_device(compute.device))
         return cls(codes, found, encoder, flags.over(found.sampling, temperature), compute)
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, device: str = "auto",
-                        text_encoder: TextEncoder | None = None) -> "MoSa":
+                        text_encoder: TextEncoder | ClipText | None = None) -> "MoSa":
         """Load a folder with the checkpoints `tokenizer/` and `transformer/`."""
         tokenizer, found = load_mosa_tokenizer(Path(folder) / "tokenizer"), load_mosa(Path(folder) / "transformer")
-        text_encoder = text_encoder or TextEncoder(found.text_encoder, pick_device(device), tokens=True)
+        text_encoder = text_encoder or token_encoder(found.text_encoder, pick_device(device))
         return cls(tokenizer, found, text_encoder, compute=Compute(device))
 
     @property
