@@ -105,25 +105,27 @@ class Past(NamedTuple):
     start: Start = Start()
 
 
-def read_past(path: Path, reading: Reading = Reading()) -> Past:
-    """A motion to go on from: of an .npy as it is, of a capture put on our skeleton, which one line tells about.
+def read_past(path: Path, reading: Reading = Reading(), flag: str = "--past", channels: int = DIM) -> Past:
+    """A motion to go on from or to change: of an .npy as it is, of a capture put on our skeleton, which is told.
 
-    raises   FileNotFoundError, or ValueError that names the file
+    flag      of the script that asks, for what is said of a bad file
+    channels  of an .npy, where they are others
+    raises    FileNotFoundError, or ValueError that names the file
     """
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}; expected a motion, .npy (T, {DIM}) or .bvh.")
+        raise FileNotFoundError(f"There is no file {path}; expected a motion, .npy (T, {channels}) or .bvh.")
     if path.suffix.lower() == ".npy":
         problems: dict[str, list[str]] = defaultdict(list)
-        motion = read_motion(path, path.name, problems)
+        motion = read_motion(path, path.name, problems, channels)
         if motion is None:
-            raise ValueError(f"--past {path} is no motion (T, {DIM}):{report(problems).replace(chr(10), '')}")
-        if len(motion) >= FRAMES_PER_LATENT:
-            check_denormalised(motion, f"--past {path}")
+            raise ValueError(f"{flag} {path} is no motion (T, {channels}):{report(problems).replace(chr(10), '')}")
+        if channels == DIM and len(motion) >= FRAMES_PER_LATENT:
+            check_denormalised(motion, f"{flag} {path}")
         return Past(motion)
     try:
         rotations, joints, said, _ = read_body(path, reading)
     except ValueError as error:
-        raise ValueError(f"--past {path} could not be read as a capture of --past-skeleton {reading.skeleton}: "
+        raise ValueError(f"{flag} {path} could not be read as a capture of --skeleton {reading.skeleton}: "
                          f"{error}") from None
     print(said)
     return Past(pose_to_motion272(rotations, joints).astype(np.float32), start_of(rotations, joints))

@@ -1,6 +1,7 @@
 """Sentences in, motions out.
 
 python demo_t2m.py --text "a person walks in a circle" --text "a person waves both hands" --format npy,bvh,mp4
+python demo_t2m.py --model mosa --text "a person walks in a circle" --length 120
 """
 
 import time
@@ -8,20 +9,24 @@ import time
 START = time.perf_counter()  # before the slow imports: they are part of what a user waits for
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from dataset.clips import with_statistics
+from generation.mosa import SHIPPED as MOSA
+from generation.mosa import MoSa
 from generation.pipeline import MotionStreamer, check_length, text_encoder_of
 from models.checkpoints import load_ar, load_tae
-from motion.formats.export import Files, check_files, export, progress_bar
+from motion.formats.export import Files, check_files, check_formats, export, progress_bar
+from motion.representation_263 import fps_of
 from motion.representation_272 import FPS
 from options import opt, parse
-from options.sampling import Compute, SamplingFlags
-from options.training import DATASETS, DEVICES
+from options.sampling import Compute, MoSaFlags, SamplingFlags
+from options.training import DATASETS, DATASETS_263, DEVICES
 from utils.distributed import pick_device
 from utils.errors import run
 from utils.text import read_lines
@@ -41,7 +46,8 @@ class Chosen:
     text_encoder: str | None = opt(None, "sentence-transformers name or folder; None: the AR model's own")
     text_encoder_device: str | None = opt(None, "where sentences are encoded; None: where motion is generated",
                                           choices=DEVICES)
-    dataname: str = opt("t2m_272", "data set whose statistics the authors' TAE needs", choices=DATASETS)
+    dataname: str = opt("t2m_272", "data set whose statistics the authors' TAE needs; those of 263 channels are MoSa's",
+                        choices=(*DATASETS, *DATASETS_263))
     data_root: str | None = opt(None, "its folder; None: the published name, here")
     compute: Compute = Compute()
 
@@ -51,43 +57,87 @@ class Demo:
     """Generate motion from sentences and write it to files named after them."""
 
     text: tuple[str, ...] = opt((), "what the character does; several sentences give several motions")
-    text_file: Path | None = opt(None, "more sentences, one per line")
-    count: int = opt(1, "motions per sentence, with the seeds seed, seed + 1, ...")
+    text_file: Path | None = opt(None, "more sentences, one per line, perhaps with its frames: a person walks#120")
+    count: int = opt(1, "motions per sentence, with the seeds seed, seed + 1, ...", flag="count repeat-times")
     seed: int = opt(0, "of the noise; the same seed gives the same motion")
-    length: int | None = opt(None, "frames, 30 a second; None: the model ends by itself")
+    length: int | None = opt(None, "frames, 30 a second; None: the model decides", flag="length motion-length")
     yes: bool = opt(False, "generate motions of more than an hour, too")
+    model: str = opt("motionstreamer", "the system that generates", choices=("motionstreamer", "mosa"))
+    mosa: MoSaFlags = MoSaFlags()
+    scales: int | None = opt(None, "MoSa: a preview of the motion after so many scales; None: all")
     chosen: Chosen = Chosen()
     files: Files = Files()
 
 
 def main():
     config = parse({"default": Demo()}, show=False)
-    sentences = read_sentences(config.text, config.text_file)
+    sentences, lengths = with_lengths(read_sentences(config.text, config.text_file), config.length)
     if config.count < 1:
         raise ValueError(f"--count is {config.count}; expected 1 or more motions per sentence.")
-    check_length(config.length)
-    check_hours(len(sentences) * config.count * (config.length or 0), config.yes)
+    for length in lengths:
+        check_length(length)
+    check_hours(sum(length or 0 for length in lengths) * config.count, config.yes)
     check_files(config.files)
-    model = load_model(config.chosen)
-    embed_ahead(model, sentences)
-    next(model.stream(sentences[0], config.seed))
+    generate, longest = of_mosa(config) if config.model == "mosa" else of_motionstreamer(config, sentences)
     first = time.perf_counter() - START
 
     texts = [text for text in sentences for _ in range(config.count)]
+    frames = [length for length in lengths for _ in range(config.count)]
     seeds = [config.seed + number for _ in sentences for number in range(config.count)]
     names = file_names(texts)
     for part in (slice(first, first + BATCH) for first in range(0, len(texts), BATCH)):
         what = texts[part][0] if len(texts[part]) == 1 else f"{len(texts[part])} motions"
-        with progress_bar(what, len(texts[part]) * (config.length or model.longest)) as bar:
-            motions = model.generate_batch(texts[part], seeds[part], config.length, progress=bar.update)
+        with progress_bar(what, sum(length or longest for length in frames[part])) as bar:
+            motions = generate(texts[part], seeds[part], frames[part], progress=bar.update)
         for text, name, motion in zip(texts[part], names[part], motions):
             if not np.isfinite(motion).all():
                 print(f"{text}: left out, its motion is not finite; give a smaller --guidance")
                 continue
-            print(f"{text}: {len(motion) / FPS:.1f} s of motion")
+            print(f"{text}: {len(motion) / fps_of(motion.shape[1]):.1f} s of motion")
             for path in export(config.files, name, motion, text):
                 print(f"  {path}")
-    print(f"first frame after {first:.1f} s, all after {time.perf_counter() - START:.1f} s")
+    print(f"{'first frame' if config.model == 'motionstreamer' else 'ready'} after {first:.1f} s, "
+          f"all after {time.perf_counter() - START:.1f} s")
+
+
+def of_motionstreamer(config: Demo, sentences: list[str]) -> tuple[Callable[..., list[np.ndarray]], int]:
+    """What generates a batch, and the frames of the longest motion; a first frame has been made."""
+    if config.scales is not None:
+        raise ValueError(f"--scales {config.scales} is of MoSa: give --model mosa.")
+    model = load_model(config.chosen)
+    embed_ahead(model, sentences)
+    next(model.stream(sentences[0], config.seed))
+    return model.generate_batch, model.longest
+
+
+def of_mosa(config: Demo) -> tuple[Callable[..., list[np.ndarray]], int]:
+    model = load_mosa(config.chosen, config.mosa)
+    check_formats(config.files, model.tokenizer.config.channels)
+    return partial(model.generate_batch, scales=config.scales), model.longest
+
+
+def load_mosa(config: Chosen, flags: MoSaFlags) -> MoSa:
+    """MoSa, from the folder that ships unless others are given."""
+    ships = (config.resume_pth, config.resume_trans) == (SHIPPED / "tae", SHIPPED / "ar")
+    paths = (MOSA / "tokenizer", MOSA / "transformer") if ships else (config.resume_pth, config.resume_trans)
+    compute = replace(config.compute, device=config.text_encoder_device or config.compute.device)
+    return MoSa.load(*paths, (config.dataname, config.data_root), flags, config.sampling.temperature,
+                     config.text_encoder, compute)
+
+
+def with_lengths(sentences: list[str], length: int | None) -> tuple[list[str], list[int | None]]:
+    """"a person walks#120" -> the sentence and its frames; `length` where it does not say, or says NA.
+
+    raises   ValueError for what is no number
+    """
+    texts, lengths = [], []
+    for sentence in sentences:
+        text, told, frames = sentence.rpartition("#")
+        if told and not (frames.strip().isdecimal() or frames.strip().upper() == "NA"):
+            raise ValueError(f"{sentence!r}: expected frames behind the #, such as #120.")
+        texts.append(text.strip() if told else sentence)
+        lengths.append(int(frames) if told and frames.strip().isdecimal() else length)
+    return texts, lengths
 
 
 def read_sentences(text: Sequence[str], text_file: Path | None) -> list[str]:

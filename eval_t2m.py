@@ -22,17 +22,20 @@ from Evaluator_272.checkpoints import load_evaluator
 from Evaluator_272.judge import Judge
 from Evaluator_272.report import hash_of, summarise, table, versions
 from generation.fast import accelerate
+from generation.mosa import SHIPPED as MOSA
+from generation.mosa import MoSa
 from generation.pipeline import MotionStreamer, text_encoder_of
-from models.checkpoints import load_ar, load_tae
+from models.checkpoints import load_ar, load_mosa_tokenizer, load_tae
 from options import opt, parse, to_json
-from options.sampling import Compute, SamplingFlags
+from options.sampling import Compute, MoSaFlags, SamplingFlags
 from options.training import DATASETS
 from utils.checkpoint import write_json
 from utils.distributed import distributed, rank
 from utils.errors import run
 
 WEIGHTS = Path(__file__).parent / "weights"
-TARGETS = ("truth", "tae", "t2m", "stream")
+TARGETS = ("truth", "tae", "t2m", "stream", "mosa-tokenizer")
+TAE, AR = (WEIGHTS / "mocap_stream" / name for name in ("tae", "ar"))
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,13 @@ class EvalT2M:
     """Print a row of a table, and the real motions' row beside it; write both to OUT/TARGET.json."""
 
     target: str = opt("t2m", "truth: the real motions alone; tae: reconstructed; t2m: generated from the captions; "
-                      "stream: of two prompts, one after the other", choices=TARGETS)
+                      "stream: of two prompts, one after the other; mosa-tokenizer: reconstructed from MoSa's codes",
+                      choices=TARGETS)
+    model: str = opt("motionstreamer", "the system that generates, for --target t2m",
+                     choices=("motionstreamer", "mosa"))
     evaluator: Path = opt(WEIGHTS / "evaluator_mocap_272", "a checkpoint folder, or the authors' epoch=99.ckpt")
-    resume_pth: Path = opt(WEIGHTS / "mocap_stream" / "tae", "TAE: a checkpoint folder, or the authors' net_last.pth")
-    resume_trans: Path = opt(WEIGHTS / "mocap_stream" / "ar", "AR model: a checkpoint folder, or the authors' file")
+    resume_pth: Path = opt(TAE, "TAE, or MoSa's tokenizer: a checkpoint folder, or the authors' file")
+    resume_trans: Path = opt(AR, "AR model, or MoSa's transformer: a checkpoint folder, or the authors' file")
     dataname: str = opt("mocap_272", "data set", choices=DATASETS)
     data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
     split: str = opt("test", "clips to evaluate on; streams: always val", choices=("train", "val", "test"))
@@ -52,6 +58,7 @@ class EvalT2M:
     limit: int | None = opt(None, "use this many clips, or pairs, only; the same for every target")
     batch: int = opt(32, "motions embedded, reconstructed or generated at once")
     sampling: SamplingFlags = SamplingFlags()
+    mosa: MoSaFlags = MoSaFlags()
     compute: Compute = Compute()
     multimodality_texts: int = opt(0, "captions that are generated several times for MModality; the paper's: 100")
     multimodality_motions: int = opt(30, "times that each of them is")
@@ -75,11 +82,16 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
         rows["tae"] = protocol.Reconstructed(
             judge, clips, partial(protocol.reconstruct, accelerate(tae.to(device), config.compute.precision), device),
             [hashes["tae"], *exactness(config)])
+    if config.target == "mosa-tokenizer":
+        path = config.resume_pth if config.resume_pth != TAE else MOSA / "tokenizer"
+        tokenizer = with_statistics(load_mosa_tokenizer(path), config.dataname, config.data_root).to(device)
+        hashes["tokenizer"] = hash_of(path, tokenizer.mean.cpu().numpy(), tokenizer.std.cpu().numpy())
+        rows["mosa-tokenizer"] = protocol.Coded(judge, clips, tokenizer, [hashes["tokenizer"]])
     if config.target == "t2m":
-        model = load_model(config, device)
+        model = load_mosa(config, device) if config.model == "mosa" else load_model(config, device)
         hashes |= hashes_of_model(config, model)
-        rows["t2m"] = protocol.Generated(judge, model, key_of_model(config, model, hashes),
-                                         config.multimodality_texts, config.multimodality_motions)
+        rows[config.model if config.model == "mosa" else "t2m"] = protocol.Generated(
+            judge, model, key_of_model(config, model, hashes), config.multimodality_texts, config.multimodality_motions)
     motions = len(items) // POOL * POOL
     return dict(rows=summarise(clips.measure(rows, config.repetitions)), motions=motions,
                 samples={"FID": motions, "split-half FID": motions // 2}, dimensions=clips.everyone.shape[1],
@@ -116,12 +128,26 @@ def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
                           config.sampling.over(ar.sampling), replace(config.compute, device=device.type))
 
 
-def hashes_of_model(config: EvalT2M, model: MotionStreamer) -> dict[str, str]:
+def load_mosa(config: EvalT2M, device: torch.device) -> MoSa:
+    return MoSa.load(*mosa_paths(config), (config.dataname, config.data_root), config.mosa, config.sampling.temperature,
+                     compute=replace(config.compute, device=device.type))
+
+
+def mosa_paths(config: EvalT2M) -> tuple[Path, Path]:
+    """What is given, or what ships."""
+    ships = (config.resume_pth, config.resume_trans) == (TAE, AR)
+    return (MOSA / "tokenizer", MOSA / "transformer") if ships else (config.resume_pth, config.resume_trans)
+
+
+def hashes_of_model(config: EvalT2M, model: MotionStreamer | MoSa) -> dict[str, str]:
+    if isinstance(model, MoSa):
+        paths, statistics = mosa_paths(config), (model.tokenizer.mean, model.tokenizer.std)
+        return dict(tae=hash_of(paths[0], *(values.cpu().numpy() for values in statistics)), ar=hash_of(paths[1]))
     return dict(tae=hash_of(config.resume_pth, model.tae.mean.cpu().numpy(), model.tae.std.cpu().numpy()),
                 ar=hash_of(config.resume_trans))
 
 
-def key_of_model(config: EvalT2M, model: MotionStreamer, hashes: dict[str, str]) -> list:
+def key_of_model(config: EvalT2M, model: MotionStreamer | MoSa, hashes: dict[str, str]) -> list:
     """What generated motions depend on, beside prompts, lengths and seeds."""
     return [hashes["tae"], hashes["ar"], *exactness(config), model.sampling]
 
@@ -134,13 +160,14 @@ def exactness(config: EvalT2M) -> list:
 def publish(config: EvalT2M, report: dict) -> None:
     """Print the table, write the report whole, and append it to TensorBoard, one step for each evaluation."""
     print(table(report))
-    write_json(config.out / f"{config.target}.json", report)
+    name = "mosa" if config.target == "t2m" and config.model == "mosa" else config.target
+    write_json(config.out / f"{name}.json", report)
     number = len(list(config.out.glob("events.out.tfevents*")))
     with SummaryWriter(str(config.out)) as writer:
         for name, found in report["rows"].items():
             for metric, (mean, _) in found.items():
                 writer.add_scalar(f"{metric}/{name}".replace(" ", "_"), mean, number)
-    print(f"written to {config.out / config.target}.json")
+    print(f"written to {config.out / name}.json")
 
 
 def main():

@@ -15,14 +15,17 @@ from torch import Tensor, nn
 from dataset.clips import layout_of, load_clips, load_groups, with_statistics
 from dataset.mosa import CaptionedWindows, caption_texts
 from dataset.latent_folder import Texts
+from Evaluator_272.watch import load_watch
+from generation.mosa import MoSa
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer, mosa_checkpoint
 from models.mosa.losses import corrupted, sar_loss, scale_losses
+from models.mosa.text import token_encoder
 from models.mosa.tokenizer import CAQVAE
 from models.mosa.transformer import ScaleTransformer
 from models.text_encoder import MINILM
 from options import opt, parse, to_json
 from options.models import SAR
-from options.sampling import MoSaSampling
+from options.sampling import Compute, MoSaSampling
 from options.training import Training
 from train_mosa_tokenizer import SHORTEST
 from utils.distributed import distributed, gather, padded_alike, rank, world_size
@@ -44,9 +47,12 @@ class TrainMoSa:
                          flag="resume-pth")
     start: str | None = opt(None, "transformer to start from, of the same sizes: a checkpoint folder or the authors' "
                             "file", flag="resume-trans")
-    text_encoder: str = opt(MINILM, "sentence-transformers name or folder, whose token states are read")
+    text_encoder: str = opt(MINILM, "sentence-transformers name or folder, whose token states are read; or CLIP's")
     text_dir: str | None = opt(None, "folder of the captions' token states, made at the first start; a latent folder "
                                "with --text tokens is one; None: texts_DATANAME in --out-dir")
+    evaluator: str | None = opt(None, "evaluator that judges generated motions at every evaluation: a checkpoint "
+                                "folder, or the authors' file; of 272 channels")
+    watch: int = opt(96, "motions that it judges, of the split val; three of them are shown in TensorBoard")
     cond_drop_prob: float = opt(0.1, "share of the samples whose text is zeroed, for guidance")
     pkeep: float = opt(0.5, "share of the codes that the input keeps, the others being random; -1: another share for "
                        "each scale and step")
@@ -158,8 +164,15 @@ def main():
         objective = SARObjective(model, tokenizer.to(device), config,
                                  *caption_lengths(train, texts, config.training.seed)).to(device)
 
-        def evaluate(step: int) -> dict[str, float]:
-            return losses_of(objective, val, config.training.batch_size, config.training.seed, device)
+        watch = load_watch(config.evaluator, None, token_encoder(config.text_encoder, device, on_disk=False), *data,
+                           config.watch, device) if config.evaluator else None
+
+        def evaluate(step: int) -> dict[str, float | bytes]:
+            losses = losses_of(objective, val, config.training.batch_size, config.training.seed, device)
+            if watch is None:
+                return {**losses}
+            made = MoSa(tokenizer, objective.stored, watch.text_encoder, compute=Compute(device.type))
+            return losses | watch.measure(made)
 
         fit(objective, train, config.training, to_json(config) | dict(made_by=fingerprint(tokenizer)), evaluate,
             best="loss")

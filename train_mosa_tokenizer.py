@@ -4,7 +4,6 @@ python train_mosa_tokenizer.py --preset small --dataname mocap_272
 torchrun --nproc-per-node 8 train_mosa_tokenizer.py --preset humanml3d --data-root dataset/HumanML3D
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +12,10 @@ from torch import Tensor, nn
 
 from dataset.clips import Clip, layout_of, load_clips, load_groups, with_statistics
 from dataset.mosa import EveryWindow
+from Evaluator_272.codes import CodeUse
 from Evaluator_272.metrics import mpjpe
 from models.checkpoints import load_mosa_tokenizer, mosa_tokenizer_checkpoint
 from models.mosa.losses import smooth_l1
-from models.mosa.quantizer import perplexity, usage_percent
 from models.mosa.tokenizer import POSITIONS, CAQVAE
 from motion.representation_263 import motion_to_positions
 from options import opt, parse, to_json
@@ -96,38 +95,19 @@ class TokenizerObjective(nn.Module):
         return mosa_tokenizer_checkpoint(self.tokenizer)
 
 
-@torch.no_grad()
-def reconstruct(tokenizer: CAQVAE, motions: list[np.ndarray]) -> tuple[list[np.ndarray], list[list[Tensor]]]:
-    """Motions (T_i, D), whole latents and none too long -> as they come back, denormalised; and how often each code of
-    each scale was used, and how often it was the nearest, as `Quantizer.used`."""
-    device = tokenizer.mean.device
-    batch = torch.nn.utils.rnn.pad_sequence([torch.tensor(motion) for motion in motions], batch_first=True).to(device)
-    found = tokenizer.quantize(batch, torch.tensor([len(motion) for motion in motions], device=device))
-    decoded = tokenizer.decode_latents(found.sums[-1]).cpu().numpy()
-    used = [[counts.cpu() for counts in each] for each in tokenizer.quantizer.used(found)]
-    return [frames[:len(motion)] for frames, motion in zip(decoded, motions)], used
-
-
-def total(every: Sequence[list[Tensor]]) -> list[Tensor]:
-    """The sum of some counts of codes, scale by scale."""
-    return [torch.stack(counts).sum(dim=0) for counts in zip(*every)]
-
-
 def reconstruction(tokenizer: CAQVAE, clips: list[Clip]) -> dict[str, float]:
     """The first frames of clips reconstructed, shared out among the ranks: MPJPE in mm over all frames, the share of
     the codes that were used, in percent, and perplexity."""
     longest, unit = tokenizer.config.frames, tokenizer.frames_per_code
     motions = [np.asarray(clip.motion[:min(len(clip.motion) // unit * unit, longest)]) for clip in clips]
-    error, frames, every = 0.0, 0, []
+    use, error, frames = CodeUse(tokenizer), 0.0, 0
     for first in range(rank() * BATCH, len(motions), world_size() * BATCH):
         part = motions[first:first + BATCH]
-        decoded, used = reconstruct(tokenizer, part)
-        error += sum(len(a) * mpjpe(motion_to_positions(a), motion_to_positions(b)) for a, b in zip(part, decoded))
+        error += sum(len(motion) * mpjpe(motion_to_positions(motion), motion_to_positions(decoded))
+                     for motion, decoded in zip(part, use.reconstruct(part)))
         frames += sum(map(len, part))
-        every.append(used)
-    error, frames, every = zip(*gather((error, frames, every)))
-    used, near = (total(each) for each in zip(*(one for of_rank in every for one in of_rank)))
-    return dict(mpjpe_mm=sum(error) / sum(frames), usage_percent=usage_percent(used), perplexity=perplexity(near))
+    error, frames = map(sum, zip(*gather((error, frames))))
+    return dict(mpjpe_mm=error / frames, **use.measures())
 
 
 def main():

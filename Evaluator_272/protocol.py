@@ -16,10 +16,12 @@ import torch
 from dataset.clips import load_clips
 from dataset.pairs import POOL, SHORTEST, Item, MotionTexts
 from Evaluator_272 import metrics
+from Evaluator_272.codes import CodeUse
 from Evaluator_272.judge import Judge
 from Evaluator_272.report import hash_of_data
 from generation.protocols import Generator
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
+from models.mosa.tokenizer import CAQVAE
 from motion.representation_272 import DIM, motion272_to_positions
 
 LONGEST = 299                      # frames
@@ -165,6 +167,24 @@ class Reconstructed:
     def __call__(self, one: Repetition) -> dict[str, float]:
         found = self.embedded[one.order]
         return one.measure(found[:, :-1]) | dict(MPJPE=float(np.average(found[:, -1], weights=one.frames)))
+
+
+class Coded(Reconstructed):
+    """The row of MoSa's tokenizer: `Reconstructed`, with how it uses its codes on all clips."""
+
+    def __init__(self, judge: Judge, clips: Clips, tokenizer: CAQVAE, key: Sequence):
+        super().__init__(judge, clips, CodeUse(tokenizer).reconstruct, key)
+        use = CodeUse(tokenizer)
+
+        def count(part: range) -> np.ndarray:
+            use.reconstruct([clips.items[index].motion for index in part])
+            return np.zeros(len(part))
+
+        judge.over_ranks(len(clips.items), count, "codes")
+        self.use = use.measures()
+
+    def __call__(self, one: Repetition) -> dict[str, float]:
+        return super().__call__(one) | {"code use %": self.use["usage_percent"], "perplexity": self.use["perplexity"]}
 
 
 class Generated:

@@ -17,8 +17,10 @@ from dataset.pairs import POOL, SHORTEST, MotionTexts
 from Evaluator_272.checkpoints import load_evaluator
 from Evaluator_272.judge import Judge
 from generation.pipeline import MotionStreamer
+from generation.protocols import Generator
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.checkpoints import load_tae
+from models.mosa.text import ClipText
 from models.text_encoder import TextEncoder
 from models.transformer import StreamingTransformer
 from motion.footing import grounded_pose
@@ -37,15 +39,16 @@ SIZE = (160, 160)                  # pixels of each motion in a GIF
 
 
 class Watch:
-    """A fixed choice of held-out motions and captions, to which an AR model's motions are compared again and again.
+    """A fixed choice of held-out motions and captions, to which a generator's motions are compared again and again.
 
     clips         whole clips, not normalised
-    tae           decodes the latents, and has its statistics
+    tae           decodes an AR model's latents, and has its statistics; None: other generators come whole
     text_encoder  needed here only: it is released, and what it gave is kept
     count         motions; of these the first SHOWN are drawn
     """
 
-    def __init__(self, clips: Sequence[Clip], tae: CausalTAE, text_encoder: TextEncoder, judge: Judge, count: int):
+    def __init__(self, clips: Sequence[Clip], tae: CausalTAE | None, text_encoder: TextEncoder | ClipText, judge: Judge,
+                 count: int):
         self.tae, self.text_encoder, self.judge = tae, text_encoder, judge
         rng = np.random.default_rng(0)
         items = MotionTexts(clips, np.zeros(DIM), np.ones(DIM), SHORTEST, LONGEST).items
@@ -58,12 +61,16 @@ class Watch:
         self.of_texts = judge.over_ranks(len(items), lambda part: judge.texts([self.captions[index] for index in part]))
 
     def __call__(self, ar: StreamingTransformer, calibration: Calibration) -> dict[str, float | bytes]:
+        """`measure` of an AR model and its TAE."""
+        assert self.tae is not None
+        return self.measure(MotionStreamer(deepcopy(self.tae), deepcopy(ar), self.text_encoder, calibration, QUICKLY,
+                                           Compute(next(ar.parameters()).device.type)))
+
+    def measure(self, model: Generator) -> dict[str, float | bytes]:
         """FID to the real motions and R@3 of as many generated ones, and on rank 0 GIFs; every rank calls it.
 
         For so few motions FID is mostly bias: compare it along a run, not with eval_t2m.py's.
         """
-        model = MotionStreamer(deepcopy(self.tae), deepcopy(ar), self.text_encoder, calibration, QUICKLY,
-                               Compute(next(ar.parameters()).device.type))
         by_length = np.argsort([-len(motion) for motion in self.real], kind="stable")    # for batches of like length
         embedded = self.judge.over_ranks(len(by_length), lambda part: self.judge.motions(
             self.generate(model, by_length[part.start:part.stop])))
@@ -72,7 +79,7 @@ class Watch:
         metrics = {"FID": frechet_distance(self.of_real, found), "R@3": float(precision[-1])}
         return metrics | (self.draw(model) if rank() == 0 else {})
 
-    def generate(self, model: MotionStreamer, chosen: Sequence[int]) -> list[np.ndarray]:
+    def generate(self, model: Generator, chosen: Sequence[int]) -> list[np.ndarray]:
         """A motion (T, 272) for each chosen caption, as long as the real one; the same noise every time.
 
         A network that has hardly learnt may go beyond all bounds: then its motion ends at these.
@@ -81,21 +88,22 @@ class Watch:
                                        [len(self.real[index]) for index in chosen])
         return [np.nan_to_num(motion, posinf=LARGEST, neginf=-LARGEST).clip(-LARGEST, LARGEST) for motion in motions]
 
-    def draw(self, model: MotionStreamer) -> dict[str, bytes]:
+    def draw(self, model: Generator) -> dict[str, bytes]:
         """Caption -> GIF of the real and the generated motion."""
         chosen = range(min(SHOWN, len(self.real)))
         return {f"{index + 1} {self.captions[index]}": side_by_side(dict(real=self.real[index], generated=motion))
                 for index, motion in zip(chosen, self.generate(model, chosen))}
 
 
-def load_watch(evaluator: Path | str, tae: Path | str, text_encoder: TextEncoder, dataname: str, data_root: str | None,
-               count: int, device: torch.device) -> Watch:
+def load_watch(evaluator: Path | str, tae: Path | str | None, text_encoder: TextEncoder | ClipText, dataname: str,
+               data_root: str | None, count: int, device: torch.device) -> Watch:
     """Read all else that a Watch needs; the motions are of the split val. Errors as of what is read."""
     data = dataname, data_root
     network, *statistics = load_evaluator(evaluator)
     mean, std = own_or_data(*statistics, *data)
     judge = Judge(network.to(device), mean.numpy(), std.numpy(), hash="", batch=POOL, cache=Path())      # caches none
-    return Watch(load_clips(*data, "val"), with_statistics(load_tae(tae), *data), text_encoder, judge, count)
+    decoder = with_statistics(load_tae(tae), *data) if tae else None
+    return Watch(load_clips(*data, "val"), decoder, text_encoder, judge, count)
 
 
 def side_by_side(motions: dict[str, np.ndarray]) -> bytes:

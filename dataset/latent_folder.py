@@ -30,6 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from models.mosa.text import ClipText
 from models.text_encoder import TextEncoder, stack_texts
 from utils.arrays import write_rows
 from utils.checkpoint import read_json, read_tensors, write_json, write_whole
@@ -208,7 +209,7 @@ class LatentFolder:
             np.save(path, rows.numpy())
         return rows
 
-    def write_texts(self, kind: str, captions: Sequence[str], encoder: TextEncoder, made_of: str,
+    def write_texts(self, kind: str, captions: Sequence[str], encoder: TextEncoder | ClipText, made_of: str,
                     known: Mapping[str, int]) -> None:
         """Encode captions, all but those `known` in this folder, and write them; no more than CHUNK are in memory.
 

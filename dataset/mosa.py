@@ -14,7 +14,7 @@ from torch import Tensor
 from dataset.clips import Clip
 from dataset.latent_folder import LatentFolder, Texts, digest
 from dataset.pairs import MotionTexts
-from models.text_encoder import TextEncoder
+from models.mosa.text import token_encoder
 from utils.distributed import rank, wait_for_all
 
 SHORTENED = 1 / 3    # share of the samples that are a latent shorter than they could be
@@ -137,7 +137,7 @@ def caption_texts(folder: Path, clips: Sequence[Clip], encoder: str,
                              f"{missing[0]!r}: give another --text-dir")
         print(f"encoding {len(missing)} of {len(captions)} different captions with {encoder}", flush=True)
         texts.write_texts("tokens", list(captions | dict.fromkeys(known)),
-                          TextEncoder(encoder, device, on_disk=False, tokens=True), digest(encoder), known)
+                          token_encoder(encoder, device, on_disk=False), digest(encoder), known)
         texts.put_in_place()
     wait_for_all()
     return texts.texts("tokens"), numbered(texts)

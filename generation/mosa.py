@@ -11,16 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dataset.clips import with_statistics
+from generation.fast import accelerate
 from generation.pipeline import check_prompt
 from generation.scales import Written, kept_codes, noise_of_rows, sampler, write_scales
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer
+from models.mosa.text import ClipText, token_encoder
 from models.mosa.tokenizer import CAQVAE
 from models.text_encoder import TextEncoder
 from motion.representation_263 import fps_of
-from options.sampling import Compute, MoSaSampling
+from options.sampling import Compute, MoSaFlags, MoSaSampling
 from utils.distributed import pick_device
 
 NEAREST = 10      # training captions from whose motions a length is drawn
+SHIPPED = Path(__file__).parents[1] / "weights" / "mocap_mosa"
 BLEND = 8         # frames, inside what is edited, over which it goes over into the source
 SHORTEST = 2      # seconds of a source
 
@@ -34,7 +38,7 @@ class MoSa:
     Its networks are of one training: ValueError if not.
     """
 
-    def __init__(self, tokenizer: CAQVAE, transformer: MoSaCheckpoint, text_encoder: TextEncoder,
+    def __init__(self, tokenizer: CAQVAE, transformer: MoSaCheckpoint, text_encoder: TextEncoder | ClipText,
                  sampling: MoSaSampling | None = None, compute: Compute = Compute()):
         made_by = transformer.tokenizer
         if tokenizer.config.codes != transformer.model.codes or made_by not in (None, fingerprint(tokenizer)):
@@ -45,15 +49,29 @@ class MoSa:
                              f"reads {transformer.model.config.text_dim}: give the --text-encoder it was trained with")
         self.device = pick_device(compute.device)
         self.tokenizer, self.transformer = tokenizer.to(self.device).eval(), transformer.model.to(self.device).eval()
+        if compute.precision != "float32":                                # many rows: PyTorch's own are as fast then
+            self.transformer = accelerate(self.transformer, compute.precision)
         self.text_encoder, self.sampling = text_encoder, sampling or transformer.sampling
         self.captions, self.frames = transformer.captions, transformer.frames
 
     @classmethod
+    def load(cls, tokenizer: Path | str, transformer: Path | str, data: tuple[str, str | None],
+             flags: MoSaFlags = MoSaFlags(), temperature: float | None = None, text_encoder: str | None = None,
+             compute: Compute = Compute()) -> "MoSa":
+        """As scripts do: from our checkpoint folders or the authors' files, with the options of their caller.
+
+        data  name and root of the data set whose statistics the authors' tokenizer needs
+        """
+        codes, found = with_statistics(load_mosa_tokenizer(tokenizer), *data), load_mosa(transformer)
+        encoder = token_encoder(text_encoder or found.text_encoder, pick_device(compute.device))
+        return cls(codes, found, encoder, flags.over(found.sampling, temperature), compute)
+
+    @classmethod
     def from_pretrained(cls, folder: Path | str, device: str = "auto",
-                        text_encoder: TextEncoder | None = None) -> "MoSa":
+                        text_encoder: TextEncoder | ClipText | None = None) -> "MoSa":
         """Load a folder with the checkpoints `tokenizer/` and `transformer/`."""
         tokenizer, found = load_mosa_tokenizer(Path(folder) / "tokenizer"), load_mosa(Path(folder) / "transformer")
-        text_encoder = text_encoder or TextEncoder(found.text_encoder, pick_device(device), tokens=True)
+        text_encoder = text_encoder or token_encoder(found.text_encoder, pick_device(device))
         return cls(tokenizer, found, text_encoder, compute=Compute(device))
 
     @property
@@ -188,8 +206,7 @@ def pasted(source: np.ndarray, edit: np.ndarray, mask: np.ndarray, unit: int, bl
             share[first:first + ramp] = rising
         if last < len(edit):
             share[last - ramp:last] = rising[::-1]
-    found = np.where(share[:, None] > 0, source[:len(edit)] + share[:, None] * (edit - source[:len(edit)]),
-                     source[:len(edit)])
+    found = (1 - share[:, None]) * source[:len(edit)] + share[:, None] * edit
     return np.concatenate([found, source[len(edit):] if not mask[-1] else source[:0]]).astype(np.float32)
 
 

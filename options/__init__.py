@@ -24,7 +24,7 @@ Config = TypeVar("Config")
 
 
 def opt(default: Any, help: str, flag: str | None = None, choices: tuple | None = None) -> Any:
-    """A dataclass field with its help; `flag` ("resume-pth", or several: "up past-up") replaces the field's name."""
+    """A dataclass field with its help; `flag` ("resume-pth", or several: "mask -msec") replaces the field's name."""
     return field(default=default, metadata=dict(help=help, flag=flag, choices=choices))
 
 
@@ -104,7 +104,7 @@ def _add_flag(parser: argparse.ArgumentParser, path: str, hint: Any, value: Any,
         if several:
             keywords.update(nargs="+", action="extend")
     names = (flag or path.split(".")[-1]).replace("_", "-").split()
-    parser.add_argument(*(f"--{name}" for name in names), **keywords)
+    parser.add_argument(*(name if name.startswith("-") else f"--{name}" for name in names), **keywords)
 
 
 def _kind(hint: Any) -> tuple[type, bool]:

@@ -135,3 +135,18 @@ class MoSaSampling:
     def but(self, **changes: float | bool | None) -> "MoSaSampling":
         """As `Sampling.but`."""
         return changed(self, changes)
+
+
+@dataclass(frozen=True)
+class MoSaFlags:
+    """How a script samples from MoSa; None: as is stored with the model."""
+
+    cond_scale: float | None = opt(None, "MoSa: weight of the text; None: what is stored with the model")
+    top_k: float | None = opt(None, "MoSa: share of the least likely codes that are discarded; None: as stored")
+    top_p: float | None = opt(None, "MoSa: codes are of the likeliest that have this probability; None: as stored")
+    more_smooth: bool | None = opt(None, "MoSa: mix codes instead of sampling one; None: as stored")
+    guide_first: bool | None = opt(None, "MoSa: guide the coarsest scale as much as the finest; None: as stored")
+
+    def over(self, stored: MoSaSampling, temperature: float | None) -> MoSaSampling:
+        """What is stored with a model, but for what is given here."""
+        return stored.but(**vars(self), temperature=temperature)

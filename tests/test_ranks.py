@@ -19,12 +19,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from conftest import ROOT, randomised
 from dataset.captions import format_caption
-from models.checkpoints import ar_checkpoint
+from models.checkpoints import ar_checkpoint, mosa_tokenizer_checkpoint
 from models.text_encoder import packaged_minilm
 from models.transformer import StreamingTransformer
 from options.models import AR
 from options.sampling import Calibration, Sampling
 from test_latents import write_folder
+from test_mosa import tokenizer
+from test_mosa_data import write_texts
+from train_mosa_tokenizer import TINY
 from utils.checkpoint import load_training_state, save_checkpoint
 
 LENGTHS = (4, 30, 9, 17, 6, 12, 23, 5)    # of the clips, in latents without the end latent
@@ -36,6 +39,9 @@ TRAINERS = {                              # with all losses and all random draws
     "train_t2m": [*LATENTS, "--early", "4", "--text-noise", "0.02", "--text-drop", "0.5"],
     "train_streamer": [*LATENTS, "--clip", "1", "--accumulate", "2"],
     "Evaluator_272.train": [],
+    "train_mosa_tokenizer": ["--dead-codes", "random", "--accumulate", "2"],
+    "train_mosa": ["--resume-pth", "mosa_tokenizer", "--text-dir", "texts", "--text-dim", "3", "--pkeep", "-1",
+                   "--cond-drop-prob", "0.5"],
     "fit_solver": ["--latent-dir", "latents", "--resume-trans", "ar"],
 }
 SCRIPT = """
@@ -79,6 +85,8 @@ def runs(data, tmp_path_factory) -> dict[int, Path]:
     ar = randomised(StreamingTransformer(AR(latent_dim=2, text_dim=3, width=32, layers=1, heads=2, head_width=16,
                                             head_depth=1, prediction="velocity")))
     save_checkpoint(folder / "ar", *ar_checkpoint(ar, Calibration(end_latent=(0.0, 0.0)), Sampling(), "words"))
+    save_checkpoint(folder / "mosa_tokenizer", *mosa_tokenizer_checkpoint(tokenizer(TINY)))
+    write_texts(folder / "texts", ["", *CAPTIONS])
     (folder / "train.py").write_text(SCRIPT)
     launchers = {1: [], 2: ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]}
     for ranks, launcher in launchers.items():

@@ -2,5 +2,6 @@
 
 tokenizer    CAQ-VAE: motion <-> latents, with the quantizer in between
 quantizer    latents <-> codes of every scale (multi-scale token preservation)
+text         sentences -> token states
 transformer  text -> codes, a whole scale at each pass
 """

@@ -17,13 +17,15 @@ from motion.formats.npz import write_amass
 from motion.formats.smpl import read_smpl
 from motion.formats.vrma import write_vrma
 from motion.render import Title, render_frames, strip, write_video
-from motion.representation_272 import Start, motion272_to_pose, motion272_to_positions
+from motion.representation_263 import motion_to_positions
+from motion.representation_272 import DIM, Start, motion272_to_pose
 from motion.skeleton import forward_kinematics
 from options import opt
 from utils.checkpoint import write_whole
 
 ENDINGS = {"npy": ".npy", "joints": "_joints.npy", "npz": ".npz", "bvh": ".bvh", "glb": ".glb", "vrma": ".vrma",
            "mp4": ".mp4", "strip": "_strip.png"}
+JOINTS_ALONE = ("npy", "joints")    # the formats that need no rotations
 Writers = dict[str, Callable[[Path], None]]
 
 
@@ -62,24 +64,40 @@ def check_files(config: Files) -> None:
         raise ValueError(f"--out {config.out} is not writable ({error.strerror}); give another one.") from None
 
 
+def check_formats(config: Files, channels: int) -> None:
+    """ValueError unless motions of so many channels can be written in all formats: those of 263 have only joints."""
+    if channels != DIM and not set(config.formats) <= set(JOINTS_ALONE):
+        raise ValueError(f"--format {config.format} needs rotations, but of motions of {channels} channels only joints "
+                         f"are known: give --format {','.join(JOINTS_ALONE)}.")
+
+
 def export(config: Files, name: str, motion: np.ndarray, title: Title, start: Start = Start()) -> list[Path]:
     """Write a motion (T, 272) as name.npy, name.bvh, ..., each whole or not at all; returns the paths.
 
     All but npy and joints, which are the model's own numbers, show one pose: `grounded_pose`, or with `--mode rot` its
     rotations as they are.
 
-    start  where it begins in the world, in all formats but npy, whose channels do not say
+    start    where it begins in the world, in all formats but npy, whose channels do not say
+    raises   ValueError for a motion (T, 263), but for its npy and joints
     """
-    grounded = config.mode == "pos"
-    rotations, pelvis = grounded_pose(motion, config.lock_feet) if grounded else motion272_to_pose(motion)
-    joints = motion272_to_positions(motion) if grounded else forward_kinematics(rotations, pelvis)
-    rotations, pelvis, joints = start.turned(rotations), start.moved(pelvis), start.moved(joints)
-    writers: Writers = {"npy": lambda path: save_array(path, motion), "joints": lambda path: save_array(path, joints)}
-    writers |= pose_writers(config, rotations, pelvis, title)
+    check_formats(config, motion.shape[1])
+    writers: Writers = {"npy": lambda path: save_array(path, motion)}
+    if motion.shape[1] == DIM:
+        pose = shown_pose(config, motion)
+        joints = motion_to_positions(motion) if config.mode == "pos" else forward_kinematics(*pose)
+        writers |= pose_writers(config, start.turned(pose[0]), start.moved(pose[1]), title)
+    else:
+        joints = motion_to_positions(motion)
+    writers["joints"] = lambda path: save_array(path, start.moved(joints))
     paths = [config.out / f"{name}{ENDINGS[format]}" for format in config.formats]
     for format, path in zip(config.formats, paths):
         writers[format](path)
     return paths
+
+
+def shown_pose(config: Files, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations (T, 22, 3, 3) and pelvis (T, 3) of a motion (T, 272), as all formats show it."""
+    return grounded_pose(motion, config.lock_feet) if config.mode == "pos" else motion272_to_pose(motion)
 
 
 def pose_writers(config: Files, rotations: np.ndarray, pelvis: np.ndarray, title: Title) -> Writers:
