@@ -175,7 +175,7 @@ def test_goes_on_from_an_upload_and_gives_downloads_back(page, tmp_path):
 
 
 def download(page, kind: str, folder: Path) -> Path:
-    page.get_by_role("button", name="what is marked, or all").click()
+    page.get_by_role("button", name="what is marked, or all", exact=True).click()
     with page.expect_download() as found:
         page.locator(".q-menu .q-item", has_text=kind).first.click()
     path = folder / found.value.suggested_filename
