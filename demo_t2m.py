@@ -184,6 +184,7 @@ def file_names(texts: list[str]) -> list[str]:
     names = []
     for text in texts:
         stem = re.sub(r"\W+", "-", text.lower())[:50].strip("-_") or "motion"
+        stem += "-" * bool(re.fullmatch("con|prn|aux|nul|(com|lpt)[0-9¹²³]", stem))    # devices of Windows
         candidates = [stem, *(f"{stem}-{number}" for number in range(2, len(texts) + 2))]
         names.append(next(name for name in candidates if name not in names))
     return names

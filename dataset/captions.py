@@ -21,6 +21,8 @@ NO_SIDE = [re.sub(r"\s", r"\\s+", pattern) for pattern in (
     rf"\b(?:{SUBJECTS}|has|have|had|having|just|never) left (?:the|an?|th[aio]\w+|his|her|its|their|my|our|your|him"
     r"|them|home|for|without|early|quickly|again|alone)\b(?! (?:side|hand|arm|leg|foot|knee)\b)",
     rf"\b(?:(?!it\b){SUBJECTS}|has|have|had) left(?=\s*(?:[.!?;,]|$))",
+    rf"\b(?!it\b){SUBJECTS} left (?:with|through|by) ",
+    r"\band left (?:the|a|an|his|her|their|its)\b(?! (?:side|hand|arm|leg|foot|knee)\b)",
     r"\b(?:he|she|they|who|someone) left (?:and|then|when|after|before|as|but)\b(?! right\b)",
     r"\b(?:is|are|was|were|be|been|being|gets?|got) left (?:behind|alone|standing|over|open|out|hanging|lying|empty)\b",
     r"\b(?:nothing|anything|none) left\b", r"\bleft off\b", r"\bright (?:away|now|angles?|angled|side up|way up)\b",

@@ -11,7 +11,7 @@ from motion.skeleton import JOINT_NAMES, OFFSETS
 
 # degrees, on average over the frames, from which on something is wrong
 TRUNK, LIMB, FACING, FOOT, TOP = 28, 30, 45, 65, 85
-ODD = 3.2                                             # likewise of proportions
+ODD, UNEVEN = 3.2, 2                                  # likewise of proportions, and of one side to the other
 
 
 def angles(rotations: np.ndarray, joints: np.ndarray, places: np.ndarray, missing: set[int]) -> dict[str, float]:
@@ -50,7 +50,8 @@ def proportions(places: np.ndarray, missing: set[int]) -> dict[str, float]:
 def faults(found: dict[str, float], ratios: dict[str, float]) -> list[str]:
     """What is wrong by these angles and proportions, and with which entries of the map; nothing: []."""
     wrong = [f"the bones of {what} are to each other {ratio:.2g} times as in a person: the map names other joints"
-             for what, ratio in ratios.items() if not 1 / ODD < ratio < ODD]
+             for what, ratio in ratios.items()
+             if max(ratio, 1 / ratio) > (UNEVEN if what.startswith("left") and "and right" in what else ODD)]
     if found.get("swapped", 0) > 110:
         wrong.append(f"the feet point {found['swapped']:.0f} degrees away from where hips and trunk face: the map "
                      "swaps "

@@ -13,8 +13,9 @@ import numpy as np
 
 from motion.formats import Capture, read_capture
 from motion.formats.capture import TO_Y
-from motion.rest_pose import ANKLES, HIPS, KNEES
-from motion.retarget import Source
+from motion.representation_272 import FPS
+from motion.rest_pose import ANKLES, HIPS, KNEES, is_straight
+from motion.retarget import Source, filled, find_joints
 from motion.skeleton import JOINT_NAMES
 from motion.skeleton_map import load_skeleton_map, shipped
 from motion.skeletons import sources
@@ -23,6 +24,7 @@ from options import opt
 UNITS = {1.0: "metres", 0.056444: "CMU's units", 0.01: "centimetres", 0.001: "millimetres", 0.0254: "inches",
          0.3048: "feet", 0.1: "decimetres"}
 LEG = 0.81                    # metres of an adult's leg, from hip to ankle
+FAST, HIGH = 15, 5            # metres a second, metres over the floor: beyond either no body goes for a whole clip
 TIGHT = 20                    # degrees within which a known skeleton's rests must fit, head and feet twice that
 
 
@@ -34,7 +36,8 @@ class Reading:
                         flag="skeleton past-skeleton skeleton-map")
     up: str = opt("auto", "the axis of the file that points up", choices=("auto", *TO_Y), flag="up past-up")
     fps: float | None = opt(None, "frames per second; None: what the file says", flag="fps past-fps")
-    unit: float | None = opt(None, "metres in the file's unit of length; None: from the length of the legs")
+    unit: float | None = opt(None, "metres in the file's unit of length, of an npz in its path's; None: from the "
+                                   "length of the legs, and of an npz metres or what its scale says")
     rest_frame: int | None = opt(None, "the number of a frame in T-pose; None: the skeleton's own pose, or the "
                                        "straightest")
     asf: Path | None = opt(None, "the .asf skeleton of an .amc; None: the one beside it")
@@ -54,17 +57,24 @@ def read_body(path: str | Path, reading: Reading = Reading()) -> Body:
     raises   FileNotFoundError; ValueError that names the file, what was found and which option says it otherwise
     """
     path = Path(path)
-    capture = read_capture(path, reading.asf, reading.fps)
+    capture = read_capture(path, reading.asf, reading.fps, unit=reading.unit)
+    npz = path.suffix.lower() == ".npz"        # its body is in metres, whatever its path is in
+    if reading.skeleton != "auto":
+        load_skeleton_map(reading.skeleton)    # a fault of the map is none of the capture
     try:
         skeleton_map, skeleton = map_of(capture, reading)
         source = Source(capture, skeleton_map)
         rotations, joints, _ = source.retargeted()
-        unit = unit_of(source, reading.unit)
+        unit = unit_of(source, None if npz else reading.unit)
+        if npz and reading.unit is None:
+            check_path(source.places)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    skip = skeleton_map.get("skip_frames", 0)
     said = [f"{len(capture.names)} joints, skeleton {skeleton}", f"{len(capture.positions)} frames at {capture.fps:g} "
                                                                  "fps",
-            unit, f"{source.capture.up} up", *source.said]
+            unit, f"{source.capture.up} up", *[f"its first {skip} frames, a calibration pose, left out"] * (skip > 0),
+            *source.said]
     return Body(rotations, joints, f"{path.name}: {'; '.join(said)}", skeleton)
 
 
@@ -110,12 +120,20 @@ def recognised(capture: Capture, said: dict) -> tuple[dict, str]:
             fits.append((*rank, 0, name, named | {"rest_frame": "auto"}))
     if fits:
         *_, name, named = max(fits, key=lambda fit: fit[:3])
-        return named, name
+        return calibrated(capture, named), name
     if unknown:
         raise unknown
     entries = {name: {"between": joints[name]} if isinstance(joints[name], list) else {"source": joints[name]}
                for name in JOINT_NAMES}
     return {"unit": 1.0, "rest_frame": "auto", "joints": entries}, f"by its {how} ({_limbs(joints)})"
+
+
+def calibrated(capture: Capture, skeleton_map: dict) -> dict:
+    """The map, which skips the frames of a calibration pose only if the capture begins with a straight one."""
+    skip = skeleton_map.get("skip_frames", 0)
+    theirs, _, between = find_joints(capture, skeleton_map)
+    posed = 0 < skip < len(capture.positions) and is_straight(filled(capture.positions[0, theirs], between))
+    return skeleton_map | {"skip_frames": skip if posed else 0}
 
 
 def with_names_of(capture: Capture, skeleton_map: dict) -> dict | None:
@@ -147,7 +165,19 @@ def unit_of(source: Source, given: float | None) -> str:
         raise ValueError(f"a unit of {given} m makes legs of {given * legs:.3g} m, expected 0.2 to 2.5: give another "
                          "--unit, "
                          "or none.")
+    if not 0.2 < unit * legs < 2.5:
+        raise ValueError(f"an unknown unit: legs of {legs:.3g} are a person's in none of {', '.join(UNITS.values())}: "
+                         "give metres in the file's unit, --unit.")
     return f"{UNITS.get(unit, f'units of {unit} m')}, legs of {unit * legs:.2f} m"
+
+
+def check_path(places: np.ndarray) -> None:
+    """ValueError if a body's path (T, J, 3), y up, cannot be in metres as the body is."""
+    speed = np.linalg.norm(np.diff(places[:, 0], axis=0), axis=-1).mean() * FPS if len(places) > 1 else 0.0
+    height = np.abs(places[:, 0, 1]).min()
+    if speed > FAST or height > HIGH:
+        raise ValueError(f"found a path of {speed:.3g} m/s, {height:.3g} m above the floor, expected at most "
+                         f"{FAST} m/s and {HIGH} m: give its unit, --unit 0.01 for centimetres, 1 if this is right.")
 
 
 def _fits(capture: Capture, skeleton_map: dict) -> bool:

@@ -37,7 +37,7 @@ def main() -> None:
     words = sys.argv[1:]
     config = parse({"default": Inspect()}, words if not words or words[0].startswith("-") else ["--file", *words],
                    show=False)
-    capture = read_capture(config.file, config.reading.asf, config.reading.fps)
+    capture = read_capture(config.file, config.reading.asf, config.reading.fps, unit=config.reading.unit)
     try:
         skeleton_map, _ = map_of(capture, config.reading)
     except ValueError:

@@ -3,6 +3,8 @@
 Letters: T frames, J joints (22, ours). Places are those of our joints on another body, in any unit.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from motion.formats.capture import TO_Y
@@ -40,18 +42,22 @@ def swing(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return axis_angle_to_matrix(axis * (angle / sine) if sine > 0 else np.zeros(3))
 
 
-def up_axis(places: np.ndarray, rest: np.ndarray | None, default: str) -> str:
+def up_axis(places: np.ndarray, rest: np.ndarray | None, default: str, axes: Sequence[str] = tuple(TO_Y)
+            ) -> str:
     """The axis, of TO_Y, along which a body stands.
 
     places   (T, J, 3); rest (J, 3), where the joints are if nothing is turned, or None
     Frames count in which trunk and legs are in line. Where there are few, the body at rest says it if it stands
-    along an axis; else it is `default`. A body whose rest stands along `default` and that lies there goes nowhere.
+    along an axis; else it is `default`. A body that may lie is only stood up if it goes along the ground, or, where
+    no rest speaks for `default`, if the file's height 0 is under its feet as it stands and not under it as it lies.
+    axes     those that may be up
     """
-    shares = standing_shares(places)
+    shares = {axis: share for axis, share in standing_shares(places).items() if axis in axes}
     best = max(shares, key=lambda axis: (shares[axis], axis == default))
     at_rest = None if rest is None else standing_axis(rest)
     if best == default or shares[best] >= 0.3 and shares[default] < shares[best] / 4 and (
-            at_rest != default or _walks(places @ TO_Y[best].T)):
+            at_rest not in (default, None) or _walks(places @ TO_Y[best].T)
+            or at_rest is None and _on_floor(places @ TO_Y[best].T) and not _on_floor(places @ TO_Y[default].T)):
         return best
     return at_rest if at_rest and shares[default] < 0.1 else default
 
@@ -70,6 +76,12 @@ def _walks(places: np.ndarray) -> bool:
     feet = places[:, ANKLES + TOES, 1].min(-1)
     way = np.ptp(places[:, 0, [0, 2]], axis=0).max()
     return bool(way > 0.25 * tall and low.std() < 0.08 * tall and np.median(feet - low) < 0.05 * tall)
+
+
+def _on_floor(places: np.ndarray) -> bool:
+    """Whether a body's (T, J, 3) lowest joint is near height 0, if y is up."""
+    low, tall = places[..., 1].min(-1), np.linalg.norm(np.ptp(places, axis=-2), axis=-1).max()
+    return bool(np.abs(np.median(low)) < 0.08 * tall)
 
 
 def standing_axis(places: np.ndarray) -> str | None:

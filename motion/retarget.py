@@ -59,13 +59,16 @@ class Source:
         self.rotations, self.places = rotations, filled(places, self.between)
         self.has_toes = not {*TOES, *ANKLES} & self.missing
         self.rest_from = skeleton_map.get("rest_frame")
+        self.legs = np.linalg.norm(np.diff(self.places[:, [HIPS, KNEES, ANKLES]], axis=1), axis=-1).sum(1).mean()
+        if not self.legs > 0:
+            raise ValueError("The capture's legs have no length: hips, knees and ankles are in the same place.")
         if self.rest_from is not None:
             self.find_rests()
 
     def stood_up(self, capture: Capture) -> Capture:
         """The capture with y up: along which axis it stands, or what the map says."""
         places = filled(capture.positions[:, self.theirs] @ TO_Y[capture.up], self.between)  # in the file's own axes
-        up = self.map.get("up") or up_axis(places, self.rest_places(capture), capture.up)
+        up = self.map.get("up") or up_axis(places, self.rest_places(capture), capture.up, capture.axes)
         if up != capture.up and not self.map.get("up"):
             self.said.append(f"the body stands along the file's {up} axis, which is taken as up (--up {capture.up} if "
                              "the "
@@ -128,8 +131,6 @@ class Source:
 
         legs = places[:, KNEES + ANKLES] - places[:, HIPS + KNEES]
         length = np.linalg.norm(legs, axis=-1).sum(-1).mean()
-        if not length > 0:
-            raise ValueError("The capture's legs have no length: hips, knees and ankles are in the same place.")
         scale = np.linalg.norm(OFFSETS[KNEES + ANKLES], axis=-1).sum() / length
         # Their hips and ours are in the same place, so that equal legs reach the same floor.
         pelvis = scale * places[:, HIPS].mean(1) - rotations[:, 0] @ OFFSETS[HIPS].mean(0)

@@ -55,7 +55,8 @@ def test_sides_swap_as_whole_words(text, swapped):
 
 @pytest.mark.parametrize("text", [
     "he left the room", "they left.", "the person has left their place", "right away he runs", "gets right back up",
-    "bends the arm at a right angle", "is all right", "nothing left to do", "she left and came back"])
+    "bends the arm at a right angle", "is all right", "nothing left to do", "they left through the door",
+    "walks and left the scene", "she left and came back"])
 def test_what_is_no_side_stays(text):
     assert swap_left_right(text) == text
 
@@ -66,6 +67,7 @@ def test_what_is_no_side_stays(text):
     ("a person left hand up", "a person right hand up"), ("turns right then left", "turns left then right"),
     ("moves it from left to right in front of them", "moves it from right to left in front of them"),
     ("the current takes it left;", "the current takes it right;"), ("he is left of it", "he is right of it"),
+    ("they left with the left foot", "they left with the right foot"),
     ("he left his left hand up", "he left his right hand up")])
 def test_sides_beside_other_senses_swap(text, swapped):
     assert swap_left_right(text) == swapped

@@ -1,6 +1,7 @@
 """Captures of any tool: what they are is found out, a wrong map is named, and every option says it otherwise."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +101,31 @@ def test_npz_of_either_axis_stand(tmp_path, up):
     body = read_body(tmp_path / "a.npz")
     np.testing.assert_allclose(body.joints, joints - [0, joints[..., 1].min(), 0], atol=1e-9)
     assert f"{up} up" in body.said and np.allclose(read_body(tmp_path / "a.npz", Reading(up=up)).joints, body.joints)
+
+
+@pytest.mark.parametrize("unit", [0.01, 0.001])
+def test_a_path_of_another_unit_than_the_body_is_refused_or_told(tmp_path, unit):
+    rotations, joints = walk()
+    write_amass(tmp_path / "a.npz", rotations, joints[:, 0])
+    expected, arrays = read_body(tmp_path / "a.npz").joints, dict(np.load(tmp_path / "a.npz"))
+    np.savez(tmp_path / "a.npz", **arrays | {"trans": arrays["trans"] / unit})
+    with pytest.raises(ValueError, match="a.npz: found a path of .* m/s.*--unit 0.01"):
+        read_body(tmp_path / "a.npz")
+    np.testing.assert_allclose(read_body(tmp_path / "a.npz", Reading(unit=unit)).joints, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("stands", [False, True])
+@pytest.mark.parametrize("side", [1, -1])
+def test_npz_of_bodies_that_stay_where_they_are(tmp_path, side, stands):
+    """Prone or on the back on the floor of a z-up file, at any place, a body lies; on the floor of y it stands."""
+    rotations, joints = walk()
+    rotations[:, 0], where = TO_Y["z" if side > 0 else "-z"], [0.3, 0.12, -2.0]
+    if stands:
+        rotations[:, 0], where = TO_Y["z"], TO_Y["z"] @ [0.3 * side, joints[0, 0, 1], 0.3]    # y of the file written
+    write_amass(tmp_path / "a.npz", rotations, np.tile(where, (len(joints), 1)))
+    found = read_body(tmp_path / "a.npz").joints
+    tall = (found[:, 15, 1] - found[:, 0, 1]).mean()
+    assert tall > 0.5 if stands else abs(tall) < 0.2
 
 
 def lying(tmp_path: Path) -> Path:
@@ -244,6 +270,36 @@ def test_values_of_a_map_are_checked(tmp_path, change, message):
     (tmp_path / "map.json").write_text("\ufeff" + json.dumps(found), encoding="utf-8")
     with pytest.raises(ValueError, match=f"map.json: found .*{message}.*expected|map.json: found .*{message}"):
         load_skeleton_map(tmp_path / "map.json")
+
+
+def test_a_fault_of_a_map_is_told_once_and_not_of_the_capture(tmp_path):
+    path, *_ = worn(tmp_path, "smpl")
+    (tmp_path / "map.json").write_text("{}")
+    with pytest.raises(ValueError, match=f"^{tmp_path / 'map.json'}: found no 'unit'"):
+        read_body(path, Reading(skeleton=str(tmp_path / "map.json")))
+
+
+@pytest.mark.parametrize("t_pose", [False, True])
+def test_only_a_calibration_pose_is_left_out(tmp_path, t_pose):
+    path, *_ = worn(tmp_path, "hdm05", t_pose=t_pose)
+    body = read_body(path)
+    assert len(body.joints) == (54 if t_pose else 60)
+    assert ("its first 6 frames, a calibration pose, left out" in body.said) == t_pose
+
+
+def test_bones_without_length_are_one_sentence(tmp_path):
+    path, *_ = worn(tmp_path, "smpl")
+    path.write_text(re.sub("OFFSET.*", "OFFSET 0 0 0", path.read_text()))
+    for reading in (Reading(), Reading(skeleton="smpl")):
+        with pytest.raises(ValueError, match="smpl.bvh: The capture's legs have no length"):
+            read_body(path, reading)
+
+
+def test_legs_in_no_unit_are_refused(tmp_path):
+    path, *_ = worn(tmp_path, "mixamo", unit=30.0)
+    with pytest.raises(ValueError, match="mixamo.bvh: an unknown unit: legs of .* --unit"):
+        read_body(path)
+    assert "legs of 0.8" in read_body(path, Reading(unit=30.0)).said
 
 
 def test_what_a_map_says_holds(tmp_path):

@@ -127,4 +127,5 @@ def test_file_names_are_safe_and_different():
     texts = ["Walk!", "walk", "../../etc/passwd", "walk-2", "走る", "?!", "x" * 500, "walk"]
     names = demo_t2m.file_names(texts)
     assert names[:6] == ["walk", "walk-2", "etc-passwd", "walk-2-2", "走る", "motion"]
+    assert demo_t2m.file_names(["con", "Nul!", "com1", "console"]) == ["con-", "nul-", "com1-", "console"]
     assert len(set(names)) == len(names) and all("/" not in name and len(name) < 70 for name in names)

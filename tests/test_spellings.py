@@ -54,8 +54,16 @@ SPELLINGS = {
     "commas between numbers": swapped(("1.5 2 3 90.25 0", "1.5, 2, 3, 90.25, 0"), ("OFFSET 5 5 5", "OFFSET 5, 5, 5")),
     "channels over two lines": swapped(("Zposition", "Zposition\n")),
     "an offset over two lines": swapped(("OFFSET 0 2 0", "OFFSET 0\n 2 0")),
+    "time before frames": swapped(("Frames: 2\nFrame Time: 0.0333333", "Frame Time: 0.0333333\nFrames: 2")),
+    "no number of frames": swapped(("Frames: 2\n", "")),
     "exponents": swapped(("90.25", "9.025E+01"), ("-0.5", "-5e-1")),
 }
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("name", ["byte order mark", "blank before colons"])
+def test_bvh_in_any_unicode(tmp_path, name, encoding):
+    test_bvh_spellings(tmp_path, name, encoding)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
@@ -95,10 +103,13 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, change, message):
 
 
 def test_names_of_any_language(tmp_path):
-    for encoding in ("utf-8", "cp932"):
-        text = arm(tmp_path / "a.bvh").read_text().replace("upper arm", "左腕").replace("hip", "センター")
+    """In cp932 and gbk some letters hold the bytes of braces: those of ボ, マ, 倇 and 剓."""
+    for encoding, hip, upper in [("utf-8", "センター", "左腕"), ("cp932", "センター", "左腕"),
+                                 ("cp932", "腰", "ボタンマ"), ("gbk", "骨盆", "左臂"),
+                                 ("gbk", "倇骨", "上臂剓")]:
+        text = arm(tmp_path / "b.bvh").read_text().replace("upper arm", upper).replace("hip", hip)
         (tmp_path / "a.bvh").write_bytes(text.encode(encoding))
-        assert read_bvh(tmp_path / "a.bvh").names == ("センター", "左腕")
+        assert read_bvh(tmp_path / "a.bvh").names == (hip, upper), encoding
     (tmp_path / "a.bvh").write_bytes(arm(tmp_path / "b.bvh").read_text().replace("hip", "Hüfte").encode("latin-1"))
     assert read_bvh(tmp_path / "a.bvh").names[0] == "Hüfte"
 
@@ -108,14 +119,19 @@ def test_joints_of_one_name_are_told_apart(tmp_path):
     assert read_bvh(tmp_path / "a.bvh").names == ("hip", "hip (2)")
 
 
-def test_ten_thousand_joints_deep(tmp_path):
-    depth = 10_000
-    joints = "".join(f"{'JOINT' if number else 'ROOT'} j{number}\n{{\nOFFSET 0 1 0\nCHANNELS 1 Xrotation\n"
+@pytest.mark.parametrize("depth", [2000, 10_000])
+def test_thousands_of_joints_deep(tmp_path, depth):
+    joints = "".join(f"{'JOINT' if number else 'ROOT'} bone\n{{\nOFFSET 0 1 0\nCHANNELS 1 Xrotation\n"
                      for number in range(depth))
     values = " ".join(["0"] * depth)
     end = f"MOTION\nFrames: 1\nFrame Time: 0.1\n{values}\n"
     (tmp_path / "deep.bvh").write_text(f"HIERARCHY\n{joints}" + depth * "}" + "\n" + end)
-    assert read_bvh(tmp_path / "deep.bvh").positions.shape == (1, depth, 3)
+    if depth > 2000:
+        with pytest.raises(ValueError, match="deep.bvh: found more than 2000 joints, expected"):
+            read_bvh(tmp_path / "deep.bvh")
+        return
+    found = read_bvh(tmp_path / "deep.bvh")
+    assert found.positions.shape == (1, depth, 3) and len(set(found.names)) == depth
 
 
 def test_positions_below_the_root_replace_or_add(tmp_path):
@@ -130,10 +146,12 @@ def test_positions_below_the_root_replace_or_add(tmp_path):
 
 
 @pytest.mark.parametrize("time, fps", [("0.0333333", 30), ("0.033333", 30), ("0.033", 30), ("0.0333", 30),
+                                       ("0.008", 120), ("0.016", 60), ("0.00833", 120), ("1", 1),
                                        ("0.0083", 120),
                                        ("0.008333", 120), ("0.0167", 60), ("0.017", 60), ("0.04", 25), ("0.0417", 24),
                                        ("0.042", 24), ("0.01", 100), ("0.033367", 29.97), ("0.02", 50),
                                        ("3.3333e-2", 30)])
+@pytest.mark.filterwarnings("ignore:.*--fps")
 def test_frame_times_are_rounded_rates(tmp_path, time, fps):
     path = arm(tmp_path / "a.bvh", time=time)
     assert read_capture(path).fps == pytest.approx(fps, abs=0.005) and read_capture(path, fps=48).fps == 48
@@ -218,22 +236,39 @@ def test_npz_variants_are_the_same(tmp_path):
         dict(root_orient=flat[:, :3], pose_body=flat[:, 3:66], trans=trans, fps=30),
         dict(global_orient=poses[:, :1], body_pose=poses[:, 1:24], transl=trans, fps=30),
         dict(global_orient=matrices[:, 0], body_pose=matrices[:, 1:22], transl=trans[:, None], fps=b"30"),
-        dict(poses=flat[None], trans=trans[None], fps=30), dict(Poses=flat, Trans=trans, FPS=30),
+        dict(poses=flat[None], trans=trans[None], fps=30), dict(poses=flat, trans=trans.T, fps=30),
+        dict(poses=flat, trans=94 * trans, smpl_scaling=[94.0], fps=30), dict(poses=flat, trans=trans * 5, scale=5,
+                                                                              fps=30),
+        dict(poses=matrices[:, :22].reshape(6, -1), trans=trans, fps=30), dict(Poses=flat, Trans=trans, FPS=30),
         dict(pose=flat.astype(np.float32), trans=trans, framerate=30, betas=np.zeros(16), gender="neutral")]
     for number, arrays in enumerate(variants):
         np.savez(tmp_path / f"{number}.npz", **arrays)
         found = read_amass(tmp_path / f"{number}.npz")
         assert found.fps == 30, number
         np.testing.assert_allclose(found.positions, expected.positions, atol=1e-5, err_msg=str(number))
-    np.savez(tmp_path / "one.npz", poses=flat[0], trans=trans[0], fps=30)
-    np.testing.assert_allclose(read_amass(tmp_path / "one.npz").positions, expected.positions[:1], atol=1e-9)
+    np.savez(tmp_path / "cm.npz", poses=flat, trans=100 * trans, fps=30)
+    np.testing.assert_allclose(read_amass(tmp_path / "cm.npz", unit=0.01).positions, expected.positions, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_few_frames_in_any_shape(tmp_path, count):
+    poses, trans = smpl(count)
+    np.savez(tmp_path / "plain.npz", poses=poses.reshape(count, -1), trans=trans, fps=30)
+    expected, matrices = read_amass(tmp_path / "plain.npz"), axis_angle_to_matrix(poses)
+    shapes = [poses[:, :24], matrices, poses.reshape(count, -1)[:, :72], poses[None], matrices[None]]
+    shapes += [poses[0], matrices[0], poses[0].ravel()] if count == 1 else []
+    for found in shapes:
+        np.savez(tmp_path / "a.npz", poses=found, trans=trans, fps=30)
+        np.testing.assert_allclose(read_amass(tmp_path / "a.npz").positions, expected.positions, atol=1e-9)
 
 
 @pytest.mark.parametrize("change, message", [
     (dict(fps=np.inf), "inf"), (dict(fps=np.nan), "nan fps"), (dict(fps=-30), "-30.0 fps"),
     (dict(fps=[30, 60]), "a rate of shape"),
     (dict(fps="fast"), "fast"), (dict(fps=None), "give --fps"), (dict(poses=None), "found the arrays"),
-    (dict(poses=90 * np.ones((6, 66))), "no radians"), (dict(poses=np.zeros((6, 22, 6))), "found poses (6, 22, 6)"),
+    (dict(poses=np.zeros((6, 96))), "found poses (6, 96)"), (dict(poses=np.ones((6, 198))), "found poses (6, 198)"),
+    (dict(poses=90 * np.ones((6, 66))), "no radians"), (dict(trans=np.zeros((6, 3, 2))), "trans (6, 3, 2)"),
+    (dict(poses=np.zeros((6, 22, 6))), "found poses (6, 22, 6)"),
     (dict(poses=np.array([["a"] * 66] * 6)), "other things than numbers"),
     (dict(trans=np.zeros((6, 2))), "trans (6, 2)")])
 def test_npz_that_cannot_be_read_is_one_sentence(tmp_path, change, message):

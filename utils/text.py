@@ -3,7 +3,10 @@
 import codecs
 from pathlib import Path
 
-MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+         codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+# Which of four bytes are 0 in plain words.
+ZEROS = {"utf-32-le": (1, 2, 3), "utf-32-be": (0, 1, 2), "utf-16-le": (1, 3), "utf-16-be": (0, 2)}
 
 
 def read_text(path: str | Path, otherwise: str | None = None) -> str:
@@ -14,8 +17,9 @@ def read_text(path: str | Path, otherwise: str | None = None) -> str:
     """
     content = Path(path).read_bytes()
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and content[1:8:2] == b"\0\0\0\0"[:len(content[1:8:2])] and len(content) > 3:
-        encoding = "utf-16-le"                         # without its mark: every other byte of plain words is 0
+    if encoding == "utf-8" and len(content) > 3:       # without a mark: the other bytes of plain words are 0
+        encoding = next((name for name, zeros in ZEROS.items() if not any(
+            byte for place, byte in enumerate(content[:8 if len(content) > 7 else 4]) if place % 4 in zeros)), "utf-8")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:

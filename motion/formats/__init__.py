@@ -11,7 +11,7 @@ __all__ = ["Capture", "read_capture", "read_amc", "read_amass", "read_bvh", "wri
 
 
 def read_capture(path: str | Path, skeleton: str | Path | None = None, fps: float | None = None,
-                 up: str | None = None) -> Capture:
+                 up: str | None = None, unit: float | None = None) -> Capture:
     """Read a motion capture file; its suffix says how.
 
     path      .bvh, .amc or .npz
@@ -19,6 +19,7 @@ def read_capture(path: str | Path, skeleton: str | Path | None = None, fps: floa
     fps       frames per second, where the file does not say its own rightly
     up        the axis of the file that points up, which is then turned to y; None: y, or z of an npz, as is usual;
               `motion.retarget` looks whether that is so
+    unit      metres in the unit of an npz' path; a skeleton's own unit makes no difference
     raises    FileNotFoundError; ValueError for an unknown suffix or a broken file
     """
     path = Path(path)
@@ -30,7 +31,7 @@ def read_capture(path: str | Path, skeleton: str | Path | None = None, fps: floa
         case ".amc":
             capture = read_amc(path, skeleton, fps)
         case ".npz":
-            return read_amass(path, fps, up)
+            return read_amass(path, fps, up, unit)
         case suffix:
             raise ValueError(f"{path}: found the suffix {suffix!r}, expected .bvh, .amc or .npz.")
     return turned(capture, up or "y")

@@ -20,6 +20,8 @@ from utils.checkpoint import write_whole
 from utils.errors import note
 from utils.text import read_text
 
+SLOW = 5       # frames per second below which a file is hardly right
+MOST = 2000    # joints of a file
 RATES = (30.0, 60.0, 120.0, 24.0, 25.0, 50.0, 100.0, 90.0, 240.0, 48.0, 72.0, 144.0, 200.0)    # the likelier first
 
 
@@ -31,7 +33,7 @@ def read_bvh(path: str | Path, fps: float | None = None) -> Capture:
     raises   ValueError that names the file, what was found and what was expected
     """
     path = Path(path)
-    hierarchy, *motion = re.split(r"\bMOTION\s+(?=Frames?\b)", _text_of(path), maxsplit=1, flags=re.IGNORECASE)
+    hierarchy, *motion = re.split(r"\bMOTION\s+(?=Frames?(?:\b|Time))", _text_of(path), maxsplit=1, flags=re.IGNORECASE)
     names, parents, offsets, channels, ends = _read_hierarchy(path, hierarchy)
     values, fps = _read_motion(path, "".join(motion), sum(map(len, channels)), ends, fps)
 
@@ -60,9 +62,12 @@ def read_bvh(path: str | Path, fps: float | None = None) -> Capture:
 def _text_of(path: Path) -> str:
     """The file with points in its numbers and without lines of comments."""
     text = read_text(path, otherwise="latin-1")
-    with suppress(UnicodeError):
-        japanese = text.encode("latin-1").decode("cp932")  # as old tools of MikuMikuDance write it
-        text = japanese if re.search("[左右]", japanese) else text
+    for encoding in ("cp932", "gbk") if re.search("[\x80-\xff]{2}|[\x80-\xff][@-~]", text) else ():
+        with suppress(UnicodeError):                       # as old tools of MikuMikuDance write it
+            asian = text.encode("latin-1").decode(encoding)
+            if re.search("[\u3040-\u30ff\u4e00-\u9fff]{2}|[左右]", asian):
+                text = asian
+                break
     if "," in text:
         decimal = not re.search(r"\d\.\d", text)
         text = re.sub(r"(?<=[\d.]),(?=[\d.])" if decimal else r"(?<=[\d.]),(?=[\s\d.+-])", "." if decimal else " ",
@@ -79,12 +84,15 @@ def _read_hierarchy(path: Path, text: str) -> tuple[list[str], list[int], list[l
                                                     list[int]]:
     """Names, parents, offsets and channels of every joint; before which channel End Sites claim one more each."""
     names, parents, offsets, channels, ends = [], [], [], [], []
+    numbers: dict[str, int] = {}  # of the joints of one name so far
     opened = []  # the joints whose brace is open; None is an End Site
     current = None
     for found in KEYWORDS.finditer(text):
         if found["joint"] and None not in opened:
             current = len(names)
-            names.append(_unlike(names, found["name"].strip()))
+            if current == MOST:
+                raise ValueError(f"{path}: found more than {MOST} joints, expected a body's: give a file with fewer.")
+            names.append(_unlike(numbers, found["name"].strip()))
             parents.append(opened[-1] if opened else -1)
             offsets.append([0.0, 0.0, 0.0])
             channels.append([])
@@ -110,12 +118,14 @@ def _read_hierarchy(path: Path, text: str) -> tuple[list[str], list[int], list[l
     return names, parents, offsets, channels, ends
 
 
-def _unlike(names: list[str], name: str) -> str:
-    """The name, with a number behind it if another joint has it already."""
-    number = 2
-    while name in names:
-        name, number = f"{re.sub(r' [(][0-9]+[)]$', '', name)} ({number})", number + 1
-    return name
+def _unlike(numbers: dict[str, int], name: str) -> str:
+    """The name, with a number behind it if another joint has it already; numbers holds the names and their next."""
+    found = name
+    while found in numbers:
+        numbers[name] = max(2, numbers[name] + 1)
+        found = f"{re.sub(r' [(][0-9]+[)]$', '', name)} ({numbers[name]})"
+    numbers[found] = 1
+    return found
 
 
 def _offset(path: Path, text: str) -> list[float]:
@@ -137,14 +147,16 @@ def _channels(path: Path, text: str) -> list[str]:
 
 def _read_motion(path: Path, text: str, channels: int, ends: list[int], fps: float | None) -> tuple[np.ndarray, float]:
     """Values (T, C) and frames per second; what End Sites claim is skipped, should it be there at all."""
-    head = re.match(r"\s*Frames?\s*:?\s*([-+\d.e]+)\s*Frame\s*Time\s*:?\s*(\S+)[^\S\n]*\n?", text, re.IGNORECASE)
-    if not head or not channels:
+    count = re.search(r"\bFrames?\s*:?\s*([-+\d][-+\d.e]*)", text, re.IGNORECASE)
+    time = re.search(r"\bFrame\s*Time\s*:?\s*(\S+)[^\S\n]*\n?", text, re.IGNORECASE)
+    if not time or not channels:
         raise ValueError(f"{path}: found {channels} channels and {text.strip()[:40]!r} after the hierarchy, expected "
                          "the "
                          "lines MOTION, Frames: and Frame Time:.")
-    frames = _count(head[1])
-    fps = check_rate(path, fps) if fps is not None else _rate(path, head[2])
-    rows = [line.split() for line in text[head.end():].rstrip("\0\x1a\n\t ").split("\n") if line.strip("\0\x1a\t ")]
+    frames = _count(count[1]) if count else 0
+    fps = check_rate(path, fps) if fps is not None else _rate(path, time[1])
+    start = max(found.end() for found in (count, time) if found)
+    rows = [line.split() for line in text[start:].rstrip("\0\x1a\n\t ").split("\n") if line.strip("\0\x1a\t ")]
     numbers, strange = _numbers([word for row in rows for word in row])
     if ends and frames and len(numbers) == frames * (channels + len(ends)):
         columns = [column + number for number, column in enumerate(ends)]
@@ -160,7 +172,7 @@ def _read_motion(path: Path, text: str, channels: int, ends: list[int], fps: flo
             what = f"{len(rows)} frames of {len(rows[0])} numbers"
         raise ValueError(f"{path}: found {what}, expected {frames} frames of {channels} as its header says, so "
                          f"expected {channels} numbers in each. Is the file whole?")
-    if whole > frames:
+    if whole > frames and count:
         note(f"{path}: its header says {frames} frames, {whole} are there and read.")
     if more or strange:
         note(f"{path}: found {strange or f'{more} numbers'!r} behind the last frame, which is left out.")
@@ -193,7 +205,7 @@ def _numbers(words: list[str]) -> tuple[np.ndarray, str | None]:
 
 
 def _rate(path: Path, text: str) -> float:
-    """Frames per second of a frame time, which files round: 0.0333333 and 0.033 are 30."""
+    """Frames per second of a frame time, which files round: 0.0333333 and 0.033 are 30; or cut: 0.016 is 60."""
     try:
         seconds = float(text)
     except ValueError:
@@ -203,9 +215,12 @@ def _rate(path: Path, text: str) -> float:
                          "frames "
                          "per second, --fps.")
     rate, digits = round(1 / seconds, 2), len(text.partition(".")[2])
-    if digits > 4 or rate == round(rate) or "e" in text.lower():
-        return rate
-    return next((usual for usual in RATES if round(1 / usual, digits) == seconds), rate)
+    if 2 <= digits <= 5 and "e" not in text.lower() and rate not in RATES:
+        near = [usual for usual in RATES if abs(1 / usual - seconds) < 10.0 ** -digits]
+        rate = next((usual for usual in near if round(1 / usual, digits) == seconds), near[0] if near else rate)
+    if rate < SLOW:
+        note(f"{path}: its frame time is {text} s, {rate:g} frames per second: give --fps if that is not so.")
+    return rate
 
 
 # What is written: SMPL-22 and two unmoving palms (from the wrists, metres) that give the hands a length.

@@ -22,6 +22,7 @@ class Capture:
     fps: float
     rest: np.ndarray | None = None  # (J, 3) where they are if nothing is turned, as far as the file says
     up: str = "y"  # the axis of the file that is y here
+    axes: tuple[str, ...] = tuple(TO_Y)  # those that may point up in files of this kind
 
 
 def turned(capture: Capture, up: str) -> Capture:

@@ -48,7 +48,7 @@ class Files:
 
     @property
     def formats(self) -> list[str]:
-        return self.format.split(",")
+        return list(dict.fromkeys(word.strip() for word in self.format.split(",")))
 
 
 def check_files(config: Files) -> None:

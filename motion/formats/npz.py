@@ -1,8 +1,8 @@
 """AMASS-style npz: SMPL pose parameters.
 
-Letters: T frames, J joints. `poses` are axis-angles (T, 66 or more), (T, J, 3) or matrices (T, J, 3, 3), the first 22
+Letters: T frames, J joints. `poses` are axis-angles (T, 3J), (T, J, 3) or matrices (T, 9J), (T, J, 3, 3), the first 22
 joints those of SMPL-22; or they come as `root_orient` and `pose_body`. `trans` (T, 3) metres is the pelvis' position
-less its place in the SMPL model. Every key has several spellings.
+less its place in the SMPL model; a `smpl_scaling` divides it, as in AIST++. Every key has several spellings.
 Body shape is not used: every clip is on our default body.
 """
 
@@ -25,14 +25,18 @@ ROOT = ("root_orient", "global_orient", "pose_root", "root_pose", "root_rot")
 BODY = ("pose_body", "body_pose", "poses_body")
 TRANS = ("trans", "transl", "translation", "translations", "root_trans", "root_transl", "root_translation",
          "smpl_trans", "global_trans", "global_transl")
+SCALE = ("smpl_scaling", "scale")
+JOINTS = (22, 23, 24, 25, 26, 30, 52, 53, 55)    # of SMPL, -H and -X, with hands of 45, 12 or 6 numbers each or without
 RATE = ("mocap_framerate", "mocap_frame_rate", "mocap_fps", "fps", "frame_rate", "framerate", "frequency")
 
 
-def read_amass(path: str | Path, fps: float | None = None, up: str | None = None) -> Capture:
+def read_amass(path: str | Path, fps: float | None = None, up: str | None = None,
+               unit: float | None = None) -> Capture:
     """Read an AMASS-style npz.
 
     fps      frames per second, where the file does not say its rate rightly
     up       the axis that points up, "y" or "z"; None: z, as in AMASS
+    unit     metres in the unit of trans; None: one, or what the file's scale says
     returns  22 joints named as in `motion.skeleton`, metres, y up
     raises   ValueError that names the file, what was found and what was expected
     """
@@ -41,13 +45,12 @@ def read_amass(path: str | Path, fps: float | None = None, up: str | None = None
         with np.load(path, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("found one array")
-            rotations, trans, fps = _read(file, fps)
+            rotations, trans, fps = _read(file, fps, unit)
     except (ValueError, TypeError, KeyError, OSError, NotImplementedError, EOFError, MemoryError, BadZipFile,
             zlib.error) as error:
-        raise ValueError(f"{path}: {error or type(error).__name__}; expected an npz with the arrays poses (T, 66 or "
-                         "more) or root_orient and pose_body, trans (T, 3), and mocap_framerate or "
+        raise ValueError(f"{path}: {error or type(error).__name__}; expected an npz with the arrays poses (T, 66, "
+                         "72, 156 or 165) or root_orient and pose_body, trans (T, 3), and mocap_framerate or "
                          "mocap_frame_rate.") from None
-    trans = trans.reshape(-1, 3) if trans.size == 3 * len(rotations) else trans
     if trans.shape != (len(rotations), 3) or not fps > 0:
         raise ValueError(f"{path}: found rotations of {len(rotations)} frames, trans {trans.shape} and {fps} fps, "
                          "expected trans (T, 3) and a positive rate.")
@@ -56,17 +59,18 @@ def read_amass(path: str | Path, fps: float | None = None, up: str | None = None
     offsets[:, 0] = (trans + OFFSETS[0]) @ Y_UP.T
     rotations[:, 0] = Y_UP @ rotations[:, 0]
     capture = chain(JOINT_NAMES, PARENTS, rotations, offsets, check_rate(path, fps))
-    return turned(replace(capture, up="z"), up or "z")
+    return turned(replace(capture, up="z", axes=("y", "z")), up or "z")
 
 
-def _read(file: np.lib.npyio.NpzFile, fps: float | None) -> tuple[np.ndarray, np.ndarray, float]:
-    """Rotations (T, 22, 3, 3) in the parent's frame, trans as it stands there, frames per second."""
+def _read(file: np.lib.npyio.NpzFile, fps: float | None, unit: float | None
+          ) -> tuple[np.ndarray, np.ndarray, float]:
+    """Rotations (T, 22, 3, 3) in the parent's frame, trans in metres, frames per second."""
     keys = {key.lower(): key for key in file}
 
     def named(names: tuple[str, ...]) -> np.ndarray | None:
         return next((file[keys[name]] for name in names if name in keys), None)
 
-    poses, root, body, trans, rate = map(named, (POSES, ROOT, BODY, TRANS, RATE))
+    poses, root, body, trans, rate, scale = map(named, (POSES, ROOT, BODY, TRANS, RATE, SCALE))
     given = {22: poses} if poses is not None else {1: root, 21: body}
     parts = {joints: array for joints, array in given.items() if array is not None}
     if trans is None or len(parts) < len(given):
@@ -75,8 +79,22 @@ def _read(file: np.lib.npyio.NpzFile, fps: float | None) -> tuple[np.ndarray, np
         raise ValueError("found arrays of other things than numbers")
     if fps is None and rate is None:
         raise ValueError(f"found no rate among the arrays {', '.join(file)}; give --fps")
-    rotations = np.concatenate([_matrices(array, joints) for joints, array in parts.items()], axis=1)
-    return rotations, trans, _number(rate) if fps is None and rate is not None else float(fps or 0)
+    if unit is not None and not 0 < unit < np.inf:
+        raise ValueError(f"found a unit of {unit} m")
+    if unit is None and scale is not None and scale.size == 1 and (value := _number(scale)) > 0:
+        unit = 1 / value
+    frames = trans.size // 3
+    rotations = np.concatenate([_matrices(array, joints, frames) for joints, array in parts.items()], axis=1)
+    fps = _number(rate) if fps is None and rate is not None else float(fps or 0)
+    return rotations, _path(trans, frames) * (unit or 1.0), fps
+
+
+def _path(trans: np.ndarray, frames: int) -> np.ndarray:
+    """trans as (T, 3), without axes of one; (3, T) is turned. Other shapes stay as they are."""
+    path = np.squeeze(trans)
+    if path.shape == (3,):
+        path = path[None]
+    return path.T if path.shape == (3, frames) and frames != 3 else path
 
 
 def _number(rate: np.ndarray) -> float:
@@ -86,16 +104,18 @@ def _number(rate: np.ndarray) -> float:
     return float(value.decode() if isinstance(value, bytes) else value)
 
 
-def _matrices(array: np.ndarray, joints: int) -> np.ndarray:
+def _matrices(array: np.ndarray, joints: int, frames: int) -> np.ndarray:
     """The first joints' rotations (T, joints, 3, 3) of axis-angles or matrices in any of their usual shapes."""
     found = np.asarray(array, dtype=np.float64)
-    while found.ndim > 2 and len(found) == 1 and found.shape[1] != joints and found.shape[1:] != (3, 3):
+    while found.ndim > 1 and len(found) == 1 != frames:
         found = found[0]                                   # a batch of one
-    if found.ndim == 1:
-        found = found[None]                                # a single frame
-    if found.shape[-2:] == (3, 3) and _orthogonal(found):
+    if frames == 1:
+        found = np.squeeze(found)[None]                    # a single frame
+    if found.ndim == 2 and found.shape[1] % 9 == 0 and _orthogonal(found.reshape(len(found), -1, 3, 3)):
         found = found.reshape(len(found), -1, 3, 3)
-    elif found.ndim in (2, 3) and found[0].size % 3 == 0 and (found.ndim == 2 or found.shape[-1] == 3):
+    elif found.shape[-2:] == (3, 3) and _orthogonal(found):
+        found = found.reshape(len(found), -1, 3, 3)
+    elif _is_axis_angles(found, joints):
         found = found.reshape(len(found), -1, 3)
     else:
         raise ValueError(f"found poses {array.shape}")
@@ -107,6 +127,14 @@ def _matrices(array: np.ndarray, joints: int) -> np.ndarray:
     if np.isfinite(found).all() and len(found) and np.linalg.norm(found, axis=-1).max() > 4 * np.pi:
         raise ValueError(f"found angles up to {np.abs(found).max():.0f}, which are no radians")
     return axis_angle_to_matrix(found) if np.isfinite(found).all() else np.full((*found.shape, 3), np.nan)
+
+
+def _is_axis_angles(found: np.ndarray, joints: int) -> bool:
+    """Whether the shape is (T, J, 3), or (T, 3J) with as many joints as SMPL's kinds have: quaternions have others."""
+    if found.ndim == 3:
+        return found.shape[-1] == 3
+    allowed = (1,) if joints == 1 else [count - 22 + joints for count in JOINTS]
+    return found.ndim == 2 and found.shape[1] in [3 * count for count in allowed]
 
 
 def _orthogonal(matrices: np.ndarray) -> bool:
