@@ -25,8 +25,8 @@ NO_SIDE = [re.sub(r"\s", r"\\s+", pattern) for pattern in (
     r"\band left (?:the|a|an|his|her|their|its)\b(?! (?:side|hand|arm|leg|foot|knee)\b)",
     r"\b(?:he|she|they|who|someone) left (?:and|then|when|after|before|as|but)\b(?! right\b)",
     r"\b(?:is|are|was|were|be|been|being|gets?|got) left (?:behind|alone|standing|over|open|out|hanging|lying|empty)\b",
-    r"\b(?:nothing|anything|none) left\b", r"\bleft off\b", r"\bright (?:away|now|angles?|angled|side up|way up)\b",
-    r"\bright-angled?\b", r"\ball right\b(?! (?:hands?|arms?|legs?|fee?o?t|side))",
+    r"\b(?:nothing|anything|none) left\b", r"\bleft off\b", r"\bright (?:away|now(?!,? (?:left|right)\b)|angles?|angled|side up|way up)\b",
+    r"\bright-angled?\b", r"\ball right\b(?=\s*[,.;!?]|$)",
     r"\bright back (?:up|down|upright|to standing)\b",
     r"\b(?:walk|run|step|go|come|get)(?:s|es)? right up to\b",
     r"\b(?:stops?|stands?|standing|lands?|sits?|is|are) right (?:in front|in the middle|next to|behind|beside)\b")]

@@ -202,8 +202,9 @@ def split_path(folder: Path, split: str, command: str, lists: str = "split") -> 
     raises   FileNotFoundError that tells `command`
     """
     path = folder / lists / f"{split}.txt"
-    if split == "test" and not (path.is_file() and read_ids(path)):
-        path = folder / lists / "val.txt"
+    val = folder / lists / "val.txt"
+    if split == "test" and (not path.is_file() or val.is_file() and not read_ids(path)):
+        path = val
     if not path.is_file():
         raise FileNotFoundError(f"found no {path}, expected a list of clips. Get it: {command}")
     return path

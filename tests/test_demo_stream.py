@@ -82,7 +82,7 @@ def test_the_continuation_begins_where_the_clip_ends(model, tmp_path, monkeypatc
     """In every format that has a place, and facing as there; --with-past puts the clip in front."""
     end, facing = turned_walk(tmp_path / "clip.bvh", start)
     flags = [*model, "--text", "sit", "--seconds", "0.5", "--past", str(tmp_path / "clip.bvh"), "--format",
-             "npy,joints,npz,bvh"]
+             "npy,joints,npz,bvh", "--mode", "rot"]             # which corrects no pelvis by its feet
     demo(monkeypatch, *flags, "--out", str(tmp_path / "on"))
     demo(monkeypatch, *flags, "--out", str(tmp_path / "whole"), "--with-past")
     assert "clip.bvh: 24 joints, skeleton smpl" in capsys.readouterr().out

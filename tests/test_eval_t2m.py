@@ -204,7 +204,7 @@ def three_with_nan(root: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil, flags, said", [
-    (empty_split, [], "0 of 0 clips of mocap_272 test"),
+    (empty_split, [], "test.txt of mocap_272 in "),
     (no_motions, [], f"0 of {COUNT} clips of mocap_272 test"),
     (three_with_nan, [], "31 motions to evaluate on; expected at least 32"),
     (None, ["--limit", "10"], "--limit is 10; expected 32 or more"),

@@ -156,7 +156,7 @@ def _link_as_text(path: Path) -> str | None:
     with path.open("rb") as file:
         content = file.read(400)
     text = content.decode("utf-8", "replace").strip()
-    return text if 0 < len(text) < 300 and text.isprintable() and ("/" in text or "\\" in text) else None
+    return text if len(text) < 300 and re.fullmatch(r"[\w./\\-]*[/\\][\w./\\-]+", text) else None
 
 
 def read_json(path: str | Path, required: Iterable[str] = ()) -> dict[str, Any]:
