@@ -8,6 +8,7 @@ import importlib.util
 import secrets
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from demo_t2m import Chosen, load_model
@@ -46,7 +47,8 @@ def main() -> None:
     print("Loading the model ...", flush=True)
     local = config.host in LOOPBACK
     token = config.token or (None if local else secrets.token_urlsafe(12))
-    start(load, lambda model: page_sampling(model, config.chosen), config, local, token)
+    with suppress(KeyboardInterrupt):     # Ctrl-C ends it
+        start(load, lambda model: page_sampling(model, config.chosen), config, local, token)
 
 
 def check_port(host: str, port: int) -> None:
