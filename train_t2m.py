@@ -16,6 +16,7 @@ from Evaluator_272.watch import load_watch
 from generation.fast.training import accelerate_training
 from generation.pipeline import text_encoder_of
 from models.checkpoints import ar_checkpoint, fill, fingerprint, load_ar, load_tae, load_text
+from models.text_transformer import TextTransformer
 from models.transformer import StreamingTransformer
 from models.two_forward import REPEATS, scored_latents, two_forward_loss
 from options import opt, parse, to_json
@@ -101,6 +102,14 @@ class TextMoments(nn.Module):
         return mean_of_all((error ** 2)[member.any(dim=-1)])
 
 
+def with_noise(text: Tensor, deviation: float, empty: Tensor) -> Tensor:
+    """Texts (B, D) or (B, N, D) with noise, but on the empty one (D,) or (N, D), which guidance uses as it is, and on
+    padding."""
+    first, empty = (text[:, :1], empty[:1]) if text.ndim == 3 else (text, empty)
+    kept = (first != empty).any(dim=-1, keepdim=True) & (text != 0).any(dim=-1, keepdim=True)
+    return text + deviation * kept * noise_like(text)
+
+
 class T2MObjective(nn.Module):
     """What DDP wraps: both forwards and the diffusion loss."""
 
@@ -114,18 +123,17 @@ class T2MObjective(nn.Module):
     def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """batch: latents (B, L, C), lengths and past (B,), text (B, D) or (B, N, D), as LatentClips collates them."""
         text, config = batch["text"], self.config
-        if self.training and config.text_noise:                           # guidance uses the empty text as it is
-            first, empty = (text[:, :1], self.empty[:1]) if text.ndim == 3 else (text, self.empty)
-            kept = (first != empty).any(dim=-1, keepdim=True) & (text != 0).any(dim=-1, keepdim=True)
-            text = text + config.text_noise * kept * noise_like(text)
+        if self.training and config.text_noise:
+            text = with_noise(text, config.text_noise, self.empty)
         latents, lengths, past = batch["latents"], batch["lengths"], batch["past"]
+        prompt = self.model.prompt(text) if self.moments else None
         loss = two_forward_loss(
             self.model, latents, lengths, text, step, config.training.total_iter, past,
             early=config.early * self.training, replaced=config.replaced, context_noise=config.context_noise,
-            repeats=config.repeats)
-        if self.moments is None:
+            repeats=config.repeats, prompt=prompt)
+        if self.moments is None or prompt is None:
             return dict(loss=loss)
-        moments = self.moments(self.model.prompt(text).positions[:, 0], latents, lengths, past)
+        moments = self.moments(prompt.positions[:, 0], latents, lengths, past)
         return dict(loss=loss + config.moments * moments, moments=moments)
 
     def checkpoint(self):
@@ -157,7 +165,7 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
         elif config.text_start:
             model.start_text(*train.motion_of_text(config.text_start, config.training.balance, config.text_noise))
         if config.text:
-            start_text(model, config.text, index["text_encoder"])
+            start_text(model.text, config.text, index["text_encoder"])
         calibration = Calibration(latent_scale=train.scale, stop_threshold=index["stop_threshold"],
                                   end_latent=tuple(index["end_latent"]))
         objective = T2MObjective(model, calibration, index["text_encoder"], train.texts[NO_TEXT], config).to(device)
@@ -191,18 +199,18 @@ def start_model(model: StreamingTransformer, source: str) -> float:
     return start.calibration.latent_scale
 
 
-def start_text(model: StreamingTransformer, source: str, text_encoder: str) -> None:
+def start_text(text: TextTransformer | None, source: str, text_encoder: str) -> None:
     """Take a text transformer's weights.
 
     raises   ValueError if the model has none, or for one of other sizes or of another encoder's texts
     """
     tensors, encoder = load_text(source)
-    if model.text is None:
+    if text is None:
         raise ValueError(f"{source} is a text transformer, and the model reads vectors: give --text tokens")
     if encoder != text_encoder:
         raise ValueError(f"{source} reads texts by {encoder}, and the latent folder holds texts by {text_encoder}: "
                          "make one with that folder: python train_text.py")
-    fill(model.text, tensors, source)
+    fill(text, tensors, source)
 
 
 def check_latents(clips: LatentClips, model: AR, dataname: str) -> None:

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from dataset.latents import LatentClips
-from models.checkpoints import fill, load_text, text_checkpoint
+from dataset.latents import NO_TEXT, LatentClips
+from models.checkpoints import text_checkpoint
 from models.text_transformer import TextTransformer
 from models.transformer import StreamingTransformer
 from options import opt, parse, to_json
 from options.models import AR
 from options.training import Training
-from train_t2m import SMALL, TINY, TextMoments, check_latents, fixed_batches
-from utils.distributed import distributed, noise_like, rank, world_size
+from train_t2m import SMALL, TINY, TextMoments, check_latents, fixed_batches, start_text, with_noise
+from utils.distributed import distributed
 from utils.engine import fit, seed_step, to_device
 from utils.errors import run
 
@@ -53,17 +53,18 @@ PRESETS = {
 class TextObjective(nn.Module):
     """The text transformer and the linear layer that tells the latents' moments."""
 
-    def __init__(self, config: TrainText, text_encoder: str):
+    def __init__(self, config: TrainText, text_encoder: str, empty: Tensor):
         super().__init__()
         self.config, self.text_encoder = config, text_encoder
         self.text: TextTransformer = StreamingTransformer(config.model, config.gain).text    # pyright: ignore
         self.moments = TextMoments(config.model.width, config.model.latent_dim)
+        self.register_buffer("empty", empty, persistent=False)                            # (N, D)
 
     def forward(self, batch: dict[str, Tensor], step: int = 0) -> dict[str, Tensor]:
         """batch: as LatentClips collates them."""
         text = batch["text"]
         if self.training:
-            text = text + self.config.text_noise * (text != 0).any(dim=-1, keepdim=True) * noise_like(text)
+            text = with_noise(text, self.config.text_noise, self.empty)
         pooled = self.text(text)[1][:, 0]                                                 # (B, D)
         return dict(loss=self.moments(pooled, batch["latents"], batch["lengths"], batch["past"]))
 
@@ -81,15 +82,15 @@ def main():
         train, val = (LatentClips(config.latent_dir, split, longest, balance=balance)
                       for split, balance in (("train", config.training.balance), ("val", 0.0)))
         check_latents(train, config.model, config.training.dataname)
-        objective = TextObjective(config, train.index["text_encoder"])
+        text_encoder = train.index["text_encoder"]
+        objective = TextObjective(config, text_encoder, train.texts[NO_TEXT])
         if config.start:
-            fill(objective.text, load_text(config.start)[0], config.start)
+            start_text(objective.text, config.start, text_encoder)
         objective.to(device)
         batches = list(fixed_batches(val, config.training.batch_size, config.training.seed))
 
         def evaluate(step: int) -> dict[str, float | bytes]:
-            share = batches[rank()::world_size()]
-            losses = [float(objective(to_device(batch, device), step)["loss"]) for batch in share]
+            losses = [float(objective(to_device(batch, device), step)["loss"]) for batch in batches]
             return dict(loss=sum(losses) / len(losses))
 
         fit(objective, train, config.training, to_json(config), evaluate, best="loss")

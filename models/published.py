@@ -164,10 +164,12 @@ def scales_beside(source: Path | str | Mapping) -> list[int]:
 
 def statistics_beside(source: Path | str | Mapping, channels: int) -> tuple[Tensor, Tensor]:
     """mean and std (D,) of the folder meta/ beside a MoSa file's; 0 and 1 if it is not there."""
-    folder = Path("/dev/null") if isinstance(source, Mapping) else Path(source).parent.parent / "meta"
-    if not all((folder / f"{name}.npy").is_file() for name in ("mean", "std")):
+    if isinstance(source, Mapping):
         return torch.zeros(channels), torch.ones(channels)
-    mean, std = (torch.from_numpy(np.load(folder / f"{name}.npy", allow_pickle=False)) for name in ("mean", "std"))
+    paths = [Path(source).parent.parent / "meta" / name for name in ("mean.npy", "std.npy")]
+    if not all(path.is_file() for path in paths):
+        return torch.zeros(channels), torch.ones(channels)
+    mean, std = (torch.from_numpy(np.load(path, allow_pickle=False)) for path in paths)
     return mean, std
 
 

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from models.text_transformer import Prompt
 from models.transformer import StreamingTransformer
 from options.sampling import STEPS
 from utils.distributed import mean_of_all, own_rows
@@ -35,7 +36,7 @@ def scored_latents(count: int, lengths: Tensor, past: Tensor) -> Tensor:
 def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tensor, text: Tensor, step: int,
                      total_steps: int, context_lengths: Tensor | None = None,
                      draws: dict[str, Tensor] | None = None, early: float = 0.0, replaced: float = 1.0,
-                     context_noise: float = 0.0, repeats: int = REPEATS) -> Tensor:
+                     context_noise: float = 0.0, repeats: int = REPEATS, prompt: Prompt | None = None) -> Tensor:
     """Diffusion loss of the true latents under conditions that partly come from predicted ones.
 
     latents (B, L, C) of `lengths` (B,) valid latents each; text as `stack_texts` has it. Each valid row counts
@@ -48,11 +49,12 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
     replaced         times the share of the schedule is replaced; 0: the first forward is left out
     context_noise    the most deviation, one for each clip, of noise on what the second forward conditions on: another
                      way to learn to go on from latents that are not quite right
+    prompt           of the text, where the caller has it already
     """
     past = torch.zeros_like(lengths) if context_lengths is None else context_lengths
     random = Draws(latents, model.most_latents + 1, draws or {})
     scored = scored_latents(latents.shape[1], lengths, past)                                           # (B, L)
-    prompt = model.prompt(text)
+    prompt = model.prompt(text) if prompt is None else prompt
 
     # First forward, without gradient: predict x_0 of some latents, the same positions in every clip, from the truth.
     mask, mixed = scored & random.replaced_positions(step, total_steps, replaced), latents              # (B, L)
