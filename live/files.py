@@ -6,7 +6,6 @@ T frames; motion (T, 272), 30 a second.
 import multiprocessing
 import os
 import re
-import resource
 import tempfile
 import time
 from collections import defaultdict
@@ -18,10 +17,9 @@ import numpy as np
 
 from dataset.clips import read_motion, report
 from live.shown import Shown, show_all
-from motion import retarget
-from motion.formats import Capture, read_capture
+from motion.captures import read_body
 from motion.formats.export import ENDINGS, Files, export
-from motion.representation_272 import FPS, pose_to_motion272
+from motion.representation_272 import FPS, check_denormalised, pose_to_motion272
 
 FORMATS = (*(name for name in ENDINGS if name != "joints"), "txt")
 KINDS = (".bvh", ".npz", ".npy", ".amc")         # of captures; an .amc comes with its .asf
@@ -75,8 +73,10 @@ def in_worker(work: Callable[..., Any], *arguments: Any, seconds: float, megabyt
 
     raises   ValueError as `work` does, and if it fails in any other way
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    quick = "forkserver" in multiprocessing.get_all_start_methods()    # Windows spawns
+    context = multiprocessing.get_context("forkserver" if quick else "spawn")
+    if quick:
+        context.set_forkserver_preload([__name__])
     ours, theirs = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:    # ours: it goes even after a kill
         process = context.Process(target=worker, args=(theirs, folder, megabytes, seconds, work, arguments),
@@ -105,11 +105,8 @@ def in_worker(work: Callable[..., Any], *arguments: Any, seconds: float, megabyt
 def worker(pipe: Any, folder: str, megabytes: int, seconds: float, work: Callable[..., Any], arguments: tuple) -> None:
     """What runs in the other process, with `folder` for all its temporary files: sends (result, "") or (None, what was
     wrong)."""
-    os.nice(10)
     os.environ["TMPDIR"] = tempfile.tempdir = folder
-    limit(resource.RLIMIT_AS, int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-          + megabytes * 10 ** 6 if Path("/proc/self/statm").exists() else resource.RLIM_INFINITY)
-    limit(resource.RLIMIT_CPU, int(seconds) + 5)
+    limit(megabytes, int(seconds) + 5)
     try:
         answer = work(*arguments), ""
     except ValueError as error:
@@ -121,9 +118,21 @@ def worker(pipe: Any, folder: str, megabytes: int, seconds: float, work: Callabl
     pipe.send(answer)
 
 
-def limit(what: int, value: int) -> None:
-    most = resource.getrlimit(what)[1]
-    resource.setrlimit(what, (value if most == resource.RLIM_INFINITY else min(value, most), most))
+def limit(megabytes: int, seconds: int) -> None:
+    """Give way to other processes, and take no more memory than so much beyond today's and no more processor time,
+    where the system has such limits."""
+    try:
+        import resource
+    except ImportError:                              # Windows has none: the caller's clock ends the process
+        return
+    os.nice(10)
+    limits = {resource.RLIMIT_CPU: seconds}
+    size = Path("/proc/self/statm")
+    if size.exists():
+        limits[resource.RLIMIT_AS] = int(size.read_text().split()[0]) * resource.getpagesize() + megabytes * 10 ** 6
+    for what, value in limits.items():
+        most = resource.getrlimit(what)[1]
+        resource.setrlimit(what, (value if most == resource.RLIM_INFINITY else min(value, most), most))
 
 
 def parse(files: Mapping[str, bytes]) -> np.ndarray:
@@ -141,7 +150,7 @@ def parse(files: Mapping[str, bytes]) -> np.ndarray:
             Path(folder, f"capture{suffix}").write_bytes(found[suffix])
         path = Path(folder, f"capture{kind}")
         try:
-            motion = read_array(path) if kind == ".npy" else of_capture(read_capture(path))
+            motion = read_array(path) if kind == ".npy" else pose_to_motion272(*read_body(path)[:2])
         except ValueError as error:
             raise ValueError(str(error).replace(folder + os.sep, "")) from None
     return motion[-KEPT:].astype(np.float32)
@@ -152,21 +161,8 @@ def read_array(path: Path) -> np.ndarray:
     motion = read_motion(path, path.name, problems)
     if motion is None:
         raise ValueError(f"no motion (T, 272): {' '.join(report(problems).split())}")
+    check_denormalised(motion, path.name)
     return motion
-
-
-def of_capture(capture: Capture) -> np.ndarray:
-    """Its motion by the first of the skeleton maps that ship whose joints it has."""
-    names = sorted(path.stem for path in (Path(retarget.__file__).parent / "skeleton_maps").glob("*.json"))
-    for name in ["smpl", *names]:
-        try:
-            skeleton = retarget.load_skeleton_map(name)
-            retarget.find_joints(capture, skeleton)
-        except ValueError:
-            continue
-        return pose_to_motion272(*retarget.retarget(capture, skeleton))
-    raise ValueError(f"its joints {', '.join(capture.names)[:120]} fit none of the skeletons known here "
-                     f"({', '.join(names)}): convert it first, python -m dataset.prepare bvh-folder --help")
 
 
 def write(kind: str, motion: np.ndarray, title: Timed) -> bytes:

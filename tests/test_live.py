@@ -151,6 +151,7 @@ def test_a_link_that_this_model_cannot_sample_says_so(studio):
     sampling = replace(GUIDED, steps=3, solver="fitted")
     page = Page(studio(), [Prompt("walk", replace(SETTINGS, sampling=sampling))])
     wait(lambda: page.last("error"))
+    assert "fitted" in str(page.last("error"))
 
 
 def test_of_a_long_capture_the_last_is_kept(studio):

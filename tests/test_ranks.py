@@ -28,7 +28,7 @@ from test_latents import write_folder
 from test_mosa import tokenizer
 from test_mosa_data import write_texts
 from train_mosa_tokenizer import TINY
-from utils.checkpoint import load_training_state, save_checkpoint
+from utils.checkpoint import load_training_state, read_json, save_checkpoint, write_json
 
 LENGTHS = (4, 30, 9, 17, 6, 12, 23, 5)    # of the clips, in latents without the end latent
 CAPTIONS = ("a person walks", "someone waves the left hand twice and then sits down on a chair", "jump", "he dances",
@@ -37,6 +37,7 @@ LATENTS = ["--latent-dir", "latents", "--latent-dim", "2", "--text-dim", "3"]
 TRAINERS = {                              # with all losses and all random draws that there are
     "train_causal_tae": ["--position-loss", "2", "--jerk-loss", "2"],
     "train_t2m": [*LATENTS, "--early", "4", "--text-noise", "0.02", "--text-drop", "0.5"],
+    "train_text": ["--latent-dir", "tokens", "--latent-dim", "2", "--text-dim", "3"],
     "train_streamer": [*LATENTS, "--clip", "1", "--accumulate", "2"],
     "Evaluator_272.train": [],
     "train_mosa_tokenizer": ["--dead-codes", "random", "--accumulate", "2"],
@@ -87,6 +88,9 @@ def runs(data, tmp_path_factory) -> dict[int, Path]:
     save_checkpoint(folder / "ar", *ar_checkpoint(ar, Calibration(end_latent=(0.0, 0.0)), Sampling(), "words"))
     save_checkpoint(folder / "mosa_tokenizer", *mosa_tokenizer_checkpoint(tokenizer(TINY)))
     write_texts(folder / "texts", ["", *CAPTIONS])
+    write_texts(folder / "tokens", ["", *CAPTIONS[:5]])
+    shutil.copy(folder / "latents" / "latents.npy", folder / "tokens")
+    write_json(folder / "tokens" / "index.json", read_json(folder / "latents" / "index.json") | dict(text="tokens"))
     (folder / "train.py").write_text(SCRIPT)
     launchers = {1: [], 2: ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]}
     for ranks, launcher in launchers.items():
