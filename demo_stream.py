@@ -9,7 +9,6 @@ import queue
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset.clips import read_motion, report
+from dataset.clips import load_motion
 from demo_t2m import Chosen, check_hours, embed_ahead, file_names, load_model, read_sentences
 from generation.pipeline import MotionStreamer
 from models.causal_tae import FRAMES_PER_LATENT
@@ -115,10 +114,7 @@ def read_past(path: Path, reading: Reading = Reading(), flag: str = "--past", ch
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}; expected a motion, .npy (T, {channels}) or .bvh.")
     if path.suffix.lower() == ".npy":
-        problems: dict[str, list[str]] = defaultdict(list)
-        motion = read_motion(path, path.name, problems, channels)
-        if motion is None:
-            raise ValueError(f"{flag} {path} is no motion (T, {channels}):{report(problems).replace(chr(10), '')}")
+        motion = load_motion(path, channels, f"{flag} {path}")
         if channels == DIM and len(motion) >= FRAMES_PER_LATENT:
             check_denormalised(motion, f"{flag} {path}")
         return Past(motion)

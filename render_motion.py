@@ -4,18 +4,16 @@ python render_motion.py --motion before.npy after.npy --title before --title aft
 python render_motion.py --motion walk.npy --out walk.png --count 6 --transparent
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from dataset.clips import read_motion, report
+from dataset.clips import load_motion
 from motion.footing import grounded_pose
 from motion.formats.export import save_picture, save_video
 from motion.render import beside, render_frames, strip
-from motion.representation_272 import DIM
 from options import opt, parse
 from utils.errors import run
 
@@ -40,7 +38,7 @@ def main() -> None:
     if not config.motion or len(config.title) not in (0, len(config.motion)):
         raise ValueError(f"Found {len(config.motion)} of --motion and {len(config.title)} of --title; expected one "
                          "motion or more, and no title or one for each.")
-    poses = [grounded_pose(read(path), config.lock_feet) for path in config.motion]
+    poses = [grounded_pose(load_motion(path), config.lock_feet) for path in config.motion]
     if config.out.suffix == ".png":
         save_picture(config.out, rows([strip(*pose, config.count, transparent=config.transparent) for pose in poses]))
     else:
@@ -49,17 +47,6 @@ def main() -> None:
                  for pose, title in zip(poses, config.title or [path.stem for path in config.motion])]
         save_video(config.out, beside(*drawn), max(len(pelvis) for _, pelvis in poses))
     print(f"  {config.out}")
-
-
-def read(path: Path) -> np.ndarray:
-    """A motion (T, 272) float32; FileNotFoundError or ValueError that says what the file is."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}; expected a motion, .npy (T, {DIM}).")
-    problems: dict[str, list[str]] = defaultdict(list)
-    motion = read_motion(path, path.name, problems)
-    if motion is None:
-        raise ValueError(f"{path} is no motion (T, {DIM}):{report(problems).replace(chr(10), '')}")
-    return motion
 
 
 def rows(pictures: list[Image.Image]) -> Image.Image:

@@ -233,6 +233,21 @@ def read_clip(folder: Path, name: str, clip_id: str, problems: dict[str, list[st
     return None if motion is None else Clip(clip_id, motion, captions)
 
 
+def load_motion(path: Path, channels: int = DIM, name: object = None) -> np.ndarray:
+    """One motion (T, channels) float32, of an .npy.
+
+    name     what errors call it; None: its path
+    raises   FileNotFoundError; ValueError that says what the file is
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; expected a motion, .npy (T, {channels}).")
+    problems: dict[str, list[str]] = defaultdict(list)
+    motion = read_motion(path, path.name, problems, channels)
+    if motion is None:
+        raise ValueError(f"{name or path} is no motion (T, {channels}):{report(problems).replace(chr(10), '')}")
+    return motion
+
+
 def read_motion(path: Path, clip_id: str, problems: dict[str, list[str]], channels: int = DIM) -> np.ndarray | None:
     """Read one motion (T, channels) float32, or None; what is wrong goes into `problems`, as in `read_clip`."""
     try:

@@ -8,14 +8,13 @@ import os
 import re
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dataset.clips import read_motion, report
+from dataset.clips import load_motion
 from live.shown import Shown, show_all
 from motion.captures import read_body
 from motion.formats.export import ENDINGS, Files, export
@@ -157,10 +156,7 @@ def parse(files: Mapping[str, bytes]) -> np.ndarray:
 
 
 def read_array(path: Path) -> np.ndarray:
-    problems: dict[str, list[str]] = defaultdict(list)
-    motion = read_motion(path, path.name, problems)
-    if motion is None:
-        raise ValueError(f"no motion (T, 272): {' '.join(report(problems).split())}")
+    motion = load_motion(path, name=path.name)
     check_denormalised(motion, path.name)
     return motion
 

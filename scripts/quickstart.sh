@@ -9,4 +9,5 @@ cat <<'END'
 Next:
   bash scripts/quickstart.sh "a person waves both hands"          another sentence
   .venv/bin/python demo_stream.py --interactive                   type while the character moves
+  bash scripts/live.sh                                            the same on a page in your browser
 END
