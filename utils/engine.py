@@ -65,21 +65,15 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
     ddp = DistributedDataParallel(objective) if world_size() > 1 else objective
     with (checkpoint.naming(folder), _naming_lost_workers(folder),
           closing(Log(folder, first_step, config.total_iter, config.batch_size, device)) as log):
-        if config.precision == "bfloat16" and not in_bfloat16(config, device):
-            log.say("This processor has no bfloat16, and would take hundreds of times as long: training in float32.")
+        _warn_of_precision(log, config, device)
         objective.train()
         parts = iter(batches(data, config, first_step))
         for step in range(first_step, config.total_iter + 1):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, config)
             optimizer.zero_grad()
             losses = _backward(ddp, parts, config, step, device)
             norm = clip_gradients(parameters, config.clip)
             _refuse_nan(losses["loss"], norm, step, folder)
-            optimizer.step()
-            if config.ema:
-                with torch.no_grad():
-                    torch._foreach_lerp_(averages, [*parameters], 1 - ema_decay(step, config))    # pyright: ignore
+            _update(optimizer, parameters, averages, config, step)
 
             last = step == config.total_iter
             log.add(losses | {"gradient_norm": norm})
@@ -248,6 +242,22 @@ def _backward(ddp: nn.Module, parts: Iterator[Any], config: Training, step: int,
         for name, value in losses.items():
             means[name] = means.get(name, 0.0) + value.detach().float() / config.accumulate
     return means
+
+
+def _update(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], averages: Sequence[Tensor],
+            config: Training, step: int) -> None:
+    """Move the weights at this step's rate, and their averages."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(step, config)
+    optimizer.step()
+    if config.ema:
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, [*parameters], 1 - ema_decay(step, config))    # pyright: ignore
+
+
+def _warn_of_precision(log: Log, config: Training, device: torch.device) -> None:
+    if config.precision == "bfloat16" and not in_bfloat16(config, device):
+        log.say("This processor has no bfloat16, and would take hundreds of times as long: training in float32.")
 
 
 def in_bfloat16(config: Training, device: torch.device) -> bool:
