@@ -9,9 +9,8 @@ from scipy.ndimage import uniform_filter1d
 from scipy.spatial.distance import cdist
 
 from motion.representation_272 import FPS
-from motion.skeleton import JOINT_NAMES
+from motion.skeleton import TOES
 
-TOES = [JOINT_NAMES.index("left_foot"), JOINT_NAMES.index("right_foot")]
 CONTACT_HEIGHT = 0.05  # metres: a lower toe stands on the floor
 SKATING_SPEED = 0.5  # metres per second along the floor: a faster standing toe skates
 SKATING_WINDOW = 5  # steps between frames over which the mean speed must be that high too

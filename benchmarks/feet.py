@@ -24,14 +24,13 @@ from benchmarks.sentences import load_kinds
 from generation.pipeline import MotionStreamer
 from motion.footing import grounded_pose
 from motion.representation_272 import motion272_to_pose, motion272_to_positions
-from motion.skeleton import JOINT_NAMES, forward_kinematics
+from motion.skeleton import TOES, forward_kinematics
 from options import opt, parse
 from options.sampling import Compute, SamplingFlags
 from utils.checkpoint import write_json
 from utils.errors import run
 
 KINDS = {"walks": ("walks forward",), "turns": ("turns left", "turns right"), "runs": ("runs",)}
-TOES = [JOINT_NAMES.index("left_foot"), JOINT_NAMES.index("right_foot")]
 NEAR, FAR, SUNK = 0.05, 0.025, 0.02      # metres: a toe's height in contact, its way in a frame, and below the floor
 RESTING = 0.03
 

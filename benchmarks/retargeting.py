@@ -19,9 +19,9 @@ from dataset.prepare import bandai_namco, cmu, snu
 from dataset.prepare.folder import Trial, unpacked
 from motion.formats import read_capture
 from motion.representation_272 import motion272_to_positions, pose_to_motion272
-from motion.retarget import ANKLES, HIPS, KNEES, find_joints, load_skeleton_map, resample, retarget
+from motion.retarget import find_joints, load_skeleton_map, resample, retarget
 from motion.rotation import y_rotation
-from motion.skeleton import OFFSETS, PARENTS
+from motion.skeleton import ANKLES, HIPS, KNEES, OFFSETS, PARENTS
 from options import opt, parse
 from utils.errors import run
 

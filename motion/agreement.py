@@ -6,8 +6,8 @@ Letters: T frames, J joints (22). Both bodies y up, at the same frames.
 import numpy as np
 
 from motion.formats.capture import TO_Y
-from motion.rest_pose import ANKLES, BONES, HEAD, NECK, TOES, directions, standing_shares, unit
-from motion.skeleton import JOINT_NAMES, OFFSETS
+from motion.rest_pose import BONES, HEAD, NECK, directions, standing_shares, unit
+from motion.skeleton import ANKLES, JOINT_NAMES, OFFSETS, TOES
 
 # degrees, on average over the frames, from which on something is wrong
 TRUNK, LIMB, FACING, FOOT, TOP = 28, 30, 45, 65, 85
@@ -54,26 +54,21 @@ def faults(found: dict[str, float], ratios: dict[str, float]) -> list[str]:
              if max(ratio, 1 / ratio) > (UNEVEN if what.startswith("left") and "and right" in what else ODD)]
     if found.get("swapped", 0) > 110:
         wrong.append(f"the feet point {found['swapped']:.0f} degrees away from where hips and trunk face: the map "
-                     "swaps "
-                     "left and right, or the file's axes are left-handed")
+                     "swaps left and right, or the file's axes are left-handed")
     if found["trunk"] > TRUNK:
         wrong.append(f"the trunk of the retargeted body points {found['trunk']:.0f} degrees away from the capture's: "
-                     "the "
-                     "map lacks 'rest' of pelvis, spine1 to head")
+                     "the map lacks 'rest' of pelvis, spine1 to head")
     elif max(found["facing"], found["pelvis"]) > FACING:
         wrong.append(f"the pelvis faces {max(found['facing'], found['pelvis']):.0f} degrees away from the capture's: "
-                     "the "
-                     "map lacks 'rest' of pelvis")
+                     "the map lacks 'rest' of pelvis")
     elif found["shoulders"] > FACING:
         wrong.append(f"the shoulders are turned {found['shoulders']:.0f} degrees away from the capture's: the map "
-                     "lacks "
-                     "'rest' of spine1 to spine3")
+                     "lacks 'rest' of spine1 to spine3")
     limbs = [f"{name} by {found[name]:.0f} degrees" for name in found
              if name.endswith(("hip", "knee", "collar", "shoulder", "elbow")) and found[name] > LIMB]
     if limbs:
         wrong.append(f"bones point elsewhere than the capture's ({', '.join(limbs)}): the map names other joints, or "
-                     "lacks "
-                     "their 'rest'")
+                     "lacks their 'rest'")
     ends = [f"{name} by {found[name]:.0f} degrees" for name, most in (("neck", TOP), ("left_ankle", FOOT),
                                                                       ("right_ankle", FOOT))
             if found.get(name, 0) > most]

@@ -14,9 +14,9 @@ import numpy as np
 from motion.formats import Capture, read_capture
 from motion.formats.capture import TO_Y
 from motion.representation_272 import FPS
-from motion.rest_pose import ANKLES, HIPS, KNEES, is_straight
+from motion.rest_pose import is_straight
 from motion.retarget import Source, filled, find_joints
-from motion.skeleton import JOINT_NAMES
+from motion.skeleton import ANKLES, HIPS, JOINT_NAMES, KNEES
 from motion.skeleton_map import load_skeleton_map, shipped
 from motion.skeletons import sources
 from options import opt
@@ -71,10 +71,9 @@ def read_body(path: str | Path, reading: Reading = Reading()) -> Body:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     skip = skeleton_map.get("skip_frames", 0)
-    said = [f"{len(capture.names)} joints, skeleton {skeleton}", f"{len(capture.positions)} frames at {capture.fps:g} "
-                                                                 "fps",
-            unit, f"{source.capture.up} up", *[f"its first {skip} frames, a calibration pose, left out"] * (skip > 0),
-            *source.said]
+    said = [f"{len(capture.names)} joints, skeleton {skeleton}",
+            f"{len(capture.positions)} frames at {capture.fps:g} fps", unit, f"{source.capture.up} up",
+            *[f"its first {skip} frames, a calibration pose, left out"] * (skip > 0), *source.said]
     return Body(rotations, joints, f"{path.name}: {'; '.join(said)}", skeleton)
 
 
@@ -163,8 +162,7 @@ def unit_of(source: Source, given: float | None) -> str:
     unit = given or min(UNITS, key=lambda unit: abs(np.log(unit * legs / LEG)))
     if given is not None and not 0.2 < given * legs < 2.5:
         raise ValueError(f"a unit of {given} m makes legs of {given * legs:.3g} m, expected 0.2 to 2.5: give another "
-                         "--unit, "
-                         "or none.")
+                         "--unit, or none.")
     if not 0.2 < unit * legs < 2.5:
         raise ValueError(f"an unknown unit: legs of {legs:.3g} are a person's in none of {', '.join(UNITS.values())}: "
                          "give metres in the file's unit, --unit.")

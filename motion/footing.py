@@ -10,9 +10,8 @@ import numpy as np
 
 from motion.representation_272 import Motion272Decoder
 from motion.rotation import axis_angle_to_matrix
-from motion.skeleton import OFFSETS, forward_kinematics, global_to_local, local_to_global
+from motion.skeleton import ANKLES, HIPS, KNEES, OFFSETS, TOES, forward_kinematics, global_to_local, local_to_global
 
-HIPS, KNEES, ANKLES, TOES = [1, 2], [4, 5], [7, 8], [10, 11]
 FEET = ANKLES + TOES
 OTHERS = [joint for joint in range(22) if joint not in FEET]
 LOW, SLOW = 0.05, 0.012      # metres, metres per frame: a toe below both comes to rest,

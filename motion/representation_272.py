@@ -131,8 +131,7 @@ def check_denormalised(motion: np.ndarray, name: str) -> None:
     rows = np.linalg.norm(motion[..., ROTATIONS].reshape(*motion.shape[:-1], -1, 3), axis=-1)
     if not 0.8 < np.median(rows) < 1.2 or np.mean(np.abs(rows - 1) < 0.3) < 0.9:
         raise ValueError(f"{name}: found rotations whose rows have lengths of about {np.median(rows):.2g}, expected "
-                         "1: the "
-                         "motion is normalised, or of another representation. Give motion * std + mean.")
+                         "1: the motion is normalised, or of another representation. Give motion * std + mean.")
 
 
 class Motion272Decoder:

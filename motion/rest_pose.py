@@ -9,10 +9,9 @@ import numpy as np
 
 from motion.formats.capture import TO_Y
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle, y_rotation
-from motion.skeleton import OFFSETS, PARENTS
+from motion.skeleton import ANKLES, HIPS, KNEES, OFFSETS, PARENTS, TOES
 
 LEFT_HIP, RIGHT_HIP, NECK, HEAD = 1, 2, 12, 15
-HIPS, KNEES, ANKLES, TOES = [1, 2], [4, 5], [7, 8], [10, 11]
 SHOULDERS, ELBOWS, WRISTS = [16, 17], [18, 19], [20, 21]
 # Each joint and the one that its bone points to, from the trunk outwards.
 BONES = {1: 4, 2: 5, 4: 7, 5: 8, 13: 16, 14: 17, 16: 18, 17: 19, 18: 20, 19: 21}

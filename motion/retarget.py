@@ -15,9 +15,9 @@ from motion.agreement import angles, faults, lies, proportions
 from motion.formats import Capture
 from motion.formats.capture import TO_Y, turned
 from motion.representation_272 import FPS
-from motion.rest_pose import ANKLES, HIPS, KNEES, TOES, is_straight, pose_of, straightest, swing, up_axis
+from motion.rest_pose import is_straight, pose_of, straightest, swing, up_axis
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
-from motion.skeleton import JOINT_NAMES, OFFSETS, forward_kinematics, global_to_local
+from motion.skeleton import ANKLES, HIPS, JOINT_NAMES, KNEES, OFFSETS, TOES, forward_kinematics, global_to_local
 from motion.skeleton_map import load_skeleton_map
 from utils.errors import note
 
@@ -71,8 +71,7 @@ class Source:
         up = self.map.get("up") or up_axis(places, self.rest_places(capture), capture.up, capture.axes)
         if up != capture.up and not self.map.get("up"):
             self.said.append(f"the body stands along the file's {up} axis, which is taken as up (--up {capture.up} if "
-                             "the "
-                             "person lies)")
+                             "the person lies)")
         return turned(capture, up)
 
     def rest_places(self, capture: Capture) -> np.ndarray | None:

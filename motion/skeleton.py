@@ -14,6 +14,7 @@ JOINT_NAMES = (
     "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
 )
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19)
+HIPS, KNEES, ANKLES, TOES = [1, 2], [4, 5], [7, 8], [10, 11]    # left, right
 MIRROR = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20)  # left <-> right
 
 # From the parent, metres: SMPL neutral, zero betas. The pelvis row is its place in the SMPL model,

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from motion.footing import ANKLES, DRIFT, TOES, Footing, grounded_pose
+from motion.footing import DRIFT, Footing, grounded_pose
 from motion.representation_272 import POSITIONS, ROTATIONS, motion272_to_pose, motion272_to_positions, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix, matrix_to_rotation6d
-from motion.skeleton import JOINT_NAMES, forward_kinematics
+from motion.skeleton import ANKLES, JOINT_NAMES, TOES, forward_kinematics
 from test_says_does import pose, straight
 
 

@@ -118,8 +118,7 @@ def _read_asf(path: Path) -> list[Bone]:
     strange = {kind for bone in bones for kind in bone.channels} - {"rx", "ry", "rz", "tx", "ty", "tz", "l"}
     if strange:
         raise ValueError(f"{path}: found the degrees of freedom {sorted(strange)}, expected some of tx, ty, tz, rx, "
-                         "ry, "
-                         "rz, l.")
+                         "ry, rz, l.")
     if lost := sorted(set(fields) - set(places)):
         note(f"{path}: the bones {', '.join(lost)} are not in its hierarchy and left out.")
     return bones

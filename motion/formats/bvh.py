@@ -151,8 +151,7 @@ def _read_motion(path: Path, text: str, channels: int, ends: list[int], fps: flo
     time = re.search(r"\bFrame\s*Time\s*:?\s*(\S+)[^\S\n]*\n?", text, re.IGNORECASE)
     if not time or not channels:
         raise ValueError(f"{path}: found {channels} channels and {text.strip()[:40]!r} after the hierarchy, expected "
-                         "the "
-                         "lines MOTION, Frames: and Frame Time:.")
+                         "the lines MOTION, Frames: and Frame Time:.")
     frames = _count(count[1]) if count else 0
     fps = check_rate(path, fps) if fps is not None else _rate(path, time[1])
     start = max(found.end() for found in (count, time) if found)
@@ -212,8 +211,7 @@ def _rate(path: Path, text: str) -> float:
         seconds = 0.0
     if not 1e-4 < seconds < 10:
         raise ValueError(f"{path}: found the frame time {text!r}, expected seconds between 0.0001 and 10: give the "
-                         "frames "
-                         "per second, --fps.")
+                         "frames per second, --fps.")
     rate, digits = round(1 / seconds, 2), len(text.partition(".")[2])
     if 2 <= digits <= 5 and "e" not in text.lower() and rate not in RATES:
         near = [usual for usual in RATES if abs(1 / usual - seconds) < 10.0 ** -digits]
