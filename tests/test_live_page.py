@@ -120,7 +120,7 @@ def test_half_speed_loop_and_reverse_need_no_server(page, server):
 
 def test_three_wait_and_follow_one_another(page):
     """In their order; one is taken out again."""
-    page.locator(".live-seconds input").fill("1")
+    page.locator(".live-seconds input").fill("4")
     page.locator(".live-seconds input").blur()
     say(page, "a person walks forward")
     for text in ("a person bows", "a person runs", "a person turns left"):
@@ -129,7 +129,7 @@ def test_three_wait_and_follow_one_another(page):
     found = prompts(page)
     assert [text for _, text in found] == ["a person walks forward", "a person bows", "a person runs",
                                            "a person turns left"]
-    assert [found[place + 1][0] - found[place][0] for place in (1, 2)] == [32, 32]
+    assert [found[place + 1][0] - found[place][0] for place in (1, 2)] == [120, 120]
     assert not page.evaluate("live.timeline.waiting")
     wait(page, "document.querySelector('.live-now')?.textContent.includes('turns left')")
 
