@@ -6,7 +6,7 @@ import pytest
 
 from dataset.clips import load_clips
 from dataset.prepare import bvh_folder
-from dataset.prepare.folder import prepare, with_val
+from dataset.prepare.folder import prepare, say_empty_splits, with_val
 from motion.formats import write_bvh
 from test_prepare import captures, ids, pose    # noqa: F401, a fixture
 
@@ -47,8 +47,10 @@ def test_few_captures_say_that_val_is_empty(captures, tmp_path, capsys):
     trials, skipped = bvh_folder.trials(captures, "smpl")
     few = [replace(trial, split="train") for trial in trials if trial.id in ("c0", "c1")]
     prepare(few, skipped, tmp_path / "few", workers=0)
+    say_empty_splits(tmp_path / "few")
     assert "val and test are empty" in capsys.readouterr().out
     prepare(with_val(few, 1), skipped, tmp_path / "few", workers=0)
+    say_empty_splits(tmp_path / "few")
     assert "test is empty" in capsys.readouterr().out and len(ids(tmp_path / "few", "val")) == 2
     with pytest.raises(ValueError, match="--val 2"):
         with_val(few, 2)

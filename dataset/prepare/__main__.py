@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dataset.prepare import amass, bandai_namco, bvh_folder, cmu, snu
 from dataset.prepare.compose import prepare_composed
-from dataset.prepare.folder import merge, prepare, unpacked, with_val
+from dataset.prepare.folder import merge, prepare, say_empty_splits, unpacked, with_val
 from dataset.prepare.stream import prepare_pairs
 from motion.formats.capture import TO_Y
 from utils.errors import run
@@ -81,7 +81,9 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     if arguments.kind == "merge":
-        return merge(arguments.source, arguments.out)
+        merge(arguments.source, arguments.out)
+        say_empty_splits(arguments.out)
+        return
     if arguments.kind == "compose":
         return prepare_composed(arguments.source, arguments.out, arguments.sequences, arguments.together,
                                 arguments.workers)
@@ -107,6 +109,7 @@ def main() -> None:
                                           unit=arguments.unit, rest_frame=arguments.rest_frame)
         trials, skipped = found
         prepare(with_val(trials, getattr(arguments, "val", 0)), skipped, arguments.out, arguments.workers)
+    say_empty_splits(arguments.out)
 
 
 if __name__ == "__main__":

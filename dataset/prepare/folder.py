@@ -417,10 +417,15 @@ def _report(out: str | Path, entries: list[Entry], skipped: list[str]) -> None:
     count = Counter(entry.split for entry in entries)
     print(f"{len(entries)} clips in {out}: " + ", ".join(f"{count[split]} {split}" for split in SPLITS))
     print(f"{len(skipped)} left out" + _listed(skipped))
-    if empty := [split for split in ("val", "test") if not count[split]]:
+
+
+def say_empty_splits(out: str | Path) -> None:
+    """Say what to do where a data set has nothing in val or test, which training and evaluation need."""
+    empty = [split for split in SPLITS[1:] if not read_ids(Path(out) / "split" / f"{split}.txt")]
+    if empty:
         print(f"{' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty: of so few captures (amass: of so few "
               "folders) all are train's. Training needs some in val: give four or more, or take them from train with "
-              "--val 1; where test is empty, val stands in")
+              "--val 1, or teach the model these few: python finetune_t2m.py; where test is empty, val stands in")
 
 
 def _report_reading(said: list[str]) -> None:
