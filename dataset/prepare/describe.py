@@ -55,7 +55,7 @@ def describe(clauses: list[list[Event]], key: str, style: str | None = None) -> 
 
 
 def describe_freely(clauses: list[list[Event]], key: str, style: str | None = None) -> list[str]:
-    """Up to eight free sentences, which mostly do without the obvious verb; arguments as of `describe`."""
+    """Up to twelve free sentences, which mostly do without the obvious verb; arguments as of `describe`."""
     names = [[set(event_names(event)) for event in clause] for clause in clauses]
     return free_sentences_of(clauses, names, key, style)
 

@@ -10,7 +10,7 @@ from dataset.captions import swap_left_right
 from dataset.prepare.events import Event
 from dataset.prepare.grammar import OF_MEN, STYLES, draws, phrase_table
 
-COUNT = 8      # sentences of a clip
+COUNT = 12     # sentences of a clip
 GAITS = ("walk", "run", "move")
 
 
