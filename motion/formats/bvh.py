@@ -9,20 +9,33 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from motion.formats.bones import BONES
-from motion.formats.capture import Capture, chain, check_frames, check_rate, placed
+from motion.formats.capture import Capture, chain, check_frames, check_rate, placed, unlike
 from motion.skeleton import OFFSETS, PARENTS
 from utils.checkpoint import write_whole
 from utils.errors import note
 from utils.text import read_text
 
+MOTION = re.compile(r"\bMOTION\s+(?=Frames?(?:\b|Time))", re.IGNORECASE)    # after the hierarchy
 SLOW = 5       # frames per second below which a file is hardly right
 MOST = 2000    # joints of a file
 RATES = (30.0, 60.0, 120.0, 24.0, 25.0, 50.0, 100.0, 90.0, 240.0, 48.0, 72.0, 144.0, 200.0)    # the likelier first
+
+
+class Channels(NamedTuple):
+    """The joints of a BVH (parents first, End Sites left out), and what its channels hold."""
+    names: list[str]
+    parents: list[int]
+    offsets: list[list[float]]
+    channels: list[list[str]]    # of each joint, such as Zrotation
+    ends: list[int]              # before which channel End Sites claim one more each
+    values: np.ndarray           # (T, C), degrees and the file's unit
+    fps: float
 
 
 def read_bvh(path: str | Path, fps: float | None = None) -> Capture:
@@ -32,11 +45,27 @@ def read_bvh(path: str | Path, fps: float | None = None) -> Capture:
     returns  rotations and positions in the file's axes and unit; End Sites are left out
     raises   ValueError that names the file, what was found and what was expected
     """
-    path = Path(path)
-    hierarchy, *motion = re.split(r"\bMOTION\s+(?=Frames?(?:\b|Time))", _text_of(path), maxsplit=1, flags=re.IGNORECASE)
-    names, parents, offsets, channels, ends = _read_hierarchy(path, hierarchy)
-    values, fps = _read_motion(path, "".join(motion), sum(map(len, channels)), ends, fps)
+    return capture_of(read_channels(path, fps))
 
+
+def read_channels(path: str | Path, fps: float | None = None, still: bool = False) -> Channels:
+    """Read a BVH as `read_bvh` does, without putting its channels together.
+
+    still    a file without frames is taken as one in which nothing is turned, and every joint is at its OFFSET
+    """
+    path = Path(path)
+    hierarchy, *motion = MOTION.split(_text_of(path), maxsplit=1)
+    joints = names, parents, offsets, channels, ends = _read_hierarchy(path, re.sub(r"\bMOTION\s*$", "", hierarchy))
+    if still and not re.search(r"\bTime\b[^\n]*\n\s*[-+.\d]", "".join(motion), re.IGNORECASE):
+        values = [offset["XYZ".index(kind[0].upper())] if kind.lower().endswith("position") else 0.0
+                  for offset, kinds in zip(offsets, channels) for kind in kinds]
+        return Channels(*joints, np.array([values]), 30.0)
+    return Channels(*joints, *_read_motion(path, "".join(motion), sum(map(len, channels)), ends, fps))
+
+
+def capture_of(read: Channels) -> Capture:
+    """What the channels mean: where every joint is and how it is turned."""
+    names, parents, offsets, channels, _, values, fps = read
     rest = np.array(offsets)
     offsets = np.repeat(rest[None], len(values), axis=0)  # (T, J, 3)
     rotations = np.broadcast_to(np.eye(3), (len(values), len(names), 3, 3)).copy()
@@ -92,7 +121,7 @@ def _read_hierarchy(path: Path, text: str) -> tuple[list[str], list[int], list[l
             current = len(names)
             if current == MOST:
                 raise ValueError(f"{path}: found more than {MOST} joints, expected a body's: give a file with fewer.")
-            names.append(_unlike(numbers, found["name"].strip()))
+            names.append(unlike(numbers, found["name"].strip()))
             parents.append(opened[-1] if opened else -1)
             offsets.append([0.0, 0.0, 0.0])
             channels.append([])
@@ -116,16 +145,6 @@ def _read_hierarchy(path: Path, text: str) -> tuple[list[str], list[int], list[l
         raise ValueError(f"{path}: found {len(names)} joints and {len(opened)} braces left open before "
                          "MOTION, expected a whole BVH hierarchy.")
     return names, parents, offsets, channels, ends
-
-
-def _unlike(numbers: dict[str, int], name: str) -> str:
-    """The name, with a number behind it if another joint has it already; numbers holds the names and their next."""
-    found = name
-    while found in numbers:
-        numbers[name] = max(2, numbers[name] + 1)
-        found = f"{re.sub(r' [(][0-9]+[)]$', '', name)} ({numbers[name]})"
-    numbers[found] = 1
-    return found
 
 
 def _offset(path: Path, text: str) -> list[float]:

@@ -1,5 +1,6 @@
 """What every reader returns: a captured motion on its own skeleton."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,16 @@ def turned(capture: Capture, up: str) -> Capture:
         return capture
     turn = TO_Y[up] @ TO_Y[capture.up].T
     return replace(capture, rotations=turn @ capture.rotations, positions=capture.positions @ turn.T, up=up)
+
+
+def unlike(numbers: dict[str, int], name: str) -> str:
+    """The name, with a number behind it if another joint has it already; numbers holds the names and their next."""
+    found = name
+    while found in numbers:
+        numbers[name] = max(2, numbers[name] + 1)
+        found = f"{re.sub(r' [(][0-9]+[)]$', '', name)} ({numbers[name]})"
+    numbers[found] = 1
+    return found
 
 
 def check_rate(path: Path, fps: float) -> float:
