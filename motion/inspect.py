@@ -46,9 +46,9 @@ def main() -> None:
             print(f"wrote {written(config.file, empty_map())}: put a name of the list above for each ?")
         raise
     source = Source(capture, skeleton_map)
-    print("\n".join(tree(capture, {capture.names[theirs]: JOINT_NAMES[joint] for joint,
-                                   theirs in enumerate(source.theirs)
-                                   if joint not in source.missing})))
+    taken = {capture.names[theirs]: JOINT_NAMES[joint] for joint, theirs in enumerate(source.theirs)
+             if joint not in source.missing}
+    print("\n".join(tree(capture, taken)))
     if source.missing:
         print(f"not there: {', '.join(JOINT_NAMES[joint] for joint in sorted(source.missing))}")
     if config.write_map:

@@ -112,8 +112,7 @@ class Source:
             self.said.append(f"the body lies along the file's {axis} axis (--up {axis} if it stands there)")
         if wrong:
             raise ValueError(f"The map does not fit the capture: {'; '.join(wrong)}. Try --skeleton auto, or "
-                             "--rest-frame "
-                             "with the number of a frame in T-pose.")
+                             "--rest-frame with the number of a frame in T-pose.")
         return local, joints, found
 
     def put_on_us(self) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:

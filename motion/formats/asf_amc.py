@@ -184,7 +184,6 @@ def _read_values(path: Path, words: list[str], bones: list[Bone], skeleton: Path
             raise ValueError("joints are missing")
     except ValueError as error:
         raise ValueError(f"{path}: found frames unlike the others (frame {frames}: {error}), expected {len(moving)} "
-                         "joints "
-                         f"and {sum(widths.values())} numbers in each. Is the file whole?") from None
+                         f"joints and {sum(widths.values())} numbers in each. Is the file whole?") from None
     check_frames(path, np.concatenate(values, axis=1))
     return values

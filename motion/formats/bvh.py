@@ -212,8 +212,7 @@ def _numbers(words: list[str]) -> tuple[np.ndarray, str | None]:
         return np.array(words, dtype=np.float64), None
     except ValueError:
         text = re.sub(r"\S*(?:#IND|#QNAN|#SNAN|#INF|nan\(\w+\))\S*", "nan", " ".join(words), flags=re.IGNORECASE)
-        words = re.sub(r"(?<=[\d.])-", " -",
-                       text).split()  # 0.000000-68.754935: a number that is too long for its field
+        words = re.sub(r"(?<=[\d.])-", " -", text).split()    # 0.000000-68.754935: too long for its field
     for count, word in enumerate(words):
         try:
             float(word)
