@@ -168,6 +168,9 @@ def _frame(left: np.ndarray, up: np.ndarray) -> np.ndarray:
     """The rotation (3, 3) whose columns are left, what is up at right angles to it, and ahead."""
     x = unit(left)
     y = unit(up - (up @ x) * x)
+    if not 0.5 < np.linalg.norm(np.cross(x, y)) < 2:
+        raise ValueError("found hips or shoulders in one place, or in line with the trunk, expected a person's body: "
+                         "give another map, --skeleton, or another --rest-frame.")
     return np.stack([x, y, np.cross(x, y)], axis=-1)
 
 

@@ -41,7 +41,7 @@ def load_skeleton_map(name: str | Path) -> dict:
         raise FileNotFoundError(f"{name}: no such skeleton map; expected a JSON file or one of {', '.join(shipped())}.")
     try:
         skeleton_map = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: found no readable JSON ({error}), expected a skeleton map.") from None
     check_map(skeleton_map, str(path))
     return skeleton_map
@@ -51,7 +51,7 @@ def check_map(skeleton_map: Any, path: str) -> None:
     """ValueError that names the file and the first value of a map that cannot be used."""
     def expect(good: bool, found: object, expected: str) -> None:
         if not good:
-            raise ValueError(f"{path}: found {found}, expected {expected}.")
+            raise ValueError(f"{path}: found {str(found)[:300]}, expected {expected}.")
 
     expect(isinstance(skeleton_map, dict), type(skeleton_map).__name__, "a JSON object with unit and joints")
     strange = sorted(set(skeleton_map) - set(KEYS))

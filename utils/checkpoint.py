@@ -164,7 +164,7 @@ def read_json(path: str | Path, required: Iterable[str] = ()) -> dict[str, Any]:
     """Read a JSON object. Raises ValueError if the file is anything else, or lacks a `required` key."""
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except ValueError as error:  # both decoders' errors are ValueErrors
+    except (ValueError, RecursionError) as error:  # both decoders' errors are ValueErrors
         raise ValueError(f"{path} is not JSON ({error}); restore it or use another checkpoint.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}, expected a JSON object.")

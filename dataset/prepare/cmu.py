@@ -65,7 +65,7 @@ def read_humanml3d(paths: list[Path]) -> list[dict]:
                                     "--captions, too")
         try:
             rows += json.loads(read_text(path))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"{path} is no JSON ({error}): fetch it again") from None
     return rows
 

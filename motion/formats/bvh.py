@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from motion.formats.bones import BONES
-from motion.formats.capture import Capture, chain, check_frames, check_rate, placed, unlike
+from motion.formats.capture import LARGEST, Capture, chain, check_frames, check_rate, placed, unlike
 from motion.skeleton import OFFSETS, PARENTS
 from utils.checkpoint import write_whole
 from utils.errors import note
@@ -24,6 +24,8 @@ from utils.text import read_text
 MOTION = re.compile(r"\bMOTION\s+(?=Frames?(?:\b|Time))", re.IGNORECASE)    # after the hierarchy
 SLOW = 5       # frames per second below which a file is hardly right
 MOST = 2000    # joints of a file
+AT_ONCE = 20_000_000    # joints of all frames: 1.5 GB of rotations
+NO_NUMBER = re.compile(r"#IND|#QNAN|#SNAN|#INF|nan\(\w{1,40}\)", re.IGNORECASE)    # as Windows' C and others write it
 RATES = (30.0, 60.0, 120.0, 24.0, 25.0, 50.0, 100.0, 90.0, 240.0, 48.0, 72.0, 144.0, 200.0)    # the likelier first
 
 
@@ -60,7 +62,11 @@ def read_channels(path: str | Path, fps: float | None = None, still: bool = Fals
         values = [offset["XYZ".index(kind[0].upper())] if kind.lower().endswith("position") else 0.0
                   for offset, kinds in zip(offsets, channels) for kind in kinds]
         return Channels(*joints, np.array([values]), 30.0)
-    return Channels(*joints, *_read_motion(path, "".join(motion), sum(map(len, channels)), ends, fps))
+    values, fps = _read_motion(path, "".join(motion), sum(map(len, channels)), ends, fps)
+    if len(values) * len(names) > AT_ONCE:
+        raise ValueError(f"{path}: found {len(values)} frames of {len(names)} joints, expected at most "
+                         f"{AT_ONCE // 10 ** 6} million of both together: cut it into parts.")
+    return Channels(*joints, values, fps)
 
 
 def capture_of(read: Channels) -> Capture:
@@ -151,7 +157,9 @@ def _offset(path: Path, text: str) -> list[float]:
     try:
         x, y, z = map(float, text.strip(" \n\t:").split())
     except ValueError:
-        raise ValueError(f"{path}: found OFFSET {text.strip()!r}, expected three numbers.") from None
+        raise ValueError(f"{path}: found OFFSET {text.strip()[:60]!r}, expected three numbers.") from None
+    if not max(abs(x), abs(y), abs(z)) < LARGEST:
+        raise ValueError(f"{path}: found OFFSET {text.strip()[:60]!r}, expected three numbers of a body's size.")
     return [x, y, z]
 
 
@@ -159,7 +167,7 @@ def _channels(path: Path, text: str) -> list[str]:
     count, *kinds = text.strip(" \n\t:").split() or [""]
     known = all(re.fullmatch("[XYZ](position|rotation)", kind, re.IGNORECASE) for kind in kinds)
     if count != str(len(kinds)) or not known or len({kind.lower() for kind in kinds}) < len(kinds):
-        raise ValueError(f"{path}: found CHANNELS {' '.join(text.split())!r}, expected their number and that many "
+        raise ValueError(f"{path}: found CHANNELS {' '.join(text.split())[:90]!r}, expected their number and that many "
                          "different ones of Xposition, Yposition, ... Zrotation.")
     return kinds
 
@@ -185,7 +193,7 @@ def _read_motion(path: Path, text: str, channels: int, ends: list[int], fps: flo
     if whole < frames or uneven or not whole and more:
         what = f"{whole} frames of {channels} numbers and {more} more"
         if strange:
-            what = f"{strange!r} in frame {whole + 1}"
+            what = f"{strange[:40]!r} in frame {whole + 1}"
         elif len(widths) == 1:
             what = f"{len(rows)} frames of {len(rows[0])} numbers"
         raise ValueError(f"{path}: found {what}, expected {frames} frames of {channels} as its header says, so "
@@ -193,7 +201,7 @@ def _read_motion(path: Path, text: str, channels: int, ends: list[int], fps: flo
     if whole > frames and count:
         note(f"{path}: its header says {frames} frames, {whole} are there and read.")
     if more or strange:
-        note(f"{path}: found {strange or f'{more} numbers'!r} behind the last frame, which is left out.")
+        note(f"{path}: found {(strange or f'{more} numbers')[:40]!r} behind the last frame, which is left out.")
     values = numbers[:whole * channels].reshape(whole, channels)
     check_frames(path, values)
     return values, fps
@@ -211,8 +219,8 @@ def _numbers(words: list[str]) -> tuple[np.ndarray, str | None]:
     try:
         return np.array(words, dtype=np.float64), None
     except ValueError:
-        text = re.sub(r"\S*(?:#IND|#QNAN|#SNAN|#INF|nan\(\w+\))\S*", "nan", " ".join(words), flags=re.IGNORECASE)
-        words = re.sub(r"(?<=[\d.])-", " -", text).split()    # 0.000000-68.754935: too long for its field
+        words = ["nan" if NO_NUMBER.search(word) else word for word in words]
+        words = re.sub(r"(?<=[\d.])-", " -", " ".join(words)).split()    # 0.000000-68.754935: too long for its field
     for count, word in enumerate(words):
         try:
             float(word)

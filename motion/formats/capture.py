@@ -10,6 +10,7 @@ import numpy as np
 # The rotation that turns an axis of a file to y.
 TO_Y = {"y": np.eye(3), "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
         "x": np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])}
+LARGEST = 1e9    # of the numbers of a file: larger ones are faults, and overflow
 TO_Y |= {f"-{axis}": np.diag([-1.0, -1, 1]) @ turn for axis, turn in TO_Y.items()}
 
 
@@ -66,7 +67,10 @@ def check_frames(path: Path, values: np.ndarray) -> None:
     """Raise a ValueError that names `path` if the values (T, C) are no frames or are not all finite."""
     if not len(values):
         raise ValueError(f"{path}: found 0 frames, expected at least 1.")
-    broken = ~np.isfinite(values).all(axis=1)
+    broken = ~(np.abs(values) < LARGEST).all(axis=1)
+    if broken.any() and np.isfinite(values).all():
+        raise ValueError(f"{path}: found {np.abs(values).max():.3g} in frame {broken.argmax()}, expected numbers of a "
+                         "body's size.")
     if broken.any():
         raise ValueError(f"{path}: found NaN or infinity in {broken.sum()} of {len(values)} frames, first in "
                          f"frame {broken.argmax()}; expected finite numbers.")
