@@ -24,6 +24,7 @@ from models.causal_tae import FRAMES_PER_LATENT
 from motion.captures import Reading, read_body
 from motion.formats.export import Files, check_files, export
 from motion.representation_272 import (DIM, FPS, Start, check_denormalised, end_of, pose_to_motion272, start_of)
+from motion.skeleton_map import load_skeleton_map
 from options import opt, parse
 from utils.errors import run
 
@@ -118,6 +119,8 @@ def read_past(path: Path, reading: Reading = Reading(), flag: str = "--past", ch
         if channels == DIM and len(motion) >= FRAMES_PER_LATENT:
             check_denormalised(motion, f"{flag} {path}")
         return Past(motion)
+    if reading.skeleton != "auto":
+        load_skeleton_map(reading.skeleton)                      # a fault of the map is none of the capture
     try:
         rotations, joints, said, _ = read_body(path, reading)
     except ValueError as error:

@@ -10,7 +10,7 @@ from Evaluator_272.published import load_published_evaluator
 from models.published import fill
 from options import from_json, to_json
 from options.models import EvaluatorModel
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import load_checkpoint, pointed
 
 
 def evaluator_checkpoint(evaluator: Evaluator, mean: Tensor, std: Tensor) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -25,7 +25,7 @@ def load_evaluator(source: Path | str) -> tuple[Evaluator, Tensor | None, Tensor
             whose statistics lie with the data (None, None)
     raises  FileNotFoundError, or ValueError for a damaged checkpoint or another network's
     """
-    if Path(source).is_file():
+    if pointed(source).is_file():
         return load_published_evaluator(source), None, None
     tensors, config = load_checkpoint(source)
     if "evaluator" not in config or "mean" not in tensors or "std" not in tensors:

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 
 from Evaluator_272.metrics import mean_and_interval, too_few_for_fid
+from utils.checkpoint import pointed
 
 DECIMALS = {"PJ": 5, "AUJ": 5, "split-half AUJ": 5}    # metres per frame^3 are small; others have 3
 
 
 def hash_of(source: Path, *statistics: np.ndarray) -> str:
     """sha256 of a checkpoint: its weights, its config and the statistics that it is used with."""
+    source = pointed(source)
     paths = [source / "model.safetensors", source / "config.json"] if source.is_dir() else [source]
     found = hashlib.sha256()
     for part in [*(path.read_bytes() for path in paths), *(values.tobytes() for values in statistics)]:

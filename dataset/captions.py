@@ -50,14 +50,15 @@ def parse_caption(line: str) -> Caption:
     """
     fields = line.strip().split("#")
     if len(fields) < 4:
-        raise ValueError(f"found {len(fields)} fields in {line.strip()!r}, expected caption#tokens#start#end")
+        raise ValueError(f"found {len(fields)} fields in {line.strip()[:80]!r}, expected caption#tokens#start#end")
     text = fields[0].strip()
     if not text:
         raise ValueError("empty caption")
     try:
         start, end = (0.0 if math.isnan(float(field)) else float(field) for field in fields[2:4])
     except ValueError:
-        raise ValueError(f"found the times {fields[2:4]}, expected two numbers of seconds") from None
+        raise ValueError(f"found the times {' and '.join(fields[2:4])[:80]!r}, expected two numbers of seconds"
+                         ) from None
     if start < 0 or (end <= start and (start, end) != (0.0, 0.0)):
         raise ValueError(f"found a caption from {start} s to {end} s, expected 0 <= start < end")
     return Caption(text, start, end)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from dataset.shards import load_shard, many_made
 from models.causal_tae import CausalTAE
 from models.mosa.tokenizer import CAQVAE
 from motion.representation_272 import DIM, FPS
+from utils.arrays import UNREADABLE
 from utils.distributed import rank
 from utils.text import read_lines
 
@@ -150,7 +150,7 @@ def load_statistics(dataname: str, data_root: str | Path | None = None) -> tuple
                                     f"Get them: {layout.command}")
         try:
             values = np.load(folder / name, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except UNREADABLE as error:
             raise ValueError(f"{folder / name} is damaged ({error}). Get it anew: {layout.command}") from None
         good = values.shape == (layout.channels,) and np.isfinite(values).all()
         if not good or (name == "Std.npy" and values.min() <= 0):
@@ -252,7 +252,7 @@ def read_motion(path: Path, clip_id: str, problems: dict[str, list[str]], channe
     """Read one motion (T, channels) float32, or None; what is wrong goes into `problems`, as in `read_clip`."""
     try:
         motion = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
+    except UNREADABLE as error:
         problems["unreadable"].append(f"{clip_id} ({error})")
         return None
     if not isinstance(motion, np.ndarray) or motion.ndim != 2 or motion.shape[1] != channels or not len(motion):

@@ -19,7 +19,7 @@ from models.transformer import StreamingTransformer
 from options import from_json, to_json
 from options.models import AR, CAQ, SAR, TAE, Codes
 from options.sampling import Calibration, MoSaSampling, Sampling
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import load_checkpoint, pointed
 
 
 class ARCheckpoint(NamedTuple):
@@ -41,7 +41,7 @@ def load_tae(source: Path | str) -> CausalTAE:
     source  a checkpoint folder, or the authors' file: this has no statistics, they lie with the data
     raises  FileNotFoundError, or ValueError for a damaged checkpoint or another network's
     """
-    if Path(source).is_file():
+    if pointed(source).is_file():
         return load_published_tae(source)
     tensors, config = load_checkpoint(source, required=["model"])
     if "mean" not in tensors or "std" not in tensors:
@@ -60,7 +60,7 @@ def ar_checkpoint(model: StreamingTransformer, calibration: Calibration, samplin
 
 def load_ar(source: Path | str) -> ARCheckpoint:
     """An AR model and what is stored beside it. As `load_tae`."""
-    if Path(source).is_file():
+    if pointed(source).is_file():
         return ARCheckpoint(load_published_ar(source), Calibration(), Sampling(), DEFAULT_TEXT_ENCODER)
     tensors, config = load_checkpoint(source, required=["model"])
     if "sampling" not in config:
@@ -105,7 +105,7 @@ def mosa_tokenizer_checkpoint(tokenizer: CAQVAE) -> tuple[dict[str, Tensor], dic
 
 def load_mosa_tokenizer(source: Path | str) -> CAQVAE:
     """MoSa's tokenizer, with its statistics. As `load_tae`."""
-    if Path(source).is_file():
+    if pointed(source).is_file():
         return load_published_mosa_tokenizer(source)
     tensors, config = load_checkpoint(source)
     if "tokenizer" not in config:
@@ -136,7 +136,7 @@ def mosa_checkpoint(found: MoSaCheckpoint) -> tuple[dict[str, Tensor], dict[str,
 
 def load_mosa(source: Path | str) -> MoSaCheckpoint:
     """MoSa's transformer and what is stored beside it. As `load_ar`."""
-    if Path(source).is_file():
+    if pointed(source).is_file():
         return MoSaCheckpoint(load_published_mosa_transformer(source), MoSaSampling(), "openai/clip-vit-base-patch32",
                               None, None, None)
     tensors, config = load_checkpoint(source)

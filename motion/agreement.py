@@ -6,11 +6,12 @@ Letters: T frames, J joints (22). Both bodies y up, at the same frames.
 import numpy as np
 
 from motion.formats.capture import TO_Y
-from motion.rest_pose import BONES, HEAD, NECK, directions, standing_shares, unit
-from motion.skeleton import ANKLES, JOINT_NAMES, OFFSETS, TOES
+from motion.rest_pose import BONES, ELBOWS, HEAD, NECK, SHOULDERS, WRISTS, directions, standing_shares, unit
+from motion.skeleton import ANKLES, HIPS, JOINT_NAMES, KNEES, OFFSETS, TOES
 
 # degrees, on average over the frames, from which on something is wrong
 TRUNK, LIMB, FACING, FOOT, TOP = 28, 30, 45, 65, 85
+BENT = 0.02                                           # of a limb: how far its middle is from the line of its ends
 ODD, UNEVEN = 3.2, 2                                  # likewise of proportions, and of one side to the other
 
 
@@ -19,7 +20,7 @@ def angles(rotations: np.ndarray, joints: np.ndarray, places: np.ndarray, missin
 
     rotations  (T, J, 3, 3) ours, global; joints (T, J, 3) ours; places (T, J, 3) theirs, any unit
     missing    our joints that they have not: parts of these are left out
-    "swapped" is between what lies ahead of their hips and where their feet point.
+    "swapped" is between what lies ahead of their hips and where their feet point, without toes where knees bend to.
     """
     ours, theirs = directions(joints), directions(places)
     found = dict(trunk=_angle(ours["trunk"], theirs["trunk"]),
@@ -34,7 +35,29 @@ def angles(rotations: np.ndarray, joints: np.ndarray, places: np.ndarray, missin
         feet = (places[:, TOES] - places[:, ANKLES]).sum(1)
         across = feet - (feet * theirs["legs"]).sum(-1, keepdims=True) * theirs["legs"]
         found["swapped"] = _angle(_ahead(theirs), across)
+    else:
+        found |= bends(places, _ahead(theirs), missing)
     return found
+
+
+def bends(places: np.ndarray, ahead: np.ndarray, missing: set[int]) -> dict[str, float]:
+    """"swapped": the angle between ahead (T, 3) and where knees bend to; of straight legs, where elbows come from.
+
+    Elbows, which arms may raise anywhere, are believed from `sure` on: in 1,200 clips of three data sets they are 127
+    degrees off at most, knees 58.
+    """
+    for joints, sign, sure in (([HIPS, KNEES, ANKLES], 1, 0), ([SHOULDERS, ELBOWS, WRISTS], -1, 135)):
+        upper, middle, lower = (places[:, pair] for pair in joints)                      # (T, 2, 3)
+        whole = np.linalg.norm(middle - upper, axis=-1) + np.linalg.norm(lower - middle, axis=-1)
+        limb = unit(lower - upper)
+        bend = middle - upper - ((middle - upper) * limb).sum(-1, keepdims=True) * limb
+        bend = sign * bend / whole.clip(1e-9)[..., None]
+        much = np.linalg.norm(bend, axis=-1).mean()
+        if much > BENT and not {joint for pair in joints for joint in pair} & missing:
+            cosine = (bend * unit(ahead)[:, None]).sum(-1).mean() / much
+            angle = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+            return dict(swapped=angle) if angle > sure else {}
+    return {}
 
 
 def proportions(places: np.ndarray, missing: set[int]) -> dict[str, float]:
@@ -53,7 +76,7 @@ def faults(found: dict[str, float], ratios: dict[str, float]) -> list[str]:
              for what, ratio in ratios.items()
              if max(ratio, 1 / ratio) > (UNEVEN if what.startswith("left") and "and right" in what else ODD)]
     if found.get("swapped", 0) > 110:
-        wrong.append(f"the feet point {found['swapped']:.0f} degrees away from where hips and trunk face: the map "
+        wrong.append(f"feet or knees point {found['swapped']:.0f} degrees away from where hips and trunk face: the map "
                      "swaps left and right, or the file's axes are left-handed")
     if found["trunk"] > TRUNK:
         wrong.append(f"the trunk of the retargeted body points {found['trunk']:.0f} degrees away from the capture's: "

@@ -25,7 +25,7 @@ UNITS = {1.0: "metres", 0.056444: "CMU's units", 0.01: "centimetres", 0.001: "mi
          0.3048: "feet", 0.1: "decimetres"}
 LEG = 0.81                    # metres of an adult's leg, from hip to ankle
 FAST, HIGH = 15, 5            # metres a second, metres over the floor: beyond either no body goes for a whole clip
-TIGHT = 20                    # degrees within which a known skeleton's rests must fit, head and feet twice that
+TIGHT = 20                    # degrees within which a known skeleton's rests must fit, head and feet thrice that
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,8 @@ def _fits(capture: Capture, skeleton_map: dict) -> bool:
     except ValueError:
         return False
     found.pop("swapped", None)
-    return all(angle < TIGHT * (3 if name in ("neck", "left_ankle", "right_ankle") else 1) for name,
-               angle in found.items())
+    return all(angle < TIGHT * (3 if name in ("neck", "left_ankle", "right_ankle") else 1)
+               for name, angle in found.items())
 
 
 def _limbs(joints: dict) -> str:

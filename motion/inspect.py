@@ -27,7 +27,7 @@ OURS, THEIRS = (31, 119, 180), (150, 150, 150)
 class Inspect:
     """Say what a capture file holds and what it is taken for."""
 
-    file: Path = opt(Path(), "the capture: .bvh, .amc or .npz; the first word needs no --file")
+    file: Path = opt(Path(), "the capture: .bvh, .amc, .npz, or a character's .glb; the first word needs no --file")
     write_map: bool = opt(False, "write the skeleton map beside it, NAME_map.json")
     picture: bool = opt(True, "draw its joints and ours beside it, NAME_joints.png")
     reading: Reading = Reading()
@@ -46,14 +46,15 @@ def main() -> None:
             print(f"wrote {written(config.file, empty_map())}: put a name of the list above for each ?")
         raise
     source = Source(capture, skeleton_map)
-    print("\n".join(tree(capture, {capture.names[theirs]: JOINT_NAMES[joint] for joint,
-                                   theirs in enumerate(source.theirs)
-                                   if joint not in source.missing})))
+    taken = {capture.names[theirs]: JOINT_NAMES[joint] for joint, theirs in enumerate(source.theirs)
+             if joint not in source.missing}
+    print("\n".join(tree(capture, taken)))
     if source.missing:
         print(f"not there: {', '.join(JOINT_NAMES[joint] for joint in sorted(source.missing))}")
     if config.write_map:
         up = {} if "up" in skeleton_map else {"up": source.capture.up}
-        print(f"wrote {written(config.file, up | skeleton_map)}; give it to --skeleton")
+        path = written(config.file, up | skeleton_map)
+        print(f"wrote {path}; give it to --skeleton, of a character to --skeleton-from-map")
     body = read_body(config.file, config.reading)
     print(f"{body.said}; floor at {floor(source):.4g} of the file's unit along {source.capture.up}")
     if config.picture:

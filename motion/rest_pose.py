@@ -137,8 +137,8 @@ def pose_of(places: np.ndarray, has_toes: bool, level: bool, aligned: bool) -> n
         rotations[joint] = swing(above @ OFFSETS[child], places[child] - places[joint]) @ above
     for wrist, elbow in zip(WRISTS, ELBOWS):
         rotations[wrist] = rotations[elbow]
-    feet = [unit(pelvis.T @ (places[toe] - places[ankle]))[1] - unit(OFFSETS[toe])[1] for ankle,
-            toe in zip(ANKLES, TOES)]
+    feet = [unit(pelvis.T @ (places[toe] - places[ankle]))[1] - unit(OFFSETS[toe])[1]
+            for ankle, toe in zip(ANKLES, TOES)]
     level = level and (aligned or not has_toes or max(map(abs, feet)) < FLAT)
     for ankle, toe, knee in zip(ANKLES, TOES, KNEES):
         rotations[ankle] = rotations[toe] = _foot(pelvis, rotations[knee], places[toe] - places[ankle], toe, level,
@@ -168,6 +168,9 @@ def _frame(left: np.ndarray, up: np.ndarray) -> np.ndarray:
     """The rotation (3, 3) whose columns are left, what is up at right angles to it, and ahead."""
     x = unit(left)
     y = unit(up - (up @ x) * x)
+    if not 0.5 < np.linalg.norm(np.cross(x, y)) < 2:
+        raise ValueError("found hips or shoulders in one place, or in line with the trunk, expected a person's body: "
+                         "give another map, --skeleton, or another --rest-frame.")
     return np.stack([x, y, np.cross(x, y)], axis=-1)
 
 

@@ -22,6 +22,7 @@ from motion.skeleton_map import load_skeleton_map
 from utils.errors import note
 
 __all__ = ["Source", "load_skeleton_map", "retarget"]
+LONGEST = 8 * 3600 * FPS    # frames of a capture: 2 GB and more
 # Bones that point where theirs do. The trunk, hands and feet turn as theirs do but keep our own shape.
 LIMBS = {13: 16, 14: 17, 16: 18, 17: 19, 18: 20, 19: 21, 1: 4, 2: 5, 4: 7, 5: 8}
 
@@ -112,8 +113,7 @@ class Source:
             self.said.append(f"the body lies along the file's {axis} axis (--up {axis} if it stands there)")
         if wrong:
             raise ValueError(f"The map does not fit the capture: {'; '.join(wrong)}. Try --skeleton auto, or "
-                             "--rest-frame "
-                             "with the number of a frame in T-pose.")
+                             "--rest-frame with the number of a frame in T-pose.")
         return local, joints, found
 
     def put_on_us(self) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
@@ -174,7 +174,7 @@ def resample(capture: Capture, joints: list[int], skip: int = 0) -> tuple[np.nda
     """Global rotations (T, J, 3, 3) and positions (T, J, 3) of some joints at 30 fps, from frame `skip` on.
 
     Frames that are there already are taken as they are; between frames rotations turn at a constant rate.
-    raises   ValueError if nothing is left
+    raises   ValueError if nothing is left, or it lasts longer than LONGEST
     """
     rotations, positions = capture.rotations[skip:, joints], capture.positions[skip:, joints]
     if not len(rotations):
@@ -182,6 +182,10 @@ def resample(capture: Capture, joints: list[int], skip: int = 0) -> tuple[np.nda
                          "calibration pose: nothing is left.")
     last = len(rotations) - 1
     count = int(last * FPS / capture.fps + 1e-6) + 1
+    if count > LONGEST:
+        raise ValueError(f"found {len(rotations)} frames at {capture.fps:g} frames per second, which last "
+                         f"{count / FPS / 3600:.3g} hours, expected {LONGEST / FPS / 3600:.0f} at most: give another "
+                         "--fps, or cut the capture into parts.")
     frames = np.round(np.arange(count) * capture.fps / FPS, 6)  # of theirs, with fractions
     before = frames.astype(int)
     after, fraction = np.minimum(before + 1, last), frames - before

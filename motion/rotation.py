@@ -74,5 +74,14 @@ def matrix_to_axis_angle(matrix: np.ndarray) -> np.ndarray:
     return axis_angle.reshape(matrix.shape[:-1])
 
 
+def quaternions(rotations: np.ndarray) -> np.ndarray:
+    """(T, J, 3, 3) -> (T, J, 4) as x, y, z, w; of the two signs the one nearer to the frame before."""
+    found = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_quat().reshape(*rotations.shape[:2], 4)
+    turned_over = (found[1:] * found[:-1]).sum(axis=-1) < 0
+    signs = np.where(np.cumsum(turned_over, axis=0) % 2, -1, 1)
+    found[1:] *= signs[..., None]
+    return found
+
+
 def _unit(vector: Array) -> Array:
     return vector / namespace(vector).sqrt((vector * vector).sum(-1))[..., None]

@@ -41,7 +41,7 @@ def load_skeleton_map(name: str | Path) -> dict:
         raise FileNotFoundError(f"{name}: no such skeleton map; expected a JSON file or one of {', '.join(shipped())}.")
     try:
         skeleton_map = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: found no readable JSON ({error}), expected a skeleton map.") from None
     check_map(skeleton_map, str(path))
     return skeleton_map
@@ -51,7 +51,7 @@ def check_map(skeleton_map: Any, path: str) -> None:
     """ValueError that names the file and the first value of a map that cannot be used."""
     def expect(good: bool, found: object, expected: str) -> None:
         if not good:
-            raise ValueError(f"{path}: found {found}, expected {expected}.")
+            raise ValueError(f"{path}: found {str(found)[:300]}, expected {expected}.")
 
     expect(isinstance(skeleton_map, dict), type(skeleton_map).__name__, "a JSON object with unit and joints")
     strange = sorted(set(skeleton_map) - set(KEYS))
@@ -68,8 +68,8 @@ def check_map(skeleton_map: Any, path: str) -> None:
     expect(rest in (None, "auto") or _is_integer(rest), f"rest_frame {rest!r}", "the number of a frame, or \"auto\"")
     expect(isinstance(joints, dict), f"joints of the type {type(joints).__name__}", "an object: our joint -> theirs")
     wrong = sorted(set(JOINT_NAMES) ^ set(joints))
-    expect(not wrong, f"no use, or no such joint of ours, for {wrong}", f"a source or between for each of "
-           f"{', '.join(JOINT_NAMES)}")
+    expect(not wrong, f"{wrong}, either left out or no joints of ours", "a source or between for each of "
+           f"{', '.join(JOINT_NAMES)}, and nothing else")
     for name, entry in joints.items():
         _check_entry(name, entry, expect)
 

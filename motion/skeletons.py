@@ -62,8 +62,7 @@ def sources(capture: Capture) -> tuple[dict[str, list[str] | str], str]:
             errors.append(str(error))
     raise ValueError(f"Found no person's skeleton among the joints {', '.join(capture.names[:40])}: {errors[0]}; by "
                      f"the tree's shape {errors[1]}. Give a map, --skeleton map.json: python -m motion.inspect FILE "
-                     "--write-map "
-                     "writes one to correct.")
+                     "--write-map writes one to correct.")
 
 
 def ends_by_name(tree: Tree) -> Ends:

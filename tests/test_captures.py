@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 import motion.inspect
 import wardrobe
 from motion.captures import Reading, read_body
 from motion.formats import read_capture, write_amass, write_bvh
 from motion.formats.capture import TO_Y
+from motion.rest_pose import swing
 from motion.retarget import Source, load_skeleton_map, retarget
+from motion.rotation import y_rotation
 from motion.skeleton import JOINT_NAMES, OFFSETS, local_to_global
 from motion.skeleton_map import check_map, shipped
 from motion.skeletons import Tree, ends_by_shape, sources
@@ -211,6 +214,31 @@ def test_wrong_maps_are_named(tmp_path, entries, message):
     check_map(changed(tmp_path, "auto", **entries), "map.json")
 
 
+@pytest.mark.parametrize("kind", ["knees", "elbows", "straight"])
+def test_sides_swapped_without_toes_are_told_by_knees_or_elbows(tmp_path, kind):
+    """A body without toes; whose knees bend, or only its elbows, as arms that hang do; who is straight says nothing."""
+    skeleton, (rotations, joints) = SKELETONS["noitom"], walk(60)
+    if kind != "knees":
+        rotations[:, [1, 2]] = np.eye(3)
+        rotations[:, [4, 5]] = [swing(OFFSETS[7], OFFSETS[4]), swing(OFFSETS[8], OFFSETS[5])]    # in one line
+    for side, sign in (("left", 1), ("right", -1)):
+        elbow, wrist = (JOINT_NAMES.index(f"{side}_{joint}") for joint in ("elbow", "wrist"))
+        bent = y_rotation(np.full(60, -sign * np.radians(70 if kind == "elbows" else 0)))
+        rotations[:, elbow] = bent @ swing(OFFSETS[wrist], OFFSETS[elbow])
+        hanging = Rotation.from_euler("z", -80 * sign, degrees=True).as_matrix()
+        rotations[:, JOINT_NAMES.index(f"{side}_shoulder")] = hanging
+    dressed(tmp_path / "a.bvh", skeleton, rotations, joints[:, 0])
+    right = load_skeleton_map("noitom")
+    retarget(read_capture(tmp_path / "a.bvh"), right)
+    names, other = right["joints"], SIDES | {b: a for a, b in SIDES.items()}
+    swapped = right | {"joints": {joint: names[joint if "foot" in joint else other.get(joint, joint)]
+                                  for joint in names}}
+    if kind == "straight":
+        return retarget(read_capture(tmp_path / "a.bvh"), swapped)
+    with pytest.raises(ValueError, match="feet or knees point .* the map swaps left and right"):
+        retarget(read_capture(tmp_path / "a.bvh"), swapped)
+
+
 def test_a_skeleton_without_a_person_is_one_sentence(tmp_path):
     path, *_ = worn(tmp_path, "mixamo")
     text = path.read_text()
@@ -253,7 +281,7 @@ def test_maps_that_ship_are_sound(name):
     (dict(unit=float("nan")), "unit of nan"), (dict(scale=2), r"the keys \['scale'\], expected some of unit"),
     (dict(up="up"), "the up axis 'up', expected one of y, z"), (dict(fps=0), "fps 0"),
     (dict(rest_frame=1.5), "rest_frame 1.5"),
-    (dict(joints=[]), "joints of the type list"), (dict(joints={}), "no use"),
+    (dict(joints=[]), "joints of the type list"), (dict(joints={}), "either left out or no joints of ours"),
     (dict(spine1={"between": ["pelvis"]}), r"between \['pelvis'\] for spine1, expected two"),
     (dict(spine1={"between": ["pelvis", "tail"]}), "between .*tail.* for spine1"),
     (dict(spine1={"between": ["pelvis", "spine1"]}), "between .* for spine1, expected two other"),

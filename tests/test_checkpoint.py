@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 import utils.checkpoint
 from dataset.clips import load_statistics, read_motion
 from dataset.latent_folder import LatentFolder
-from utils.checkpoint import (load_checkpoint, load_torch, load_training_state, newest_whole, point, prune, read_json,
-                              read_tensors, save_checkpoint, step_folder, steps, write_json, write_whole)
+from utils.checkpoint import (load_checkpoint, load_torch, load_training_state, newest_whole, point, pointed, prune,
+                              read_json, read_tensors, save_checkpoint, step_folder, steps, write_json, write_whole)
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("model.safetensors", "training.pt", "config.json", "checksums.json")
@@ -241,7 +241,51 @@ def test_what_could_run_code_is_found(line):
     assert could_run_code(f"def f():\n    {line}") == [line]
 
 
-def test_runs(tmp_path):
+@pytest.fixture(params=["links", "no links", "Windows"])
+def links(request, monkeypatch):
+    """A system with symbolic links, and two without."""
+    if request.param != "links":
+        monkeypatch.setattr(os, "symlink", refuse)
+    if request.param == "Windows":
+        monkeypatch.setattr("utils.checkpoint.os", SystemOf(os, "nt"))
+    return request.param == "links"
+
+
+class SystemOf:
+    """The os module under another name."""
+
+    def __init__(self, module, name: str):
+        self.module, self.name = module, name
+
+    def __getattr__(self, what: str):
+        return getattr(self.module, what)
+
+
+def refuse(*given, **others):
+    raise OSError("A required privilege is not held by the client")
+
+
+def test_last_and_best_stand_for_folders_without_links_too(tmp_path, links):
+    for step in (1, 2):
+        save_checkpoint(step_folder(tmp_path, step), TENSORS, dict(width=step), dict(step=step))
+        point(tmp_path / "last", step_folder(tmp_path, step))
+        assert (tmp_path / "last").is_symlink() == links and sorted(os.listdir(tmp_path))[0] == "last"
+        assert pointed(tmp_path / "last").resolve() == step_folder(tmp_path, step)
+        assert load_checkpoint(tmp_path / "last")[1] == dict(width=step)
+    assert pointed(tmp_path / "other") == tmp_path / "other"
+    (tmp_path / "note").write_text("step-2")
+    assert pointed(tmp_path / "note") == tmp_path / "note"
+
+
+def test_a_text_file_takes_the_place_of_a_link(tmp_path, monkeypatch):
+    for step in (1, 2):
+        save_checkpoint(step_folder(tmp_path, step), TENSORS, {}, dict(step=step))
+        point(tmp_path / "last", step_folder(tmp_path, step))
+        monkeypatch.setattr(os, "symlink", refuse)
+    assert not (tmp_path / "last").is_symlink() and load_training_state(tmp_path / "last")["step"] == 2
+
+
+def test_runs(tmp_path, links):
     """Newest first; the newest two and the best stay; a damaged newest one is passed over by name."""
     assert newest_whole(tmp_path) == (None, {}, [])
     for step in (2, 1000, 30, 4):
@@ -260,7 +304,7 @@ def test_runs(tmp_path):
     assert "training.pt" in damaged[0] and "step-00000030" in damaged[1]
 
 
-def test_pruning_keeps_last_and_removes_what_is_newer_or_left_by_a_killed_save(tmp_path):
+def test_pruning_keeps_last_and_removes_what_is_newer_or_left_by_a_killed_save(tmp_path, links):
     """A newer one is damaged, or the run would not have gone on from an older one; a person's folders stay."""
     for step in (10, 40, 50, 90):
         save_checkpoint(step_folder(tmp_path, step), TENSORS, {}, dict(step=step))

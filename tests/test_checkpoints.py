@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from conftest import randomised
+from Evaluator_272.report import hash_of
 from models.causal_tae import CausalTAE
 from models.checkpoints import ar_checkpoint, fingerprint, load_ar, load_tae, tae_checkpoint
 from models.text_encoder import DEFAULT_TEXT_ENCODER
@@ -13,7 +14,7 @@ from models.transformer import StreamingTransformer
 from options import to_json
 from options.sampling import Calibration, Fitted, Sampling
 from test_published import SMALL_AR, SMALL_TAE, published_ar, published_tae
-from utils.checkpoint import save_checkpoint
+from utils.checkpoint import save_checkpoint, step_folder
 
 MEAN, STD = torch.linspace(-1, 1, 272), torch.linspace(0.5, 2, 272)
 CALIBRATION = Calibration(latent_scale=0.5, stop_threshold=0.3, end_latent=(0.1, 0.2, 0.3, 0.4))
@@ -43,6 +44,17 @@ def test_round_trip(tmp_path):
     assert found[1:] == (CALIBRATION, SAMPLING, "words")
     assert found.model.config == SMALL_AR and not found.model.training
     same(found.model, ar())
+
+
+def test_last_as_a_text_file_is_no_file_of_the_authors(tmp_path):
+    """As runs have it where there are no links."""
+    save_checkpoint(step_folder(tmp_path / "tae", 1), *tae_checkpoint(tae().set_statistics(MEAN, STD)))
+    save_checkpoint(step_folder(tmp_path / "ar", 1), *ar_checkpoint(ar(), CALIBRATION, SAMPLING, "words"))
+    for name in ("tae", "ar"):
+        (tmp_path / name / "last").write_text("step-00000001")
+    same(load_tae(tmp_path / "tae" / "last"), tae())
+    same(load_ar(tmp_path / "ar" / "last").model, ar())
+    assert hash_of(tmp_path / "ar" / "last") == hash_of(tmp_path / "ar" / "step-00000001")
 
 
 FITTED = Fitted((49.0,), (0.5,), (1.0,), (0.9,))

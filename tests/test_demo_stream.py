@@ -114,6 +114,14 @@ def test_a_past_of_any_tool_says_what_it_is_taken_for(tmp_path, capsys):
     assert len(slow.motion) == 79
 
 
+def test_a_fault_of_the_map_is_none_of_the_capture(tmp_path):
+    wardrobe.dressed(tmp_path / "a.bvh", wardrobe.SKELETONS["unity"], *(part[:, 0] if part.ndim == 3 else part
+                                                                        for part in wardrobe.walk(9)))
+    (tmp_path / "map.json").write_text('{"unit": -1, "joints": {}}')
+    with pytest.raises(ValueError, match=r"^\S*map.json: found a unit of -1.0, expected"):
+        demo_stream.read_past(tmp_path / "a.bvh", Reading(skeleton=str(tmp_path / "map.json")))
+
+
 def test_a_normalised_motion_is_no_past(tmp_path):
     motion = pose_to_motion272(*walk(40))
     np.save(tmp_path / "n.npy", (motion - motion.mean(0)) / (motion.std(0) + 1e-3))

@@ -243,6 +243,18 @@ def test_no_trial_with_a_test_caption_is_trained_on(cmu_source, tmp_path):
     assert skipped == ["99_01.bvh: found no description of '99_01' in a cmu_descriptions.csv"]
 
 
+def test_amc_of_cmu_has_the_rate_that_is_given(cmu_source, tmp_path):
+    """120 by default; what a description says stands before both."""
+    (cmu_source / "16_17.bvh").rename(cmu_source / "16_17.amc")
+    descriptions, _ = cmu.texts_beside([cmu_source])
+    for given, expected in (((), 120.0), ((60.0,), 60.0)):
+        rates = {trial.id: trial.fps for trial in cmu.trials([cmu_source], descriptions, [], *given)[0]}
+        assert rates.pop("cmu_16_17") == expected and set(rates.values()) == {None}
+    (tmp_path / "more.csv").write_text("trial,description,subject,fps\n16_17,walk,(walk),90\n")
+    found, _ = cmu.trials([cmu_source], [*descriptions, tmp_path / "more.csv"], [], 60.0)
+    assert {trial.fps for trial in found} == {None, 90.0}
+
+
 def test_cmu_is_read_from_several_sources(cmu_source, tmp_path):
     """Each brings its descriptions and captions; partners of one scene are in one split; a rate may be given."""
     more = tmp_path / "elsewhere" / "more"

@@ -1,6 +1,7 @@
 """What Windows and macOS have otherwise: modules that are missing, links that became text files."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,18 @@ for name in {names!r}:
 def test_the_repository_has_no_links():
     listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True).stdout
     assert not [line for line in listed.splitlines() if line.startswith("120000")]
+
+
+COMMANDS = r"demo_\w+\.py|--(?:text|constraint)|npy,\w+,mp4|train,figures|an old person[\w ]+|requirements.lock|[.]venv"
+
+
+@pytest.mark.parametrize("name", ["setup", "quickstart"])
+def test_scripts_for_windows_do_what_those_for_bash_do(name):
+    """The same files, flags and sentence; in ASCII, for PowerShell 5.1; lists in quotes, without which they split."""
+    bash, windows = ((ROOT / "scripts" / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("sh", "ps1"))
+    assert windows.isascii() and not re.search(r"--\w+ \w+,", windows)
+    found = set(re.findall(COMMANDS, bash))
+    assert len(found) > 3 and not [said for said in found if said not in windows]
 
 
 def test_a_link_that_became_a_text_file_is_named(tmp_path):

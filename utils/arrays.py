@@ -1,12 +1,19 @@
 """Arrays on disk that are written row after row."""
 
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
+from zipfile import BadZipFile
 
 import numpy as np
 
 from utils.checkpoint import write_whole
+
+# What np.load raises for damaged files and headers that announce more than there is memory for.
+UNREADABLE = (ValueError, TypeError, KeyError, OSError, EOFError, NotImplementedError, MemoryError, OverflowError,
+              SyntaxError, RecursionError, TokenError, BadZipFile, zlib.error)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 A checkpoint is a folder:   model.safetensors  config.json  [training.pt: what only resuming needs]
                             checksums.json: the SHA-256 of the others, so that no changed byte is loaded
 A run is a folder of them:  config.json  step-00001000/  step-00002000/  last -> step-...  best -> step-...
+                            where there are no links, last and best are text files that hold the name
 """
 
 import errno
@@ -13,7 +14,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def load_checkpoint(folder: str | Path, required: Iterable[str] = ()) -> tuple[d
     Raises FileNotFoundError if a file is missing, ValueError if one is damaged, not what its checksum says, or the
     config lacks a `required` key. A folder without checksums is taken as it is.
     """
-    folder = Path(folder)
+    folder = pointed(folder)
     weights = _unchanged(folder, "model.safetensors")
     config = read_json(_unchanged(folder, "config.json"), required)
     return read_tensors(weights), config
@@ -130,7 +131,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 def load_training_state(folder: str | Path) -> dict[str, Any]:
     """Read what `save_checkpoint` was given as `training_state`. Errors as in `load_checkpoint`."""
-    return load_torch(_unchanged(Path(folder), "training.pt"))
+    return load_torch(_unchanged(pointed(folder), "training.pt"))
 
 
 def load_torch(path: str | Path) -> Any:
@@ -163,7 +164,7 @@ def read_json(path: str | Path, required: Iterable[str] = ()) -> dict[str, Any]:
     """Read a JSON object. Raises ValueError if the file is anything else, or lacks a `required` key."""
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except ValueError as error:  # both decoders' errors are ValueErrors
+    except (ValueError, RecursionError) as error:  # both decoders' errors are ValueErrors
         raise ValueError(f"{path} is not JSON ({error}); restore it or use another checkpoint.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}, expected a JSON object.")
@@ -201,12 +202,29 @@ def step_folder(run: str | Path, step: int) -> Path:
 
 
 def point(link: str | Path, target: Path) -> None:
-    """Make `link` a symbolic link to its sibling `target`, replacing an older one in one move."""
+    """Let `link` stand for its sibling `target`, a step's folder, replacing an older one in one move.
+
+    It is a symbolic link; or a text file with the target's name: on Windows, where links need rights and one to a
+    folder cannot be replaced, and on disks that have no links. `pointed` reads both.
+    """
     link = Path(link)
     temporary = link.with_name(f".{link.name}.tmp")
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target.name, target_is_directory=True)
+    with suppress(OSError):
+        if os.name != "nt":
+            temporary.symlink_to(target.name, target_is_directory=True)
+    if not temporary.is_symlink():
+        temporary.write_text(target.name, encoding="utf-8")
     os.replace(temporary, link)
+
+
+def pointed(path: str | Path) -> Path:
+    """The folder for which a text file of `point` stands; any other path as it is."""
+    path = Path(path)
+    if path.is_file() and path.stat().st_size < 100:
+        name = path.read_text(encoding="utf-8", errors="replace").strip()
+        return path.with_name(name) if re.fullmatch(r"step-\d{8}", name) else path
+    return path
 
 
 def prune(run: str | Path, keep: int = 2) -> None:
@@ -215,7 +233,7 @@ def prune(run: str | Path, keep: int = 2) -> None:
     What is newer than `last` is damaged, else the run would have gone on from there.
     """
     run = Path(run)
-    last, best = os.readlink(run / "last"), (run / "best").resolve().name
+    last, best = (pointed(run / name).resolve().name for name in ("last", "best"))
     kept = {best, *[path.name for path in steps(run) if path.name <= last][:keep]}
     for path in [*steps(run), *run.glob(".step-*")]:
         if path.name not in kept:

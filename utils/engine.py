@@ -306,7 +306,7 @@ def _refuse_nan(loss: Tensor, norm: Tensor, step: int, folder: Path) -> None:
 
 
 def _last_good(folder: Path) -> Path | str:
-    return (folder / "last").resolve() if (folder / "last").exists() else "none yet"
+    return checkpoint.pointed(folder / "last").resolve() if (folder / "last").exists() else "none yet"
 
 
 def _claim(folder: Path, record: dict[str, Any]) -> None:

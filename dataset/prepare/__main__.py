@@ -51,6 +51,8 @@ def parse_arguments() -> argparse.Namespace:
                               "in the sources (default: cmu_descriptions.csv beside the sources)")
             kind.add_argument("--captions", type=Path, nargs="+", help="HumanML3D's captions of these trials "
                               "(default: the humanml3d_for_cmu*.json beside the sources)")
+            kind.add_argument("--fps", type=float, default=cmu.AMC_FPS, help="frames per second of AMC files, which do "
+                              "not say theirs, where no description does (default: %(default)g)")
         if name == "compose":
             kind.add_argument("--sequences", type=int, default=5000,
                               help="clips of two or three parts for train; val gets a tenth (default: %(default)s)")
@@ -99,7 +101,7 @@ def main() -> None:
             case "cmu":
                 descriptions, captions = cmu.texts_beside(given)
                 found = cmu.trials(sources, arguments.descriptions or descriptions,
-                                   cmu.read_humanml3d(arguments.captions or captions))
+                                   cmu.read_humanml3d(arguments.captions or captions), arguments.fps)
             case "snu":
                 found = snu.trials(source)
             case "amass":

@@ -65,7 +65,7 @@ def read_humanml3d(paths: list[Path]) -> list[dict]:
                                     "--captions, too")
         try:
             rows += json.loads(read_text(path))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"{path} is no JSON ({error}): fetch it again") from None
     return rows
 
@@ -81,11 +81,13 @@ def read_descriptions(paths: list[Path]) -> dict[str, dict[str, str]]:
     return found
 
 
-def trials(sources: list[Path], descriptions: list[Path], described: list[dict]) -> tuple[list[Trial], list[str]]:
+def trials(sources: list[Path], descriptions: list[Path], described: list[dict], amc_fps: float = AMC_FPS
+           ) -> tuple[list[Trial], list[str]]:
     """List the trials below the sources, each with its split, and what cannot be used.
 
     descriptions   csv files, besides the cmu_descriptions.csv that a source holds itself; see `read_descriptions`
     described      HumanML3D's captions: trial, start_frame_20fps, end_frame_20fps, split, captions, id
+    amc_fps        frames per second of AMC files, which do not say theirs, where no description does
     A scene with a caption of HumanML3D's test split is test as a whole, then likewise val, then train.
     """
     own = [path for source in sources for path in sorted(source.rglob("cmu_descriptions.csv"))]
@@ -114,7 +116,7 @@ def trials(sources: list[Path], descriptions: list[Path], described: list[dict])
     return [Trial(f"cmu_{name}", path, _skeleton_map(path), splits[scene(name)], group,
                   partial(captions, group, phrases), shortest=LONGER.get(name.split("_")[0], 60),
                   segments=tuple(segments[name]), phrases=tuple(phrases), up="y",
-                  fps=float(rows[name].get("fps") or 0) or (AMC_FPS if path.suffix.lower() == ".amc" else None))
+                  fps=float(rows[name].get("fps") or 0) or (amc_fps if path.suffix.lower() == ".amc" else None))
             for (name, path), (group, phrases) in zip(files.items(), known.values())], skipped
 
 

@@ -1,4 +1,4 @@
-"""Capture files: BVH, ASF/AMC and AMASS-style npz, read to one `Capture`; BVH and npz written."""
+"""Capture files: BVH, ASF/AMC and AMASS-style npz, read to one `Capture`; BVH and npz written. Of GLB the rest pose."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from motion.formats.asf_amc import read_amc
 from motion.formats.bvh import read_bvh, write_bvh
 from motion.formats.capture import Capture, turned
 from motion.formats.npz import read_amass, write_amass
+from motion.formats.own_glb import OwnGLB
 
 __all__ = ["Capture", "read_capture", "read_amc", "read_amass", "read_bvh", "write_amass", "write_bvh"]
 
@@ -14,7 +15,7 @@ def read_capture(path: str | Path, skeleton: str | Path | None = None, fps: floa
                  up: str | None = None, unit: float | None = None) -> Capture:
     """Read a motion capture file; its suffix says how.
 
-    path      .bvh, .amc or .npz
+    path      .bvh, .amc or .npz; of a .glb or .vrm its skeleton at rest, one frame
     skeleton  the .asf of an .amc; by default the only .asf beside it, or the one its name begins with
     fps       frames per second, where the file does not say its own rightly
     up        the axis of the file that points up, which is then turned to y; None: y, or z of an npz, as is usual;
@@ -32,6 +33,8 @@ def read_capture(path: str | Path, skeleton: str | Path | None = None, fps: floa
             capture = read_amc(path, skeleton, fps)
         case ".npz":
             return read_amass(path, fps, up, unit)
+        case ".glb" | ".vrm":
+            return OwnGLB(path).capture
         case suffix:
             raise ValueError(f"{path}: found the suffix {suffix!r}, expected .bvh, .amc or .npz.")
     return turned(capture, up or "y")

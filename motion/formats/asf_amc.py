@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from motion.formats.capture import Capture, chain, check_frames, check_rate, placed
+from motion.formats.capture import LARGEST, Capture, chain, check_frames, check_rate, placed
 from utils.errors import note
 from utils.text import read_text
 
@@ -94,7 +94,8 @@ def _read_asf(path: Path) -> list[Bone]:
     zeros = ["0", "0", "0"]
     try:
         degrees = not re.search(r"angle\s+rad", sections.get("units", ""), re.IGNORECASE)
-        blocks = re.findall(r"\bbegin\b(.*?)\bend\b", sections["bonedata"], re.DOTALL | re.IGNORECASE)
+        blocks = [re.split(r"\bend\b", block, maxsplit=1, flags=re.IGNORECASE)[0]
+                  for block in re.split(r"\bbegin\b", sections["bonedata"], flags=re.IGNORECASE)[1:]]
         fields = {bone["name"][0].lower(): bone for bone in map(_fields, blocks)}
         root = _fields(sections["root"])
         bones = [Bone("root", -1, _numbers(root.get("position", zeros)),
@@ -113,7 +114,7 @@ def _read_asf(path: Path) -> list[Bone]:
                                   _axis(bone.get("axis", [*zeros, "XYZ"]), degrees),
                                   [kind.lower() for kind in bone.get("dof", [])]))
     except (KeyError, IndexError, ValueError) as error:
-        raise ValueError(f"{path}: found a skeleton that cannot be read at {error}, expected an ASF with "
+        raise ValueError(f"{path}: found a skeleton that cannot be read at {str(error)[:90]}, expected an ASF with "
                          ":root, :bonedata and :hierarchy.") from None
     strange = {kind for bone in bones for kind in bone.channels} - {"rx", "ry", "rz", "tx", "ty", "tz", "l"}
     if strange:
@@ -136,6 +137,8 @@ def _fields(text: str) -> dict[str, list[str]]:
 
 def _numbers(words: list[str]) -> np.ndarray:
     x, y, z = map(float, words)
+    if not max(abs(x), abs(y), abs(z)) < LARGEST:
+        raise ValueError(f"the numbers {' '.join(words)}")
     return np.array([x, y, z])
 
 
@@ -161,7 +164,7 @@ def _read_values(path: Path, words: list[str], bones: list[Bone], skeleton: Path
     named = {word.lower() for word in words if re.match("[A-Za-z_]", word)} - {"nan", "inf", "infinity"}
     wrong = sorted((named ^ set(moving)) - {name for name, width in widths.items() if not width})
     if wrong:
-        raise ValueError(f"{path}: found other joints than in {skeleton.name}: {', '.join(wrong)}; expected "
+        raise ValueError(f"{path}: found other joints than in {skeleton.name}: {', '.join(wrong)[:300]}; expected "
                          "its own skeleton.")
     found: dict[str, list[str]] = {name: [] for name in moving}
     frames = place = 0
@@ -183,8 +186,8 @@ def _read_values(path: Path, words: list[str], bones: list[Bone], skeleton: Path
         if not all(block.shape[1] == len(bone.channels) for block, bone in zip(values, bones)):
             raise ValueError("joints are missing")
     except ValueError as error:
-        raise ValueError(f"{path}: found frames unlike the others (frame {frames}: {error}), expected {len(moving)} "
-                         "joints "
-                         f"and {sum(widths.values())} numbers in each. Is the file whole?") from None
+        raise ValueError(f"{path}: found frames unlike the others (frame {frames}: {str(error)[:90]}), expected "
+                         f"{len(moving)} joints and {sum(widths.values())} numbers in each. Is the file whole?"
+                         ) from None
     check_frames(path, np.concatenate(values, axis=1))
     return values

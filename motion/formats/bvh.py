@@ -9,20 +9,35 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from motion.formats.bones import BONES
-from motion.formats.capture import Capture, chain, check_frames, check_rate, placed
+from motion.formats.capture import LARGEST, Capture, chain, check_frames, check_rate, placed, unlike
 from motion.skeleton import OFFSETS, PARENTS
 from utils.checkpoint import write_whole
 from utils.errors import note
 from utils.text import read_text
 
+MOTION = re.compile(r"\bMOTION\s+(?=Frames?(?:\b|Time))", re.IGNORECASE)    # after the hierarchy
 SLOW = 5       # frames per second below which a file is hardly right
 MOST = 2000    # joints of a file
+AT_ONCE = 20_000_000    # joints of all frames: 1.5 GB of rotations
+NO_NUMBER = re.compile(r"#IND|#QNAN|#SNAN|#INF|nan\(\w{1,40}\)", re.IGNORECASE)    # as Windows' C and others write it
 RATES = (30.0, 60.0, 120.0, 24.0, 25.0, 50.0, 100.0, 90.0, 240.0, 48.0, 72.0, 144.0, 200.0)    # the likelier first
+
+
+class Channels(NamedTuple):
+    """The joints of a BVH (parents first, End Sites left out), and what its channels hold."""
+    names: list[str]
+    parents: list[int]
+    offsets: list[list[float]]
+    channels: list[list[str]]    # of each joint, such as Zrotation
+    ends: list[int]              # before which channel End Sites claim one more each
+    values: np.ndarray           # (T, C), degrees and the file's unit
+    fps: float
 
 
 def read_bvh(path: str | Path, fps: float | None = None) -> Capture:
@@ -32,11 +47,31 @@ def read_bvh(path: str | Path, fps: float | None = None) -> Capture:
     returns  rotations and positions in the file's axes and unit; End Sites are left out
     raises   ValueError that names the file, what was found and what was expected
     """
-    path = Path(path)
-    hierarchy, *motion = re.split(r"\bMOTION\s+(?=Frames?(?:\b|Time))", _text_of(path), maxsplit=1, flags=re.IGNORECASE)
-    names, parents, offsets, channels, ends = _read_hierarchy(path, hierarchy)
-    values, fps = _read_motion(path, "".join(motion), sum(map(len, channels)), ends, fps)
+    return capture_of(read_channels(path, fps))
 
+
+def read_channels(path: str | Path, fps: float | None = None, still: bool = False) -> Channels:
+    """Read a BVH as `read_bvh` does, without putting its channels together.
+
+    still    a file without frames is taken as one in which nothing is turned, and every joint is at its OFFSET
+    """
+    path = Path(path)
+    hierarchy, *motion = MOTION.split(_text_of(path), maxsplit=1)
+    joints = names, parents, offsets, channels, ends = _read_hierarchy(path, re.sub(r"\bMOTION\s*$", "", hierarchy))
+    if still and not re.search(r"\bTime\b[^\n]*\n\s*[-+.\d]", "".join(motion), re.IGNORECASE):
+        values = [offset["XYZ".index(kind[0].upper())] if kind.lower().endswith("position") else 0.0
+                  for offset, kinds in zip(offsets, channels) for kind in kinds]
+        return Channels(*joints, np.array([values]), 30.0)
+    values, fps = _read_motion(path, "".join(motion), sum(map(len, channels)), ends, fps)
+    if len(values) * len(names) > AT_ONCE:
+        raise ValueError(f"{path}: found {len(values)} frames of {len(names)} joints, expected at most "
+                         f"{AT_ONCE // 10 ** 6} million of both together: cut it into parts.")
+    return Channels(*joints, values, fps)
+
+
+def capture_of(read: Channels) -> Capture:
+    """What the channels mean: where every joint is and how it is turned."""
+    names, parents, offsets, channels, _, values, fps = read
     rest = np.array(offsets)
     offsets = np.repeat(rest[None], len(values), axis=0)  # (T, J, 3)
     rotations = np.broadcast_to(np.eye(3), (len(values), len(names), 3, 3)).copy()
@@ -92,7 +127,7 @@ def _read_hierarchy(path: Path, text: str) -> tuple[list[str], list[int], list[l
             current = len(names)
             if current == MOST:
                 raise ValueError(f"{path}: found more than {MOST} joints, expected a body's: give a file with fewer.")
-            names.append(_unlike(numbers, found["name"].strip()))
+            names.append(unlike(numbers, found["name"].strip()))
             parents.append(opened[-1] if opened else -1)
             offsets.append([0.0, 0.0, 0.0])
             channels.append([])
@@ -118,21 +153,13 @@ def _read_hierarchy(path: Path, text: str) -> tuple[list[str], list[int], list[l
     return names, parents, offsets, channels, ends
 
 
-def _unlike(numbers: dict[str, int], name: str) -> str:
-    """The name, with a number behind it if another joint has it already; numbers holds the names and their next."""
-    found = name
-    while found in numbers:
-        numbers[name] = max(2, numbers[name] + 1)
-        found = f"{re.sub(r' [(][0-9]+[)]$', '', name)} ({numbers[name]})"
-    numbers[found] = 1
-    return found
-
-
 def _offset(path: Path, text: str) -> list[float]:
     try:
         x, y, z = map(float, text.strip(" \n\t:").split())
     except ValueError:
-        raise ValueError(f"{path}: found OFFSET {text.strip()!r}, expected three numbers.") from None
+        raise ValueError(f"{path}: found OFFSET {text.strip()[:60]!r}, expected three numbers.") from None
+    if not max(abs(x), abs(y), abs(z)) < LARGEST:
+        raise ValueError(f"{path}: found OFFSET {text.strip()[:60]!r}, expected three numbers of a body's size.")
     return [x, y, z]
 
 
@@ -140,7 +167,7 @@ def _channels(path: Path, text: str) -> list[str]:
     count, *kinds = text.strip(" \n\t:").split() or [""]
     known = all(re.fullmatch("[XYZ](position|rotation)", kind, re.IGNORECASE) for kind in kinds)
     if count != str(len(kinds)) or not known or len({kind.lower() for kind in kinds}) < len(kinds):
-        raise ValueError(f"{path}: found CHANNELS {' '.join(text.split())!r}, expected their number and that many "
+        raise ValueError(f"{path}: found CHANNELS {' '.join(text.split())[:90]!r}, expected their number and that many "
                          "different ones of Xposition, Yposition, ... Zrotation.")
     return kinds
 
@@ -166,7 +193,7 @@ def _read_motion(path: Path, text: str, channels: int, ends: list[int], fps: flo
     if whole < frames or uneven or not whole and more:
         what = f"{whole} frames of {channels} numbers and {more} more"
         if strange:
-            what = f"{strange!r} in frame {whole + 1}"
+            what = f"{strange[:40]!r} in frame {whole + 1}"
         elif len(widths) == 1:
             what = f"{len(rows)} frames of {len(rows[0])} numbers"
         raise ValueError(f"{path}: found {what}, expected {frames} frames of {channels} as its header says, so "
@@ -174,7 +201,7 @@ def _read_motion(path: Path, text: str, channels: int, ends: list[int], fps: flo
     if whole > frames and count:
         note(f"{path}: its header says {frames} frames, {whole} are there and read.")
     if more or strange:
-        note(f"{path}: found {strange or f'{more} numbers'!r} behind the last frame, which is left out.")
+        note(f"{path}: found {(strange or f'{more} numbers')[:40]!r} behind the last frame, which is left out.")
     values = numbers[:whole * channels].reshape(whole, channels)
     check_frames(path, values)
     return values, fps
@@ -192,9 +219,8 @@ def _numbers(words: list[str]) -> tuple[np.ndarray, str | None]:
     try:
         return np.array(words, dtype=np.float64), None
     except ValueError:
-        text = re.sub(r"\S*(?:#IND|#QNAN|#SNAN|#INF|nan\(\w+\))\S*", "nan", " ".join(words), flags=re.IGNORECASE)
-        words = re.sub(r"(?<=[\d.])-", " -",
-                       text).split()  # 0.000000-68.754935: a number that is too long for its field
+        words = ["nan" if NO_NUMBER.search(word) else word for word in words]
+        words = re.sub(r"(?<=[\d.])-", " -", " ".join(words)).split()    # 0.000000-68.754935: too long for its field
     for count, word in enumerate(words):
         try:
             float(word)

@@ -1,5 +1,6 @@
 """What every reader returns: a captured motion on its own skeleton."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 # The rotation that turns an axis of a file to y.
 TO_Y = {"y": np.eye(3), "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
         "x": np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])}
+LARGEST = 1e9    # of the numbers of a file: larger ones are faults, and overflow
 TO_Y |= {f"-{axis}": np.diag([-1.0, -1, 1]) @ turn for axis, turn in TO_Y.items()}
 
 
@@ -35,6 +37,16 @@ def turned(capture: Capture, up: str) -> Capture:
     return replace(capture, rotations=turn @ capture.rotations, positions=capture.positions @ turn.T, up=up)
 
 
+def unlike(numbers: dict[str, int], name: str) -> str:
+    """The name, with a number behind it if another joint has it already; numbers holds the names and their next."""
+    found = name
+    while found in numbers:
+        numbers[name] = max(2, numbers[name] + 1)
+        found = f"{re.sub(r' [(][0-9]+[)]$', '', name)} ({numbers[name]})"
+    numbers[found] = 1
+    return found
+
+
 def check_rate(path: Path, fps: float) -> float:
     """ValueError that names `path` unless the rate is one that a capture can have."""
     if not 0.1 <= fps <= 10_000:
@@ -55,7 +67,10 @@ def check_frames(path: Path, values: np.ndarray) -> None:
     """Raise a ValueError that names `path` if the values (T, C) are no frames or are not all finite."""
     if not len(values):
         raise ValueError(f"{path}: found 0 frames, expected at least 1.")
-    broken = ~np.isfinite(values).all(axis=1)
+    broken = ~(np.abs(values) < LARGEST).all(axis=1)
+    if broken.any() and np.isfinite(values).all():
+        raise ValueError(f"{path}: found {np.abs(values).max():.3g} in frame {broken.argmax()}, expected numbers of a "
+                         "body's size.")
     if broken.any():
         raise ValueError(f"{path}: found NaN or infinity in {broken.sum()} of {len(values)} frames, first in "
                          f"frame {broken.argmax()}; expected finite numbers.")

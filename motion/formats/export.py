@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from motion.characters import read_character
 from motion.footing import grounded_pose
 from motion.formats.bones import BONES
 from motion.formats.bvh import UNITS, write_bvh
@@ -45,10 +46,16 @@ class Files:
     bvh_scale: str = opt("m", "unit of bvh's lengths", choices=tuple(UNITS))
     transparent: bool = opt(False, "strip without a background")
     takes: str = opt("all", "animations in glb and vrma: one of all, or one a prompt", choices=("all", "prompt"))
+    skeleton_from: Path | None = opt(None, "your character, .bvh, or .glb or .vrm with a skin: a file of its kind is "
+                                     "written on its own skeleton, with its mesh")
+    skeleton_from_map: str = opt("auto", "whose skeleton that is: auto, the name of a map that ships, or a JSON file")
 
     @property
     def formats(self) -> list[str]:
-        return list(dict.fromkeys(word.strip() for word in self.format.split(",")))
+        """What is written; the format of the character, too."""
+        words = [word.strip() for word in self.format.split(",")]
+        own = [] if self.skeleton_from is None else ["bvh" if self.skeleton_from.suffix.lower() == ".bvh" else "glb"]
+        return list(dict.fromkeys(words + own))
 
 
 def check_files(config: Files) -> None:
@@ -57,6 +64,8 @@ def check_files(config: Files) -> None:
         raise ValueError(f"--format has {', '.join(map(repr, unknown))}: expected {','.join(ENDINGS)}.")
     if config.body:
         read_smpl(config.body)
+    if config.skeleton_from:
+        print(read_character(config.skeleton_from, config.skeleton_from_map).said)
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=config.out).close()
@@ -104,7 +113,7 @@ def pose_writers(config: Files, rotations: np.ndarray, pelvis: np.ndarray, title
     """Format -> what writes a pose in it, rotations (T, 22, 3, 3) and pelvis (T, 3) as they are shown, to a path."""
     body = read_smpl(config.body) if config.body else None
     takes = cut(rotations, pelvis, title, config.takes)
-    return {
+    writers: Writers = {
         "npz": lambda path: write_amass(path, rotations, pelvis),
         "bvh": lambda path: write_bvh(path, rotations, pelvis, bones=config.bones, unit=config.bvh_scale),
         "glb": lambda path: write_glb(path, takes, config.bones, body=body),
@@ -112,6 +121,10 @@ def pose_writers(config: Files, rotations: np.ndarray, pelvis: np.ndarray, title
         "mp4": lambda path: save_video(path, render_frames(rotations, pelvis, title, body=body), len(pelvis)),
         "strip": lambda path: save_picture(path, strip(rotations, pelvis, transparent=config.transparent, body=body)),
     }
+    if config.skeleton_from:
+        character = read_character(config.skeleton_from, config.skeleton_from_map)
+        writers[character.kind] = lambda path: character.write(path, takes)
+    return writers
 
 
 def cut(rotations: np.ndarray, pelvis: np.ndarray, title: Title, takes: str) -> list[Take]:

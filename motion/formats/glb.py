@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pygltflib as gl
-from scipy.spatial.transform import Rotation
 
 from motion.body import REST, Body, rest_body
 from motion.formats.bones import BONES
+from motion.rotation import quaternions
 from motion.skeleton import OFFSETS, PARENTS
 from utils.checkpoint import write_whole
 
@@ -88,15 +88,6 @@ def animation(gltf: gl.GLTF2, take: Take, fps: float) -> gl.Animation:
     channels = [gl.AnimationChannel(sampler=number, target=gl.AnimationChannelTarget(node=node, path=what))
                 for number, (node, what, _) in enumerate(tracks)]
     return gl.Animation(name=take.name, samplers=samplers, channels=channels)
-
-
-def quaternions(rotations: np.ndarray) -> np.ndarray:
-    """(T, J, 3, 3) -> (T, J, 4) as x, y, z, w; of the two signs the one nearer to the frame before."""
-    found = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_quat().reshape(*rotations.shape[:2], 4)
-    turned_over = (found[1:] * found[:-1]).sum(axis=-1) < 0
-    signs = np.where(np.cumsum(turned_over, axis=0) % 2, -1, 1)
-    found[1:] *= signs[..., None]
-    return found
 
 
 def linear(colours: np.ndarray) -> np.ndarray:

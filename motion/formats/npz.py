@@ -6,16 +6,15 @@ less its place in the SMPL model; a `smpl_scaling` divides it, as in AIST++. Eve
 Body shape is not used: every clip is on our default body.
 """
 
-import zlib
 from dataclasses import replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from motion.formats.capture import TO_Y, Capture, chain, check_frames, check_rate, turned
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES, OFFSETS, PARENTS
+from utils.arrays import UNREADABLE
 from utils.checkpoint import write_whole
 
 HANDS = 90    # of 156 numbers of a pose, as SMPL-H's tools expect them: at rest
@@ -46,8 +45,7 @@ def read_amass(path: str | Path, fps: float | None = None, up: str | None = None
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("found one array")
             rotations, trans, fps = _read(file, fps, unit)
-    except (ValueError, TypeError, KeyError, OSError, NotImplementedError, EOFError, MemoryError, BadZipFile,
-            zlib.error) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path}: {error or type(error).__name__}; expected an npz with the arrays poses (T, 66, "
                          "72, 156 or 165) or root_orient and pose_body, trans (T, 3), and mocap_framerate or "
                          "mocap_frame_rate.") from None
