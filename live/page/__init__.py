@@ -5,7 +5,6 @@ import base64
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ from nicegui import app, ui
 from nicegui.element import Element
 
 from live import files
-from live.plan import RANGES, SEEDS, TEXT, Prompt, Settings, from_link
+from live.page.drawer import Drawer
+from live.plan import TEXT, Prompt, Settings, from_link
 from live.session import HELD
-from live.studio import encode_capture
+from live.studio import encode_motion
 from live.visits import Visit, Visits
 from motion.body import rest_body
 from motion.representation_272 import FPS
 from motion.skeleton import JOINT_NAMES, PARENTS
-from options.sampling import FORMULAE, STEPS
 
 HERE = Path(__file__).parent
 THREE = Path(nicegui.__file__).parent / "elements" / "scene" / "dist"    # three.js, as NiceGUI ships it
@@ -85,13 +84,12 @@ class Page:
     def __init__(self, visits: Visits, prompts: Sequence[Prompt], settings: Settings):
         ui.colors(primary="#2f78ab")
         self.visit, self.studio = visits.new(prompts), visits.studio
-        self.settings = prompts[-1].settings if prompts else settings
         self.mark: tuple[int, int] | None = None
         self.link = ""
         self.visit.watch = self.hear
         self.client = ui.context.client
         self.client.on_delete(lambda: visits.end(self.visit))
-        self.drawer = Drawer(self)
+        self.drawer = Drawer(self.visit, prompts[-1].settings if prompts else settings, self.warn)
         self.stage = Stage(self.visit).on("mark", lambda event: self.set_mark(event.args))
         with self.stage:
             self.add_dock()
@@ -227,7 +225,7 @@ class Page:
 
     def prompt(self, text: Any, seconds: Any = None) -> Prompt:
         seconds = self.seconds.value if seconds is None else seconds
-        return Prompt(text.strip() if isinstance(text, str) else "", self.settings, seconds)
+        return Prompt(text.strip() if isinstance(text, str) else "", self.drawer.settings, seconds)
 
     async def requeue(self, place: int, text: str, change: Callable[[list, Prompt, int], list],
                       instead: Sequence[Prompt] = ()) -> None:
@@ -314,8 +312,8 @@ class Page:
 
     def read_capture(self, content: dict[str, bytes]) -> tuple:
         wanted = lambda: self.visit.here
-        motion, latents = encode_capture(self.studio.model(), files.read_upload(content, wanted))
-        return files.show_capture(motion, wanted), latents
+        motion, start = files.read_upload(content, wanted)
+        return files.show_motion(motion, start, wanted=wanted), encode_motion(self.studio.model(), motion)
 
     async def download(self, kind: str) -> None:
         session, mark = self.visit.session, self.mark
@@ -324,9 +322,9 @@ class Page:
         notice = ui.notification(f"Writing the {kind.upper()} …", spinner=True, timeout=None, position="top")
         try:
             self.visit.check_rate()
-            motion, title = await asyncio.wrap_future(self.studio.submit(lambda: session.stretch(mark)))
-            content = await self.visit.work(files.write_download, kind, motion, title, lambda: self.visit.here)
-            ui.download.content(content, files.file_name(title, kind))
+            stretch = await asyncio.wrap_future(self.studio.submit(lambda: session.stretch(mark)))
+            content = await self.visit.work(files.write_download, kind, stretch, lambda: self.visit.here)
+            ui.download.content(content, files.file_name(stretch.title, kind))
         except ValueError as error:
             self.warn(str(error))
         finally:
@@ -339,72 +337,3 @@ class Page:
                                          "() => true, () => false)")
         ui.notify("The address of this page brings prompts, seeds and settings back: "
                   + ("it is copied." if copied else "copy it from the address bar."), position="top")
-
-
-class Drawer:
-    """How the next prompts are sampled, with plain explanations."""
-
-    def __init__(self, page: Page):
-        self.page = page
-        model = page.studio.model()
-        few = sorted(len(fitted.times) for fitted in model.calibration.fitted)
-        with ui.right_drawer(value=False).props("overlay width=348").classes("live-drawer") as self.element:
-            self.say("How closely", "Guidance: how much the sentence counts. Too much looks stiff.")
-            self.slider("guidance", 0.25)
-            self.say("How freely", "Temperature: how much chance is in it. 0 is always the most likely motion.")
-            self.slider("temperature", 0.05)
-            self.say("How carefully", "Diffusion steps of a latent. More take longer; “fitted” was made for very few.")
-            self.add_steps(few)
-            self.say("How much past", "Latents (four frames each) that a new prompt goes on from. Few: it changes its "
-                     "mind faster. Many: smoother.")
-            self.slider("past", 1)
-            self.say("Seed", "The same seed, prompts and times give the same motion.")
-            ui.number(value=page.settings.seed, min=0, max=SEEDS - 1, precision=0, on_change=lambda event:
-                      self.change(seed=int(event.value or 0))).props("outlined dense").classes("w-full")
-            self.say("Lead", "Seconds from the playhead to where a new prompt cuts in: time to make its first frames.")
-            self.timing("lead", 0.1, 2.0, 0.4)
-            self.say("Ahead", "Seconds that may be made before they are played: what a slow moment can use up.")
-            self.timing("ahead", 0.5, 10.0, 2.0)
-            self.say("When a motion is over", "Go on with the same prompt, or stand until the next.")
-            ui.toggle({True: "go on", False: "come to rest"}, value=page.settings.hold, on_change=lambda event:
-                      self.change(hold=bool(event.value))).props("no-caps unelevated dense padding='4px 14px'")
-            ui.label("All but lead and ahead hold from the next prompt on.").classes("live-hint q-mt-md")
-
-    def add_steps(self, few: Sequence[int]) -> None:
-        """Diffusion steps, solver and precision."""
-        settings, on_cpu = self.page.settings, self.page.studio.model().device.type == "cpu"
-        pairs = [(count, "fitted") for count in few]
-        pairs += [(5, FORMULAE[2]), (10, FORMULAE[2]), (20, FORMULAE[1]), (STEPS, FORMULAE[0])]
-        steps = {f"{count} steps, {solver}": (count, solver) for count, solver in pairs}
-        now = f"{settings.sampling.steps} steps, {settings.sampling.solver}"
-        ui.select(list(steps), value=now if now in steps else None, on_change=lambda event: self.change(
-            **dict(zip(("steps", "solver"), steps.get(event.value, ()))))).props("outlined dense").classes("w-full")
-        ui.select(["float32", "int8" if on_cpu else "bfloat16"], value=settings.precision, label="precision",
-                  on_change=lambda event: self.change(precision=event.value)).props("outlined dense").classes("w-full")
-
-    def say(self, title: str, why: str) -> None:
-        ui.html(f"<h2>{title}</h2><p>{why}</p>", sanitize=False)
-
-    def slider(self, name: str, step: float) -> None:
-        least, most = RANGES[name]
-        ui.slider(min=least, max=most, step=step, value=getattr(self.page.settings.sampling, name),
-                  on_change=lambda event: self.change(**{name: event.value})).props("label")
-
-    def timing(self, name: str, least: float, most: float, value: float) -> None:
-        def change(event: Any) -> None:
-            session, given = self.page.visit.session, event.value
-            if session and isinstance(given, (int, float)) and least <= given <= most:
-                self.page.studio.submit(lambda: setattr(session, name, float(given)))
-
-        ui.slider(min=least, max=most, step=0.1, value=value, on_change=change).props("label")
-
-    def change(self, **changes: Any) -> None:
-        """Settings of the next prompts; what cannot be is said, and changes nothing."""
-        settings = self.page.settings
-        own = {name: value for name, value in changes.items() if name in ("precision", "seed", "hold")}
-        of_sampling = {name: value for name, value in changes.items() if name not in own}
-        try:
-            sampling = self.page.studio.model().sampling_with(settings.sampling, of_sampling)
-            self.page.settings = replace(settings, sampling=sampling, **own)
-        except (ValueError, TypeError) as error:
-            self.page.warn(str(error))
