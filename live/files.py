@@ -75,7 +75,7 @@ def in_worker(work: Callable[..., Any], *arguments: Any, seconds: float, megabyt
     raises   ValueError as `work` does, and if it fails in any other way
     """
     quick = "forkserver" in multiprocessing.get_all_start_methods()    # Windows spawns
-    context = multiprocessing.get_context("forkserver" if quick else "spawn")
+    context: Any = multiprocessing.get_context("forkserver" if quick else "spawn")
     if quick:
         context.set_forkserver_preload([__name__])
     ours, theirs = context.Pipe(duplex=False)

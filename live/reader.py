@@ -104,12 +104,17 @@ class Reader:
         prompt = wish.prompts[len(wish.read)]
         model = self.model(prompt.settings.precision)
         model.sampling_with(prompt.settings.sampling, {})
-        memory = getattr(model.text_encoder, "memory", {})
-        if len(memory) > REMEMBERED:         # only the encoder's thread encodes
-            memory.clear()
+        forget(model.text_encoder)           # only the encoder's thread encodes
         _ = model.empty                      # encoded once, here
         wish.read.append(replace(prompt, read=model.embed([prompt.text])[0]))
 
     def close(self) -> None:
         for pool in (self.encoder, self.loader):
             pool.shutdown(cancel_futures=True)
+
+
+def forget(text_encoder: object) -> None:
+    """Let it not remember more and more sentences."""
+    memory = getattr(text_encoder, "memory", {})
+    if len(memory) > REMEMBERED:
+        memory.clear()

@@ -125,9 +125,9 @@ class Session:
     def cut(self, latent: int) -> None:
         """Forget what was made from this latent on; `undo` brings it back."""
         if latent < len(self.take):
-            self.before, self.edited = self.take, False
+            self.before = self.take
             self.forget(latent)
-        self.take = self.take.until(latent)
+        self.take, self.edited = self.take.until(latent), False
         self.finish()
 
     def forget(self, latent: int) -> None:
