@@ -2,10 +2,11 @@
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakMethod
 
 import nicegui
 import numpy as np
@@ -81,6 +82,17 @@ def body_json() -> str:
     return json.dumps(dict(names=JOINT_NAMES, parents=PARENTS, **arrays))
 
 
+def weakly(method: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """A method of a page, without keeping that: FastAPI never forgets an upload's route, and with it its handlers."""
+    found = WeakMethod(method)
+
+    async def call(event: Any) -> None:
+        if method := found():
+            await method(event)
+
+    return call
+
+
 class Page:
     """The elements of one visit. Who sends events by hand reaches these methods only; each checks what it got."""
 
@@ -142,9 +154,8 @@ class Page:
         self.marked.visible = False
 
     def add_tools(self) -> None:
-        refused = f"expected one capture of {files.SENT // 10 ** 6} MB at most, or an .amc with its .asf"
         self.uploader = ui.upload(multiple=True, max_files=2, max_file_size=files.SENT, auto_upload=True,
-                                  on_multi_upload=self.upload, on_rejected=lambda: self.wishes.warn(refused))
+                                  on_multi_upload=weakly(self.upload), on_rejected=weakly(self.refuse))
         self.uploader.classes("hidden")
         with ui.element("div").classes("live-tools"):
             menu = self.tool("menu", "queue, examples, history", lambda: self.stage.run_method("toggleSide"))
@@ -292,6 +303,9 @@ class Page:
 
         await self.wishes.long("Reading the capture …", work)
         self.uploader.reset()
+
+    async def refuse(self, _: Any) -> None:
+        self.wishes.warn(f"expected one capture of {files.SENT // 10 ** 6} MB at most, or an .amc with its .asf")
 
     def read_capture(self, content: dict[str, bytes]) -> tuple[list[Shown], Tensor]:
         wanted = lambda: self.visit.here
