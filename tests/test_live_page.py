@@ -86,7 +86,7 @@ def test_does_both_sentences_and_the_past_is_there(page):
     at = page.evaluate("[Math.round(live.player.head), live.player.playing]")
     assert not at[1]
     shown = joints(page, at[0], at[0] + 1)
-    say(page, "a person walks forward")                    # it pauses, so that the change does not depend on the machine
+    say(page, "a person walks forward")                    # paused, whatever time typing takes
     page.keyboard.press("Escape")
     page.keyboard.press("l")
     wait(page, f"live.timeline.prompts.length > 1 && live.player.head > {at[0] + 130}")

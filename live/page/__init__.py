@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def body_json() -> str:
     return json.dumps(dict(names=JOINT_NAMES, parents=PARENTS, **arrays))
 
 
-def weakly(method: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+def weakly(method: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:
     """A method of a page, without keeping that: FastAPI never forgets an upload's route, and with it its handlers."""
     found = WeakMethod(method)
 

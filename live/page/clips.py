@@ -1,6 +1,7 @@
 """MoSa in the page: whole clips, and edits of what is marked."""
 
 from collections.abc import Callable
+from typing import Any
 
 from nicegui import ui
 
@@ -21,6 +22,7 @@ class Clips:
     def __init__(self, editor: Editor, wishes: Wishes, prompt: Callable[[str], Prompt]):
         self.editor, self.wishes, self.prompt = editor, wishes, prompt
         self.tries = 0                       # of edits: each has a seed of its own
+        self.shown = "after"                 # or "before" the last one
 
     def add_side(self) -> None:
         ui.html("<h2>Whole clips and edits</h2>", sanitize=False)
@@ -79,11 +81,13 @@ class Clips:
             await self.wishes.submit(lambda: session.edit(*made))
 
         if await self.wishes.long("Changing the stretch …", work):
-            self.which.value, self.choice.visible = "after", True
+            self.shown = self.which.value = "after"
+            self.choice.visible = True
 
-    async def compare(self) -> None:
+    async def compare(self, event: Any) -> None:
         """Let the other one be shown."""
-        if self.choice.visible:
+        if event.value != self.shown:
+            self.shown = event.value
             await self.wishes.wish(lambda session: self.wishes.studio.submit(lambda: session.undo(keep=True)))
 
     def keep(self) -> None:
