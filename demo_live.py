@@ -10,6 +10,7 @@ import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from demo_t2m import Chosen, load_model
 from generation.pipeline import MotionStreamer
@@ -30,6 +31,7 @@ class DemoLive:
     token: str | None = opt(None, "what the page's address has to end in; None: none at home, a new one elsewhere")
     people: int = opt(4, "characters that move at once; who comes later waits for a place")
     minutes: float = opt(10.0, "of motion that one page keeps")
+    mosa: Path | None = opt(None, "folder of MoSa's tokenizer/ and transformer/: makes whole clips and edits, too")
     show: bool = opt(True, "open the page in the browser")
     chosen: Chosen = Chosen()
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from dataset.clips import load_motion
-from live.shown import Shown, show_all
+from live.shown import FRAMES, Shown, Stretch, show_all
 from motion.captures import read_body
-from motion.formats.export import ENDINGS, Files, export
-from motion.representation_272 import FPS, check_denormalised, pose_to_motion272
+from motion.formats.export import ENDINGS, Files, pose_writers, save_array
+from motion.representation_272 import FPS, Start, check_denormalised, pose_to_motion272, start_of
 
 FORMATS = (*(name for name in ENDINGS if name != "joints"), "txt")
 KINDS = (".bvh", ".npz", ".npy", ".amc")         # of captures; an .amc comes with its .asf
@@ -36,8 +36,9 @@ def always() -> bool:
     return True
 
 
-def read_upload(files: Mapping[str, bytes], wanted: Wanted = always) -> np.ndarray:
-    """The motion (T, 272) of uploaded files {name: content}; the names serve for their suffix only.
+def read_upload(files: Mapping[str, bytes], wanted: Wanted = always) -> tuple[np.ndarray, Start]:
+    """The motion (T, 272) of uploaded files {name: content}, its last whole latents, T = 4 L, and where it begins; the
+    names serve for their suffix only.
 
     wanted   asked while it is read: False ends that
     raises   ValueError for anything that is no capture, is too large, or takes too long
@@ -47,22 +48,23 @@ def read_upload(files: Mapping[str, bytes], wanted: Wanted = always) -> np.ndarr
     return in_worker(parse, dict(files), seconds=25.0, wanted=wanted)
 
 
-def show_capture(motion: np.ndarray, wanted: Wanted = always) -> list[Shown]:
-    """What is shown of each latent of a motion (T, 272), T = 4 L. Errors as in `read_upload`."""
-    return in_worker(show_all, motion, seconds=60.0, wanted=wanted)
+def show_motion(motion: np.ndarray, start: Start = Start(), before: Shown | None = None,
+                wanted: Wanted = always) -> list[Shown]:
+    """`show_all`. Errors as in `read_upload`."""
+    return in_worker(show_all, motion, start, before, seconds=60.0, wanted=wanted)
 
 
-def write_download(kind: str, motion: np.ndarray, title: Timed, wanted: Wanted = always) -> bytes:
+def write_download(kind: str, stretch: Stretch, wanted: Wanted = always) -> bytes:
     """The content of a file of one of FORMATS. Errors as in `read_upload`."""
     if kind not in FORMATS:
         raise ValueError(f"there is no format {kind[:20]!r}: expected one of {', '.join(FORMATS)}")
-    if not len(motion):
+    if not len(stretch.motion):
         raise ValueError("there is no motion yet: type what the character does")
     if kind == "txt":
-        return "".join(f"{first / FPS:8.2f} s  {text}\n" for first, text in title).encode()
-    if kind == "mp4" and len(motion) > SHOWN:
+        return "".join(f"{first / FPS:8.2f} s  {text}\n" for first, text in stretch.title).encode()
+    if kind == "mp4" and len(stretch.motion) > SHOWN:
         raise ValueError(f"a video has {SHOWN // FPS} s at most: mark a stretch of the timeline")
-    return in_worker(write, kind, motion, list(title), seconds=WAIT.get(kind, 60.0), wanted=wanted)
+    return in_worker(write, kind, stretch, seconds=WAIT.get(kind, 60.0), wanted=wanted)
 
 
 def in_worker(work: Callable[..., Any], *arguments: Any, seconds: float, megabytes: int = MEMORY,
@@ -73,7 +75,7 @@ def in_worker(work: Callable[..., Any], *arguments: Any, seconds: float, megabyt
     raises   ValueError as `work` does, and if it fails in any other way
     """
     quick = "forkserver" in multiprocessing.get_all_start_methods()    # Windows spawns
-    context = multiprocessing.get_context("forkserver" if quick else "spawn")
+    context: Any = multiprocessing.get_context("forkserver" if quick else "spawn")
     if quick:
         context.set_forkserver_preload([__name__])
     ours, theirs = context.Pipe(duplex=False)
@@ -134,7 +136,7 @@ def limit(megabytes: int, seconds: int) -> None:
         resource.setrlimit(what, (value if most == resource.RLIM_INFINITY else min(value, most), most))
 
 
-def parse(files: Mapping[str, bytes]) -> np.ndarray:
+def parse(files: Mapping[str, bytes]) -> tuple[np.ndarray, Start]:
     """`read_upload` in the worker."""
     found = {suffix: content for name, content in files.items() if (suffix := Path(name).suffix.lower()) in
              (*KINDS, ".asf")}
@@ -149,22 +151,40 @@ def parse(files: Mapping[str, bytes]) -> np.ndarray:
             Path(folder, f"capture{suffix}").write_bytes(found[suffix])
         path = Path(folder, f"capture{kind}")
         try:
-            motion = read_array(path) if kind == ".npy" else pose_to_motion272(*read_body(path)[:2])
+            return read_array(path) if kind == ".npy" else read_capture(path)
         except ValueError as error:
             raise ValueError(str(error).replace(folder + os.sep, "")) from None
-    return motion[-KEPT:].astype(np.float32)
 
 
-def read_array(path: Path) -> np.ndarray:
+def read_array(path: Path) -> tuple[np.ndarray, Start]:
     motion = load_motion(path, name=path.name)
     check_denormalised(motion, path.name)
-    return motion
+    return motion[last(len(motion))].astype(np.float32), Start()
 
 
-def write(kind: str, motion: np.ndarray, title: Timed) -> bytes:
-    """`write_download` in the worker."""
+def read_capture(path: Path) -> tuple[np.ndarray, Start]:
+    rotations, joints, *_ = read_body(path)
+    kept = last(len(joints))
+    pose = rotations[kept], joints[kept]
+    return pose_to_motion272(*pose).astype(np.float32), start_of(*pose)
+
+
+def last(frames: int) -> slice:
+    """The frames that are kept of so many: the last whole latents."""
+    kept = min(frames // FRAMES * FRAMES, KEPT)
+    if not kept:
+        raise ValueError(f"the capture has {frames} frames at {FPS} a second: expected {FRAMES} or more")
+    return slice(frames - kept, None)
+
+
+def write(kind: str, stretch: Stretch) -> bytes:
+    """`write_download` in the worker: the page's own pose, or of npy the model's own numbers."""
     with tempfile.TemporaryDirectory() as folder:
-        path, = export(Files(out=Path(folder), format=kind), "motion", motion, list(title))
+        path = Path(folder, "motion" + ENDINGS[kind])
+        if kind == "npy":
+            save_array(path, stretch.motion)
+        else:
+            pose_writers(Files(), *stretch.pose, stretch.title)[kind](path)
         return path.read_bytes()
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from generation.pipeline import MotionStream
 from live.plan import MANY, SECONDS, Prompt, to_link
-from live.shown import FRAMES, Shown, pack, show
-from motion.representation_272 import DIM, FPS
+from live.shown import FRAMES, Shown, Stretch, join, pack, show
+from motion.representation_272 import FPS
 
 Message = bytes | dict
 LATENTS_PER_SECOND = FPS / FRAMES
@@ -54,19 +54,28 @@ class Take:
     prompts: list[Prompt] = field(default_factory=list)
     capture: str = ""       # the name of the capture that it goes on from
     given: int = 0          # latents of that
+    edits: list[tuple[int, int, str]] = field(default_factory=list)    # first latent, the one behind, the sentence
 
     def __len__(self) -> int:
         return len(self.shown)
 
     @property
-    def asked(self) -> list[tuple[int, str]]:
-        """From which frame on each prompt holds."""
-        return [((prompt.at or 0) * FRAMES, prompt.text) for prompt in self.prompts]
+    def asked(self) -> list[tuple]:
+        """From which frame on each prompt holds, (frame, text), or (frame, text, True) of a capture."""
+        asked = [(0, self.capture, True)] * bool(self.given)
+        asked += [((prompt.at or 0) * FRAMES, prompt.text) for prompt in self.prompts]
+        for first, end, text in self.edits:
+            first, end = first * FRAMES, end * FRAMES
+            held = [one for one in asked if one[0] <= end][-1:] if end < len(self) * FRAMES else []
+            asked = [*(one for one in asked if one[0] < first), (first, text), *((end, *one[1:]) for one in held),
+                     *(one for one in asked if one[0] > end)]
+        return asked
 
     def until(self, latent: int) -> "Take":
         """Its first latents; a prompt that began behind them did not happen."""
         prompts = [prompt for prompt in self.prompts if prompt.at is not None and prompt.at < latent]
-        return Take(self.latents[:latent], self.shown[:latent], prompts, self.capture, min(self.given, latent))
+        edits = [(first, min(end, latent), text) for first, end, text in self.edits if first < latent]
+        return Take(self.latents[:latent], self.shown[:latent], prompts, self.capture, min(self.given, latent), edits)
 
 
 class Session:
@@ -80,12 +89,14 @@ class Session:
     def __init__(self, studio: Starts, tell: Callable[[Message], object], longest: int = 4500):
         self.studio, self.tell, self.longest = studio, tell, longest
         self.take, self.before = Take(), None
+        self.edited = False                  # `before` is the motion without the last edit, or with it
         self.waiting: list[Prompt] = []
         self.stream: MotionStream | None = None
         self.over = False                    # the motion came to its end by itself
         self.playhead, self.lead, self.ahead = Playhead(), 0.4, 2.0
         self.cuts: list[int] = []            # the latents from which on all was forgotten, each time
         self.asked: float | None = None      # when the prompt came whose first frames are not told yet
+        self.here = True                     # the page is open
         self.place = 0                       # how many are before it; 0: it has a seat
         self.last_word = time.monotonic()
 
@@ -101,7 +112,9 @@ class Session:
         self.playhead = Playhead(min(max(frame, 0.0), len(self.take) * FRAMES), rate)
 
     def ask(self, prompt: Prompt) -> None:
-        """Do this, from the playhead plus the lead on. What waits comes behind it."""
+        """Do this, from the playhead plus the lead on. What waits comes behind it. Without a seat it waits too."""
+        if self.place:
+            return self.queue([*self.untimed(), prompt])
         self.heard()
         wanted = math.ceil((self.playhead.now() + self.lead * FPS) / FRAMES)
         self.asked = time.monotonic()
@@ -114,7 +127,7 @@ class Session:
         if latent < len(self.take):
             self.before = self.take
             self.forget(latent)
-        self.take = self.take.until(latent)
+        self.take, self.edited = self.take.until(latent), False
         self.finish()
 
     def forget(self, latent: int) -> None:
@@ -122,18 +135,41 @@ class Session:
         self.cuts.append(latent)
         self.tell({"cut": latent * FRAMES, "cuts": len(self.cuts)})
 
-    def undo(self) -> None:
-        """The motion as it was before the last cut; ValueError if there is none."""
+    def undo(self, keep: bool = False) -> None:
+        """The motion as it was before the last cut or edit; keep: and let the same bring this one back. ValueError if
+        there is none."""
         self.heard()
         if self.before is None:
             raise ValueError("there is nothing to undo")
-        pairs = enumerate(zip(self.take.shown, self.before.shown))
-        common = next((at for at, (ours, theirs) in pairs if ours is not theirs),
-                      min(len(self.take), len(self.before)))
         self.finish()
-        self.take, self.before, self.over = self.before, None, True
+        self.put(self.before, self.take if keep else None)
+        self.over, self.edited = True, self.edited and keep
+        self.say()
+
+    def put(self, take: Take, before: Take | None) -> None:
+        """Let the page show another motion."""
+        pairs = enumerate(zip(self.take.shown, take.shown))
+        common = next((at for at, (ours, theirs) in pairs if ours is not theirs), min(len(self.take), len(take)))
+        self.take, self.before = take, before
         self.forget(common)
         self.send(common)
+
+    def edit(self, first: int, shown: Sequence[Shown], latents: Tensor, text: str, last: Shown) -> None:
+        """Put in place of all from latent `first` on what is shown from there, with the stretch of these latents new.
+
+        last    the last piece of the motion that was edited; ValueError if that is no more
+        """
+        self.heard()
+        take, end = self.take, first + len(shown)
+        if len(take) < end or take.shown[end - 1] is not last:
+            raise ValueError("the motion has changed since: mark the stretch again")
+        new = [*take.shown[:first], *shown]
+        for one in take.shown[end:]:                                   # what was made meanwhile
+            new.append(show(one.motion, new[-1]))
+        changed = [*take.latents[:first], *latents.clone(), *take.latents[first + len(latents):]]
+        edits = [*take.edits, (first, first + len(latents), text)]
+        self.put(replace(take, latents=changed, shown=new, edits=edits), take)
+        self.edited = True
         self.say()
 
     def begin(self, prompt: Prompt, at: int) -> None:
@@ -185,9 +221,10 @@ class Session:
             self.tell(pack(start * FRAMES, self.take.shown[start:start + PART]))
 
     def give(self, name: str, shown: Sequence[Shown], latents: Tensor) -> None:
-        """Go on from a captured motion and its latents (L, C), in place of all that was."""
-        self.heard()
+        """Go on from a motion of this name and its latents (L, C), in place of all; `undo` brings that back."""
+        before = self.take if len(self.take) else None
         self.clear()
+        self.before = before
         last = slice(-max(self.longest - 1, 1), None)
         self.take.shown, self.take.latents = list(shown[last]), list(latents[last].clone())
         self.take.capture, self.take.given, self.over = name, len(self.take), True
@@ -195,14 +232,14 @@ class Session:
         self.tell({"seek": len(self.take) * FRAMES - 1})
         self.say()
 
-    def stretch(self, mark: tuple[int, int] | None) -> tuple[np.ndarray, list[tuple[int, str]]]:
-        """The motion (T, 272) of the frames from mark[0] up to mark[1], or all; and from which on each prompt holds."""
-        motion = np.concatenate([np.empty((0, DIM), np.float32), *(one.motion for one in self.take.shown)])
+    def stretch(self, mark: tuple[int, int] | None) -> Stretch:
+        """The frames from mark[0] to mark[1], or all, as the page shows them."""
+        motion, rows, _ = join(self.take.shown)
         first, end = (0, len(motion)) if mark is None else (mark[0], min(mark[1] + 1, len(motion)))
-        asked = ([(0, self.take.capture)] if self.take.given else []) + self.take.asked
-        ends = [at for at, _ in asked[1:]] + [len(motion)]
-        title = [(max(at - first, 0), text) for (at, text), until in zip(asked, ends) if at < end and until > first]
-        return motion[first:end], title
+        asked = self.take.asked
+        ends = [at for at, *_ in asked[1:]] + [len(motion)]
+        title = [(max(at - first, 0), text) for (at, text, *_), until in zip(asked, ends) if at < end and until > first]
+        return Stretch(motion[first:end], rows[first:end], title)
 
     def queue(self, prompts: Sequence[Prompt]) -> None:
         """What waits, in its order, in place of what waited. Raises ValueError for too many."""
@@ -227,6 +264,7 @@ class Session:
         self.heard()
         self.finish()
         self.take, self.before, self.waiting, self.over, self.playhead = Take(), None, [], False, Playhead()
+        self.edited = False
         self.forget(0)
         self.say()
 
@@ -250,11 +288,10 @@ class Session:
         """Tell what was asked when, what waits, and whether more comes by itself."""
         take = self.take
         full = len(take) >= self.longest
-        asked = [list(one) for one in take.asked]
         self.tell({
-            "prompts": ([[0, take.capture, True]] if take.given else []) + asked,
+            "prompts": [list(one) for one in take.asked],
             "waiting": [[prompt.text, prompt.seconds] for prompt in self.waiting],
             "over": full or not self.waiting and (self.over or self.stream is None), "full": full,
-            "undo": self.before is not None,
-            "link": to_link([*take.prompts, *self.waiting]) if asked and not take.given else "",
+            "undo": self.before is not None, "edited": self.edited,
+            "link": to_link([*take.prompts, *self.waiting]) if take.prompts and not (take.given or take.edits) else "",
         })

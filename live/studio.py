@@ -12,8 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -22,10 +21,10 @@ from torch import Tensor
 
 from generation.pipeline import MotionStream, MotionStreamer, MotionStreams
 from live.plan import Prompt
+from live.reader import Read, Reader
 from live.session import Message, Session
 from options.sampling import Sampling
 
-REMEMBERED = 512        # sentences that the text encoder keeps in memory
 IDLE = 300.0            # seconds without a word after which a page gives its seat to one that waits
 REPORTED = 1.0          # seconds between two reports of load and speed
 
@@ -33,30 +32,23 @@ REPORTED = 1.0          # seconds between two reports of load and speed
 class Studio:
     """Seats, their sessions, and the only thread that touches these.
 
-    load   gives the model of a precision; called once for each, on a thread of its own
+    load   gives the model of a precision; called once for each
     seats  sessions that move at once; the others wait in their order
     What callers hand over runs on the thread, in order; their futures hold the result or the error.
     """
 
     def __init__(self, load: Callable[[str], MotionStreamer], seats: int = 4, precision: str = "float32",
                  longest: int = 4500):
-        self.load, self.seats, self.precision, self.longest = load, seats, precision, longest
-        self.models: dict[str, MotionStreamer] = {}
+        self.seats, self.longest = seats, longest
         self.batches: dict[tuple[str, Sampling], MotionStreams] = {}
         self.sessions: list[Session] = []                       # the first `seats` of them have a seat
         self.inbox: queue.SimpleQueue[tuple[Future, Callable[[], Any]]] = queue.SimpleQueue()
-        self.readers = ThreadPoolExecutor(1, "text-encoder")    # loading and text encoding keep no frame waiting
+        self.reader = Reader(load, precision, lambda done, work: self.inbox.put((done, work)))
+        self.model = self.reader.model
         self.busy, self.reported = 0.0, time.monotonic()
         self.closed = False
         self.thread = threading.Thread(target=self.run, name="studio", daemon=True)
         self.thread.start()
-
-    def model(self, precision: str | None = None) -> MotionStreamer:
-        """The model of a precision, loaded if it is not: call it where waiting is allowed."""
-        precision = precision or self.precision
-        if precision not in self.models:
-            self.models[precision] = self.load(precision)
-        return self.models[precision]
 
     def enter(self, tell: Callable[[Message], object], prompts: Sequence[Prompt] = ()) -> Session:
         """A new session, seated or waiting; `tell` is called on the studio's thread."""
@@ -82,7 +74,8 @@ class Studio:
     def leave(self, session: Session) -> Future:
         """Free all of a session; the next that waits takes its seat."""
         def go() -> None:
-            if session in self.sessions:
+            if session.here:
+                session.here = False
                 session.finish()
                 self.sessions.remove(session)
                 self.tell_places()
@@ -97,32 +90,9 @@ class Studio:
         """Read prompts, then `Session.queue`."""
         return self.reading(session, prompts, session.queue)
 
-    def reading(self, session: Session, prompts: Sequence[Prompt], then: Callable[[list[Prompt]], object]) -> Future:
+    def reading(self, session: Session, prompts: Sequence[Prompt], then: Read) -> Future:
         """`then(prompts)` on the studio's thread, when the text encoder has read them; nothing if the session left."""
-        done: Future = Future()
-
-        def work() -> None:
-            try:
-                read = [self.read(prompt) for prompt in prompts]
-            except Exception as error:       # of whatever kind, it is the caller's to see
-                if done.set_running_or_notify_cancel():
-                    done.set_exception(error)
-            else:
-                self.inbox.put((done, lambda: then(read) if session in self.sessions else None))
-
-        self.readers.submit(work)
-        return done
-
-    def read(self, prompt: Prompt) -> Prompt:
-        """Load what a prompt needs, and let it know its embedding: so the studio's thread never waits for the text
-        encoder. ValueError for settings that cannot be."""
-        model = self.model(prompt.settings.precision)
-        model.sampling_with(prompt.settings.sampling, {})
-        memory = getattr(model.text_encoder, "memory", {})
-        if len(memory) > REMEMBERED:         # only this thread encodes
-            memory.clear()
-        _ = model.empty                      # encoded once, here
-        return replace(prompt, read=model.embed([prompt.text])[0])
+        return self.reader.read(session, prompts, then)
 
     def submit(self, work: Callable[[], Any]) -> Future:
         """Run `work` on the studio's thread."""
@@ -134,7 +104,7 @@ class Studio:
         """End the thread, and wait for it."""
         self.submit(lambda: setattr(self, "closed", True))
         self.thread.join()
-        self.readers.shutdown(cancel_futures=True)
+        self.reader.close()
 
     def start(self, prompt: Prompt, at: int, past: Tensor | None) -> MotionStream:
         """A stream in the batch of all that are sampled alike."""
@@ -228,12 +198,8 @@ class Studio:
             self.tell_places()
 
 
-def encode_capture(model: MotionStreamer, motion: np.ndarray) -> tuple[np.ndarray, Tensor]:
-    """A captured motion (T, 272), T at least 4 -> its last whole latents: frames (4 L, 272), latents (L, C)."""
-    frames = len(motion) // model.tae.frames_per_code * model.tae.frames_per_code
-    if not frames:
-        raise ValueError(f"the capture has {len(motion)} frames at 30 a second: expected 4 or more")
-    motion = np.ascontiguousarray(motion[-frames:], dtype=np.float32)
+def encode_motion(model: MotionStreamer, motion: np.ndarray) -> Tensor:
+    """The latents (L, C) of a motion (T, 272), T = 4 L."""
     with torch.inference_mode():
         latents = model.tae.encode(torch.from_numpy(motion).to(model.device)[None])[0]
-    return motion, latents / model.calibration.latent_scale
+    return latents / model.calibration.latent_scale

@@ -14,10 +14,10 @@ import torch
 from live.plan import Prompt, Settings, from_link
 from live.session import Session
 from live.shown import ROW, show_all
-from live.studio import Studio, encode_capture
+from live.studio import Studio, encode_motion
 from motion.footing import Footing, grounded_pose
+from motion.representation_272 import Start
 from motion.skeleton import forward_kinematics
-from scipy.spatial.transform import Rotation
 from test_pipeline import ALWAYS, GUIDED, MEAN, NEVER, STD, assert_same, streamer
 
 SETTINGS = Settings(GUIDED)
@@ -87,9 +87,8 @@ def test_the_first_prompt_moves_as_the_demo_does(studio):
     motion = motion_of(page)[:60]
     assert_same(motion, streamer().generate("walk", seed=0, length=60))
     rotations, pelvis = grounded_pose(motion)
-    shown = Rotation.from_quat(page.rows[:60, 3:].reshape(-1, 4)).as_matrix().reshape(-1, 22, 3, 3)
-    np.testing.assert_allclose(forward_kinematics(shown, page.rows[:60, :3].astype(float)),
-                               forward_kinematics(rotations, pelvis), atol=1e-4)
+    shown = page.session.stretch((0, 59)).pose
+    np.testing.assert_allclose(forward_kinematics(*shown), forward_kinematics(rotations, pelvis), atol=1e-4)
 
 
 def test_never_further_ahead_than_asked_whoever_is_silent(studio):
@@ -156,8 +155,8 @@ def test_a_link_that_this_model_cannot_sample_says_so(studio):
 
 def test_of_a_long_capture_the_last_is_kept(studio):
     page = Page(studio(longest=6))
-    past = (MEAN.numpy() + STD.numpy() * np.random.default_rng(0).normal(size=(40, 272))).astype(np.float32)
-    motion, latents = encode_capture(page.studio.model(), past)
+    motion = capture(40)
+    latents = encode_motion(page.studio.model(), motion)
     page.studio.submit(lambda: page.session.give("mine.bvh", show_all(motion), latents)).result()
     assert np.array_equal(motion_of(page), motion[-20:])
 
@@ -224,12 +223,12 @@ def test_undo_brings_back_what_was_cut(studio):
 
 
 def test_goes_on_from_a_capture(studio):
-    """The capture is shown as it is, and what follows is what a stream with this past gives."""
-    page = Page(studio())
-    past = (MEAN.numpy() + STD.numpy() * np.random.default_rng(0).normal(size=(31, 272))).astype(np.float32)
-    motion, latents = encode_capture(page.studio.model(), past)
-    assert len(motion) == 28 and np.array_equal(motion, past[3:])
-    page.studio.submit(lambda: page.session.give("mine.bvh", show_all(motion), latents)).result()
+    """The capture is shown as it is, where it stands, and what follows is what a stream with this past gives."""
+    page, start = Page(studio()), Start(1.0, 30.0, -20.0)
+    motion = capture(28)
+    latents = encode_motion(page.studio.model(), motion)
+    page.studio.submit(lambda: page.session.give("mine.bvh", show_all(motion, start), latents)).result()
+    np.testing.assert_allclose(page.rows[:, :3], start.moved(grounded_pose(motion)[1]), atol=1e-4)
     assert len(page.rows) == 28 and page.last("seek") == 27 and page.last("prompts") == [[0, "mine.bvh", True]]
     assert page.last("link") == "" and page.last("over")
     page.at(27)
@@ -239,6 +238,11 @@ def test_goes_on_from_a_capture(studio):
     seed = Prompt("walk", SETTINGS).seed(7)
     expected = page.studio.model().stream("walk", seed, motion, hold=True)
     assert_same(motion_of(page)[28:48], np.concatenate([next(expected) for _ in range(5)]))
+    np.testing.assert_allclose(page.rows[:48, :3], start.moved(grounded_pose(motion_of(page)[:48])[1]), atol=1e-4)
+
+
+def capture(frames: int) -> np.ndarray:
+    return (MEAN.numpy() + STD.numpy() * np.random.default_rng(0).normal(size=(frames, 272))).astype(np.float32)
 
 
 def test_nothing_is_posed_twice(studio, monkeypatch):
@@ -290,9 +294,10 @@ def test_a_marked_stretch_has_its_prompts(studio):
     page = Page(studio())
     page.studio.queue(page.session, [Prompt("walk", SETTINGS, 1.0), Prompt("sit", SETTINGS, 1.0)]).result()
     page.frames(80)
-    motion, title = page.session.stretch((20, 49))
+    motion, rows, title = page.session.stretch((20, 49))
     assert np.array_equal(motion, motion_of(page)[20:50]) and title == [(0, "walk"), (12, "sit")]
-    assert page.session.stretch((40, 1000))[1] == [(0, "sit")]
+    assert np.array_equal(rows, page.rows[20:50])
+    assert page.session.stretch((40, 1000)).title == [(0, "sit")]
 
 
 def test_seats_and_the_queue_behind_them(studio):
@@ -358,6 +363,53 @@ def test_a_slow_text_encoder_stops_nobody(studio):
     asked.result()
 
 
+def test_a_long_list_keeps_nobody_waiting(studio):
+    """All have their turns, one sentence each; and who leaves has the rest of theirs unread."""
+    together = studio()
+    long, short, read, gate = Page(together), Page(together), [], threading.Semaphore(0)
+    embed = together.model().embed
+    together.model().embed = lambda sentences: (gate.acquire(timeout=20), read.append(sentences[0]),
+                                                embed(sentences))[-1]
+    together.queue(long.session, [Prompt(f"sit {number}", SETTINGS) for number in range(100)])
+    asked = together.ask(short.session, Prompt("walk", SETTINGS))
+    gate.release(5)
+    asked.result()
+    assert read.index("walk") <= 2                         # behind the empty text, which guidance needs, and one
+    together.leave(long.session).result()
+    gate.release(200)
+    short.ask("jump")
+    assert len(read) <= 8 and not together.reader.lines
+
+
+def test_a_model_that_loads_keeps_nobody_waiting(studio):
+    """Nor do its own page's prompts pass one another."""
+    together, held = studio(), threading.Event()
+    slow, quick = Page(together), Page(together)
+    quick.ask("walk")
+    load = together.reader.load
+    together.reader.load = lambda precision: held.wait(20) and load(precision)
+    asked = [together.ask(slow.session, Prompt("sit", replace(SETTINGS, precision="int8"))),
+             together.ask(slow.session, Prompt("jump", SETTINGS))]
+    quick.ask("wave")
+    quick.frames(40)
+    assert not any(one.done() for one in asked)
+    held.set()
+    asked[1].result()
+    assert asked[0].done() and slow.last("prompts")[-1][1] == "jump"
+
+
+def test_a_page_without_a_seat_waits_with_what_it_asks(studio):
+    together = studio(seats=1)
+    first, second = Page(together), Page(together)
+    first.ask("walk")
+    for text in ("sit", "wave"):
+        second.ask(text, seconds=1.0)
+    assert second.last("waiting") == [["sit", 1.0], ["wave", 1.0]] and second.session.stream is None
+    together.leave(first.session).result()
+    second.frames(60)
+    assert second.last("prompts") == [[0, "sit"], [32, "wave"]]
+
+
 def test_what_was_read_is_never_read_again(studio):
     """Whatever the text encoder forgets: a prompt brings its embedding with it, also when it waited."""
     page = Page(studio())
@@ -406,8 +458,8 @@ def test_one_that_fails_says_so_and_the_others_go_on(studio):
     good.ask("walk")
     bad.session.add = lambda frames: 1 / 0
     bad.ask("walk")
-    wait(lambda: bad.last("error"))
-    assert bad.last("over") and "ZeroDivisionError" in bad.last("error")
+    wait(lambda: bad.last("error") and bad.last("over"))
+    assert "ZeroDivisionError" in bad.last("error")
     good.frames(100)
     del bad.session.add
     bad.ask("walk")

@@ -17,10 +17,10 @@ pytest.importorskip("starlette", reason="the live page is an extra: pip install 
 from live import files
 from live.guard import BODY, COOKIE, Guard
 from live.plan import Prompt
-from live.shown import ROW, show_all
+from live.shown import ROW, Stretch, join, show_all
 from live.studio import Studio
 from live.visits import GONE, GRACE, OTHER, Bucket, Visits, read_report
-from motion.representation_272 import DIM, motion272_to_positions, pose_to_motion272
+from motion.representation_272 import DIM, Start, motion272_to_positions, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix
 from motion.skeleton import forward_kinematics
 from test_live import SETTINGS, wait
@@ -243,18 +243,41 @@ def test_a_bucket_lets_so_much_through():
 
 def test_what_goes_out_comes_in_again():
     """BVH, npz and npy of a motion, read as uploads; text of prompts and times; a name after the first prompt."""
-    motion = clip()
+    motion, stretch = clip(), join(show_all(clip()), [(0, "walk"), (45, "sit")])
     for kind in ("bvh", "npz", "npy"):
-        content = files.write_download(kind, motion, [(0, "walk")])
-        found = files.read_upload({f"C:\\..\\etc/{kind}.{kind.upper()}": content})
+        content = files.write_download(kind, stretch)
+        found, _ = files.read_upload({f"C:\\..\\etc/{kind}.{kind.upper()}": content})
         shown, expected = motion272_to_positions(found.astype(float)), motion272_to_positions(motion.astype(float))
         assert found.shape == motion.shape and np.abs(shown - expected)[:, 0].max() < 0.05, kind
-    assert [one.rows for one in files.show_capture(motion)] == [one.rows for one in show_all(motion)]
-    text = files.write_download("txt", motion, [(0, "walk"), (45, "sit")]).decode()
+    assert [one.rows for one in files.show_motion(motion)] == [one.rows for one in show_all(motion)]
+    text = files.write_download("txt", stretch).decode()
     assert text.split() == ["0.00", "s", "walk", "1.50", "s", "sit"]
     assert files.file_name([(0, "A person: walks/../x")], "bvh") == "a-person-walks-x.bvh"
     assert files.file_name([], "bvh") == "motion.bvh" and files.file_name([], "strip") == "motion_strip.png"
     assert files.file_name([], "txt") == "motion.txt"
+
+
+def test_a_stretch_goes_out_and_comes_in_where_it_stands():
+    """A marked part of a motion that begins anywhere, in the pose that is shown; read again, it is shown there."""
+    whole = join(show_all(clip(), Start(0.7, 5.0, -3.0)))
+    part = Stretch(whole.motion[21:41], whole.rows[21:41], [(0, "walk")])
+    for kind in ("bvh", "npz"):
+        content = files.write_download(kind, part)
+        assert (kind != "bvh") or np.abs(pelvis_of(content) - part.rows[:, :3]).max() < 1e-4
+        shown = join(files.show_motion(*files.read_upload({f"a.{kind}": content})))
+        assert np.abs(shown.rows[0, [0, 2]] - part.rows[0, [0, 2]]).max() < 1e-3, kind
+        assert np.abs(shown.rows[:, [0, 2]] - part.rows[:, [0, 2]]).max() < 0.05, kind
+
+
+def pelvis_of(bvh: bytes) -> np.ndarray:
+    """The first three channels of a BVH of ours, frame by frame."""
+    rows = bvh.decode().partition("Frame Time")[2].splitlines()[1:]
+    return np.array([[float(word) for word in row.split()[:3]] for row in rows])
+
+
+@pytest.mark.parametrize("frames, kept", [(7, 4), (8, 8), (files.KEPT + 9, files.KEPT)])
+def test_of_a_capture_the_last_whole_latents_are_kept(frames, kept):
+    assert files.last(frames) == slice(frames - kept, None)
 
 
 def clip() -> np.ndarray:
@@ -266,11 +289,18 @@ def clip() -> np.ndarray:
     return pose_to_motion272(rotations, forward_kinematics(rotations, pelvis)).astype(np.float32)
 
 
+def array_file(values: np.ndarray, **how) -> bytes:
+    content = io.BytesIO()
+    np.save(content, values, **how)
+    return content.getvalue()
+
+
 @pytest.mark.parametrize("given, said", [
     ({"a.exe": b"MZ"}, "found .exe; expected a .bvh"), ({"a": b""}, "found no suffix"), ({}, "expected a .bvh"),
     ({"a.amc": b":FULLY-SPECIFIED"}, "give its .asf with it"), ({"a.npy": b"\x93NUMPY"}, "no motion"),
     ({"a.bvh": b"HIERARCHY"}, "capture.bvh: found"), ({"a.npz": b"PK\x03\x04"}, "capture.npz"),
     ({"a.bvh": bytes(files.SENT + 1)}, "too large"),
+    ({"a.npy": array_file(clip()[:3])}, "3 frames at 30 a second: expected 4"),
 ])
 def test_bad_uploads_are_refused_in_one_sentence(given, said):
     with pytest.raises(ValueError, match=said) as refused:
@@ -279,10 +309,9 @@ def test_bad_uploads_are_refused_in_one_sentence(given, said):
 
 
 def test_an_array_with_code_in_it_is_not_run(tmp_path):
-    content = io.BytesIO()
-    np.save(content, np.array([Trap(str(tmp_path / "ran"))], dtype=object), allow_pickle=True)
+    content = array_file(np.array([Trap(str(tmp_path / "ran"))], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="no motion"):
-        files.read_upload({"a.npy": content.getvalue()})
+        files.read_upload({"a.npy": content})
     assert not (tmp_path / "ran").exists()
 
 
@@ -356,7 +385,7 @@ def test_one_file_at_a_time_of_a_page_and_two_of_all():
 def test_damaged_uploads_do_no_harm():
     """Each is refused, or is a motion."""
     rng = random.Random(0)
-    whole = {kind: files.write_download(kind, clip(), [(0, "walk")]) for kind in ("bvh", "npz", "npy")}
+    whole = {kind: files.write_download(kind, join(show_all(clip()))) for kind in ("bvh", "npz", "npy")}
     for kind, content in whole.items():
         for _ in range(12):
             damaged = bytearray(content[:rng.randrange(len(content))] if rng.random() < 0.3 else content)
@@ -364,14 +393,15 @@ def test_damaged_uploads_do_no_harm():
                 if damaged:
                     damaged[rng.randrange(len(damaged))] = rng.randrange(256)
             try:
-                found = files.read_upload({f"a.{kind}": bytes(damaged)})
+                found, _ = files.read_upload({f"a.{kind}": bytes(damaged)})
             except ValueError:
                 continue
             assert found.shape[1] == DIM and found.dtype == np.float32
 
 
 def test_downloads_that_cannot_be_are_refused():
-    for kind, motion, said in (("exe", clip(), "no format 'exe'"), ("bvh", clip()[:0], "no motion yet"),
-                               ("mp4", np.zeros((files.SHOWN + 1, DIM), np.float32), "mark a stretch")):
+    for kind, frames, said in (("exe", 48, "no format 'exe'"), ("bvh", 0, "no motion yet"),
+                               ("mp4", files.SHOWN + 1, "mark a stretch")):
+        stretch = Stretch(np.zeros((frames, DIM), np.float32), np.zeros((frames, ROW), np.float32), [])
         with pytest.raises(ValueError, match=said):
-            files.write_download(kind, motion, [])
+            files.write_download(kind, stretch)

@@ -1,30 +1,33 @@
 """The page itself, in NiceGUI: what is around the stage. What is seen and timed is the JavaScript beside this file."""
 
-import asyncio
 import base64
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import replace
-from functools import cache
+from collections.abc import Callable, Coroutine, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakMethod
 
 import nicegui
 import numpy as np
 from fastapi import Request, Response
 from nicegui import app, ui
 from nicegui.element import Element
+from torch import Tensor
 
 from live import files
-from live.plan import RANGES, SEEDS, TEXT, Prompt, Settings, from_link
-from live.session import HELD
-from live.studio import encode_capture
+from live.edits import Editor
+from live.page.clips import Clips
+from live.page.drawer import Drawer
+from live.page.wishes import Wishes
+from live.plan import TEXT, Prompt, Settings, from_link
+from live.session import HELD, Session
+from live.shown import Shown
+from live.studio import encode_motion
 from live.visits import Visit, Visits
 from motion.body import rest_body
 from motion.representation_272 import FPS
 from motion.skeleton import JOINT_NAMES, PARENTS
-from options.sampling import FORMULAE, STEPS
 
 HERE = Path(__file__).parent
 THREE = Path(nicegui.__file__).parent / "elements" / "scene" / "dist"    # three.js, as NiceGUI ships it
@@ -44,8 +47,8 @@ class Stage(Element, component="stage.js", esm={"nicegui-scene": str(THREE), "li
         self._props.update(page=visit.name, body=BODY, socket=SOCKET)
 
 
-def serve(visits: Visits, defaults: Callable[[], Settings]) -> None:
-    """Add the page and what it fetches to NiceGUI's app."""
+def serve(visits: Visits, settings: Settings, editor: Editor | None = None) -> None:
+    """Add the page and what it fetches to NiceGUI's app; with an editor it makes clips and edits."""
     app.add_api_websocket_route(SOCKET, visits.endpoint)
 
     @app.get(BODY)
@@ -64,7 +67,7 @@ def serve(visits: Visits, defaults: Callable[[], Settings]) -> None:
         except ValueError as error:
             prompts, problem = [], str(error)
         try:
-            Page(visits, prompts, defaults())
+            Page(visits, prompts, settings, editor)
         except ValueError as error:
             ui.label(str(error)).classes("absolute-center")
         if problem:
@@ -79,19 +82,32 @@ def body_json() -> str:
     return json.dumps(dict(names=JOINT_NAMES, parents=PARENTS, **arrays))
 
 
+def weakly(method: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    """A method of a page, without keeping that: FastAPI never forgets an upload's route, and with it its handlers."""
+    found = WeakMethod(method)
+
+    async def call(event: Any) -> None:
+        if method := found():
+            await method(event)
+
+    return call
+
+
 class Page:
     """The elements of one visit. Who sends events by hand reaches these methods only; each checks what it got."""
 
-    def __init__(self, visits: Visits, prompts: Sequence[Prompt], settings: Settings):
+    def __init__(self, visits: Visits, prompts: Sequence[Prompt], settings: Settings, editor: Editor | None = None):
         ui.colors(primary="#2f78ab")
         self.visit, self.studio = visits.new(prompts), visits.studio
-        self.settings = prompts[-1].settings if prompts else settings
         self.mark: tuple[int, int] | None = None
+        self.waiting: list[str] = []
         self.link = ""
         self.visit.watch = self.hear
         self.client = ui.context.client
         self.client.on_delete(lambda: visits.end(self.visit))
-        self.drawer = Drawer(self)
+        self.wishes = Wishes(self.visit)
+        self.drawer = Drawer(self.wishes, prompts[-1].settings if prompts else settings)
+        self.clips = Clips(editor, self.wishes, self.prompt) if editor else None
         self.stage = Stage(self.visit).on("mark", lambda event: self.set_mark(event.args))
         with self.stage:
             self.add_dock()
@@ -105,7 +121,7 @@ class Page:
 
     def add_dock(self) -> None:
         with ui.element("div").classes("live-ask"):
-            self.text = ui.input(placeholder="a person …   ( / to type here )").classes("live-text")
+            self.text = ui.input(placeholder="a person …").classes("live-text")
             self.text.props(f'outlined dense maxlength={TEXT} autocomplete=off aria-label="what the character does"')
             self.text.on("keydown.enter", self.ask)
             self.seconds = ui.number(value=HELD, min=0.5, max=120, step=0.5, suffix="s").props("outlined dense")
@@ -123,25 +139,24 @@ class Page:
         with ui.column():
             for example in EXAMPLES:
                 self.line(example)
-        self.history_title = ui.html("<h2>Before</h2>", sanitize=False)
+        self.history_title = ui.html("<h2>Said before</h2>", sanitize=False)
         self.history = ui.column()
-        ui.html("<h2>Whole clips and edits</h2>", sanitize=False)
-        ui.label("Mark a stretch, and say what should happen there instead: needs MoSa, a second model, which is not "
-                 "installed.").classes("live-hint")
+        if self.clips:
+            self.clips.add_side()
         self.queue_title.visible = self.history_title.visible = False
 
     def add_marked(self) -> None:
         with ui.element("div").classes("live-mark") as self.marked:
             self.mark_label = ui.label().classes("live-time")
-            ui.button("Change", icon="auto_fix_high").props("flat dense no-caps disable").tooltip(
-                "say what should happen here instead: needs MoSa, which is not installed")
+            if self.clips:
+                self.clips.add_marked(lambda: self.mark)
             ui.button(icon="close", on_click=lambda: self.stage.run_method("unmark")).props("flat dense round")
         self.marked.visible = False
 
     def add_tools(self) -> None:
-        refused = f"expected one capture of {files.SENT // 10 ** 6} MB at most, or an .amc with its .asf"
         self.uploader = ui.upload(multiple=True, max_files=2, max_file_size=files.SENT, auto_upload=True,
-                                  on_multi_upload=self.upload, on_rejected=lambda: self.warn(refused)).classes("hidden")
+                                  on_multi_upload=weakly(self.upload), on_rejected=weakly(self.refuse))
+        self.uploader.classes("hidden")
         with ui.element("div").classes("live-tools"):
             menu = self.tool("menu", "queue, examples, history", lambda: self.stage.run_method("toggleSide"))
             menu.classes("live-menu")
@@ -151,9 +166,9 @@ class Page:
                       lambda: self.uploader.run_method("pickFiles"))
             with self.tool("download", "what is marked, or all"), ui.menu():
                 for kind in files.FORMATS:
-                    ui.menu_item(kind.upper(), on_click=lambda kind=kind: self.download(kind))
+                    ui.menu_item(kind.upper(), on_click=partial(self.download, kind))
             self.tool("link", "a link that brings this back", self.copy_link)
-            self.tool("tune", "controls", self.drawer.element.toggle)
+            self.tool("tune", "controls", self.drawer.toggle)
         self.undo_button.disable()
 
     def tool(self, icon: str, what: str, act: Callable[[], Any] | None = None) -> ui.button:
@@ -170,28 +185,29 @@ class Page:
         """On the event loop, whenever something else than frames is told."""
         with self.client:
             if "error" in message:
-                self.warn(message["error"])
+                self.wishes.warn(message["error"])
             if "prompts" in message:
                 self.undo_button.set_enabled(message["undo"])
                 self.link = message["link"]
+                if self.clips:
+                    self.clips.hear(message)
                 self.show_queue(message["waiting"])
                 said = [text for _, text, *given in message["prompts"] if not given]
                 self.show_history(list(dict.fromkeys(reversed(said)))[:SEARCHED])
                 if message["full"]:
-                    self.warn("this page keeps no longer motion: download it, then start a new character")
+                    self.wishes.warn("this page keeps no longer motion: download it, then start a new character")
 
     def show_queue(self, waiting: Sequence[Sequence]) -> None:
-        self.queue_title.visible = bool(waiting)
+        self.queue_title.visible, self.waiting = bool(waiting), [text for text, _ in waiting]
         self.queue.clear()
         with self.queue:
             for place, (text, seconds) in enumerate(waiting):
                 with ui.element("div").classes("live-line"):
                     ui.icon("drag_indicator", color="grey-5")
-                    ui.label(text).classes("grow").on("click", lambda place=place, text=text, seconds=seconds:
-                                                      self.edit(place, text, seconds))
+                    ui.label(text).classes("grow").on("click", partial(self.edit, place, text, seconds))
                     ui.label(f"{seconds or HELD:g} s").classes("live-hint")
-                    ui.button(icon="close", on_click=lambda place=place, text=text: self.requeue(
-                        place, text, lambda rest, prompt, place: rest)).props("flat dense round size=xs")
+                    out = partial(self.requeue, place, text, lambda rest, prompt, place: rest)
+                    ui.button(icon="close", on_click=out).props('flat dense round size=xs aria-label="take out"')
 
     def show_history(self, said: Sequence[str]) -> None:
         self.history_title.visible = bool(said)
@@ -208,7 +224,7 @@ class Page:
             self.text.value = self.text.value or text
 
     async def ask_text(self, text: str) -> bool:
-        return await self.wish(lambda session: self.studio.ask(session, self.prompt(text)))
+        return await self.wishes.wish(lambda session: self.studio.ask(session, self.prompt(text)))
 
     async def enqueue(self) -> None:
         text = self.taken()
@@ -217,7 +233,7 @@ class Page:
             return self.studio.reading(session, [self.prompt(text)],
                                        lambda read: session.queue([*session.untimed(), *read]))
 
-        if not await self.wish(wish):
+        if not await self.wishes.wish(wish):
             self.text.value = self.text.value or text
 
     def taken(self) -> str:
@@ -227,7 +243,7 @@ class Page:
 
     def prompt(self, text: Any, seconds: Any = None) -> Prompt:
         seconds = self.seconds.value if seconds is None else seconds
-        return Prompt(text.strip() if isinstance(text, str) else "", self.settings, seconds)
+        return Prompt(text.strip() if isinstance(text, str) else "", self.drawer.settings, seconds)
 
     async def requeue(self, place: int, text: str, change: Callable[[list, Prompt, int], list],
                       instead: Sequence[Prompt] = ()) -> None:
@@ -240,18 +256,17 @@ class Page:
                 at = min(same, key=lambda one: abs(one - place))
                 session.queue(change([*waiting[:at], *waiting[at + 1:]], read[0] if read else waiting[at], at))
 
-        await self.wish(lambda session: self.studio.reading(session, instead, lambda read: work(session, read)))
+        await self.wishes.wish(lambda session: self.studio.reading(session, instead, lambda read: work(session, read)))
 
     async def drag(self, event: Any) -> None:
         old, new = event.old_index, event.new_index
-        shown = [child.default_slot.children[1].text for child in self.queue.default_slot.children]
-        if isinstance(new, int) and 0 <= new < len(shown):
-            await self.requeue(old, shown[new], lambda rest, prompt, _: [*rest[:new], prompt, *rest[new:]])
+        if all(isinstance(place, int) and 0 <= place < len(self.waiting) for place in (old, new)):
+            await self.requeue(old, self.waiting[old], lambda rest, prompt, _: [*rest[:new], prompt, *rest[new:]])
 
     async def edit(self, place: int, text: str, seconds: float | None) -> None:
         with self.client, ui.dialog(value=True) as dialog, ui.card().style("width: min(480px, 92vw)"):
             new = ui.input("what the character does", value=text).props(f"outlined dense maxlength={TEXT}")
-            new.classes("w-full")
+            new.classes("full-width")
             lasts = ui.number("seconds", value=seconds or HELD, min=0.5, max=120, step=0.5).props("outlined dense")
             with ui.row():
                 ui.button("Keep", on_click=lambda: dialog.submit(True)).props("unelevated no-caps")
@@ -261,32 +276,14 @@ class Page:
                 prompt = self.prompt(new.value, lasts.value)
                 await self.requeue(place, text, lambda rest, new, at: [*rest[:at], new, *rest[at:]], [prompt])
             except ValueError as error:
-                self.warn(str(error))
+                self.wishes.warn(str(error))
         dialog.delete()
 
     async def clear(self) -> None:
-        await self.wish(lambda session: self.studio.submit(session.clear))
+        await self.wishes.wish(lambda session: self.studio.submit(session.clear))
 
     async def undo(self) -> None:
-        await self.wish(lambda session: self.studio.submit(session.undo))
-
-    async def wish(self, wish: Callable[[Any], Future]) -> bool:
-        """Pass a wish on and wait until it is done; whether it was. What was wrong is shown."""
-        if self.visit.session is None:
-            return False
-        try:
-            self.visit.check_rate()
-            await asyncio.wrap_future(wish(self.visit.session))
-        except ValueError as error:
-            self.warn(str(error))
-            return False
-        except Exception as error:           # a fault of ours: the page must not look as if it had been done
-            self.warn(f"that failed ({type(error).__name__}: {error})"[:300])
-            raise
-        return True
-
-    def warn(self, sentence: str) -> None:
-        ui.notify(sentence, type="warning", position="top", timeout=6000)
+        await self.wishes.wish(lambda session: self.studio.submit(session.undo))
 
     # Files
 
@@ -298,113 +295,38 @@ class Page:
             self.mark_label.text = f"{self.mark[0] / FPS:.1f} – {self.mark[1] / FPS:.1f} s"
 
     async def upload(self, event: Any) -> None:
-        notice = ui.notification("Reading the capture …", spinner=True, timeout=None, position="top")
-        try:
-            self.visit.check_rate()
+        async def work(session: Session) -> None:
             content = {file.name: await file.read() for file in event.files[:2]}
             shown, latents = await self.visit.work(self.read_capture, content)
-            if session := self.visit.session:
-                name = next(name for name in content if not name.lower().endswith(".asf"))[:60]
-                await asyncio.wrap_future(self.studio.submit(lambda: session.give(name, shown, latents)))
-        except ValueError as error:
-            self.warn(str(error))
-        finally:
-            notice.dismiss()
-            self.uploader.reset()
+            name = next(name for name in content if not name.lower().endswith(".asf"))[:60]
+            await self.wishes.submit(lambda: session.give(name, shown, latents))
 
-    def read_capture(self, content: dict[str, bytes]) -> tuple:
+        await self.wishes.long("Reading the capture …", work)
+        self.uploader.reset()
+
+    async def refuse(self, _: Any) -> None:
+        self.wishes.warn(f"expected one capture of {files.SENT // 10 ** 6} MB at most, or an .amc with its .asf")
+
+    def read_capture(self, content: dict[str, bytes]) -> tuple[list[Shown], Tensor]:
         wanted = lambda: self.visit.here
-        motion, latents = encode_capture(self.studio.model(), files.read_upload(content, wanted))
-        return files.show_capture(motion, wanted), latents
+        motion, start = files.read_upload(content, wanted)
+        return files.show_motion(motion, start, wanted=wanted), encode_motion(self.studio.model(), motion)
 
     async def download(self, kind: str) -> None:
-        session, mark = self.visit.session, self.mark
-        if session is None:
-            return
-        notice = ui.notification(f"Writing the {kind.upper()} …", spinner=True, timeout=None, position="top")
-        try:
-            self.visit.check_rate()
-            motion, title = await asyncio.wrap_future(self.studio.submit(lambda: session.stretch(mark)))
-            content = await self.visit.work(files.write_download, kind, motion, title, lambda: self.visit.here)
-            ui.download.content(content, files.file_name(title, kind))
-        except ValueError as error:
-            self.warn(str(error))
-        finally:
-            notice.dismiss()
+        mark = self.mark
+
+        async def work(session: Session) -> None:
+            stretch = await self.wishes.submit(lambda: session.stretch(mark))
+            content = await self.visit.work(files.write_download, kind, stretch, lambda: self.visit.here)
+            ui.download.content(content, files.file_name(stretch.title, kind))
+
+        await self.wishes.long(f"Writing the {kind.upper()} …", work)
 
     async def copy_link(self) -> None:
         if not self.link:
-            return self.warn("there is no link: nothing was asked, a capture is not part of one, or it is too long")
+            return self.wishes.warn("there is no link: nothing was asked, it is too long, or a capture, a clip or an "
+                                    "edit is in it")
         copied = await ui.run_javascript("!!navigator.clipboard && navigator.clipboard.writeText(location.href).then("
                                          "() => true, () => false)")
         ui.notify("The address of this page brings prompts, seeds and settings back: "
                   + ("it is copied." if copied else "copy it from the address bar."), position="top")
-
-
-class Drawer:
-    """How the next prompts are sampled, with plain explanations."""
-
-    def __init__(self, page: Page):
-        self.page = page
-        model = page.studio.model()
-        few = sorted(len(fitted.times) for fitted in model.calibration.fitted)
-        with ui.right_drawer(value=False).props("overlay width=348").classes("live-drawer") as self.element:
-            self.say("How closely", "Guidance: how much the sentence counts. Too much looks stiff.")
-            self.slider("guidance", 0.25)
-            self.say("How freely", "Temperature: how much chance is in it. 0 is always the most likely motion.")
-            self.slider("temperature", 0.05)
-            self.say("How carefully", "Diffusion steps of a latent. More take longer; “fitted” was made for very few.")
-            self.add_steps(few)
-            self.say("How much past", "Latents (four frames each) that a new prompt goes on from. Few: it changes its "
-                     "mind faster. Many: smoother.")
-            self.slider("past", 1)
-            self.say("Seed", "The same seed, prompts and times give the same motion.")
-            ui.number(value=page.settings.seed, min=0, max=SEEDS - 1, precision=0, on_change=lambda event:
-                      self.change(seed=int(event.value or 0))).props("outlined dense").classes("w-full")
-            self.say("Lead", "Seconds from the playhead to where a new prompt cuts in: time to make its first frames.")
-            self.timing("lead", 0.1, 2.0, 0.4)
-            self.say("Ahead", "Seconds that may be made before they are played: what a slow moment can use up.")
-            self.timing("ahead", 0.5, 10.0, 2.0)
-            self.say("When a motion is over", "Go on with the same prompt, or stand until the next.")
-            ui.toggle({True: "go on", False: "come to rest"}, value=page.settings.hold, on_change=lambda event:
-                      self.change(hold=bool(event.value))).props("no-caps unelevated dense padding='4px 14px'")
-            ui.label("All but lead and ahead hold from the next prompt on.").classes("live-hint q-mt-md")
-
-    def add_steps(self, few: Sequence[int]) -> None:
-        """Diffusion steps, solver and precision."""
-        settings, on_cpu = self.page.settings, self.page.studio.model().device.type == "cpu"
-        pairs = [(count, "fitted") for count in few]
-        pairs += [(5, FORMULAE[2]), (10, FORMULAE[2]), (20, FORMULAE[1]), (STEPS, FORMULAE[0])]
-        steps = {f"{count} steps, {solver}": (count, solver) for count, solver in pairs}
-        now = f"{settings.sampling.steps} steps, {settings.sampling.solver}"
-        ui.select(list(steps), value=now if now in steps else None, on_change=lambda event: self.change(
-            **dict(zip(("steps", "solver"), steps.get(event.value, ()))))).props("outlined dense").classes("w-full")
-        ui.select(["float32", "int8" if on_cpu else "bfloat16"], value=settings.precision, label="precision",
-                  on_change=lambda event: self.change(precision=event.value)).props("outlined dense").classes("w-full")
-
-    def say(self, title: str, why: str) -> None:
-        ui.html(f"<h2>{title}</h2><p>{why}</p>", sanitize=False)
-
-    def slider(self, name: str, step: float) -> None:
-        least, most = RANGES[name]
-        ui.slider(min=least, max=most, step=step, value=getattr(self.page.settings.sampling, name),
-                  on_change=lambda event: self.change(**{name: event.value})).props("label")
-
-    def timing(self, name: str, least: float, most: float, value: float) -> None:
-        def change(event: Any) -> None:
-            session, given = self.page.visit.session, event.value
-            if session and isinstance(given, (int, float)) and least <= given <= most:
-                self.page.studio.submit(lambda: setattr(session, name, float(given)))
-
-        ui.slider(min=least, max=most, step=0.1, value=value, on_change=change).props("label")
-
-    def change(self, **changes: Any) -> None:
-        """Settings of the next prompts; what cannot be is said, and changes nothing."""
-        settings = self.page.settings
-        own = {name: value for name, value in changes.items() if name in ("precision", "seed", "hold")}
-        of_sampling = {name: value for name, value in changes.items() if name not in own}
-        try:
-            sampling = self.page.studio.model().sampling_with(settings.sampling, of_sampling)
-            self.page.settings = replace(settings, sampling=sampling, **own)
-        except (ValueError, TypeError) as error:
-            self.page.warn(str(error))

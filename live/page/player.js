@@ -20,7 +20,7 @@ export class Player {
   receive(buffer) {
     const first = new DataView(buffer).getUint32(0, true), rows = new Float32Array(buffer.slice(4));
     const edge = first + rows.length / ROW;
-    if (first > this.edge) return;                                   // a part is missing: it comes again on reconnecting
+    if (first > this.edge) return;               // a part is missing: it comes again on reconnecting
     while (edge * ROW > this.rows.length) {
       const larger = new Float32Array(2 * this.rows.length);
       larger.set(this.rows);

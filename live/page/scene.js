@@ -5,7 +5,9 @@ const SKY = 0xeef1f5, FLOOR = 0xf7f9fb, LINE = 0xc3ccd8;
 const LEFT = 0xee6c4d, RIGHT = 0x2980b9, MIDDLE = 0x54606f;
 const ROW = 91;                    // numbers of a frame: the pelvis' position, then 22 quaternions
 const REST_AFTER = 3000;           // ms after the last touch until the camera follows again
-const VIEWS = {                    // from the character to the camera, and whether the camera goes with it
+const TALL = 2.35, WIDE = 1.7;     // metres that are seen: a body with its arms up, or aside
+const AIM = 1.05;                  // metres above the floor that the camera looks at
+const VIEWS = {                    // from the character towards the camera, and whether the camera goes with it
   follow: [[2.2, 0.95, 3.7], true], orbit: [[2.2, 0.95, 3.7], false], front: [[0, 0.35, 4.4], true],
   side: [[4.4, 0.35, 0], true], top: [[0, 5.2, 0.01], true],
 };
@@ -31,7 +33,8 @@ export class World {
     this.addFloor();
     this.addBody(body);
     this.addPath();
-    this.aim = new THREE.Vector3(0, 0.9, 0);
+    this.aim = new THREE.Vector3(0, AIM, 0);
+    this.reach = 5;
     this.shift = new THREE.Vector3();
     this.setView("follow", true);
   }
@@ -135,6 +138,7 @@ export class World {
                                                side: THREE.DoubleSide });
     this.path = new THREE.Mesh(new THREE.BufferGeometry(), paint);
     this.path.frustumCulled = false;
+    [this.floor, this.shade, this.path].forEach((mesh, place) => { mesh.renderOrder = place; });
     this.scene.add(this.path);
   }
 
@@ -144,9 +148,9 @@ export class World {
     points.forEach(([x, z, tint], place) => {
       const [before, after] = [points[Math.max(place - 1, 0)], points[Math.min(place + 1, points.length - 1)]];
       const along = Math.hypot(after[0] - before[0], after[1] - before[1]) || 1;
-      const [aside, ahead] = [0.016 * (after[1] - before[1]) / along, 0.016 * (after[0] - before[0]) / along];
+      const [aside, ahead] = [0.02 * (after[1] - before[1]) / along, 0.02 * (after[0] - before[0]) / along];
       places.push(x - aside, 0.003, z + ahead, x + aside, 0.003, z - ahead);
-      colour.set(tint).lerp(floor, 1 - place / points.length);
+      colour.set(tint).lerp(floor, 0.8 - 0.8 * place / points.length);
       colours.push(colour.r, colour.g, colour.b, colour.r, colour.g, colour.b);
       if (place) corners.push(...[-2, 0, -1, -1, 0, 1].map((corner) => 2 * place + corner));
     });
@@ -183,8 +187,8 @@ export class World {
     this.view = name;
     this.touched = -1e9;
     if (name === "orbit" && !now) return;
-    const offset = new THREE.Vector3(...VIEWS[name][0]).multiplyScalar(this.camera.aspect < 0.8 ? 1.45 : 1);
-    this.flight = { begun: performance.now() - (now ? 1e6 : 0), from: this.camera.position.clone().sub(this.aim), offset };
+    const offset = new THREE.Vector3(...VIEWS[name][0]).setLength(this.reach), from = this.camera.position.clone();
+    this.flight = { begun: performance.now() - (now ? 1e6 : 0), from: from.sub(this.aim), offset };
   }
 
   resize() {
@@ -195,17 +199,22 @@ export class World {
     this.camera.updateProjectionMatrix();
   }
 
-  // Lift what is looked at above what covers the bottom of the page, in shares of its height.
-  setCovered(share) {
+  // Let the whole body be seen between what covers the top of the page and what covers its bottom, in pixels.
+  setCovered(top, bottom) {
     const { clientWidth: width, clientHeight: height } = this.canvas.parentElement;
-    this.camera.setViewOffset(width, height, 0, Math.round(height * share / 2), width, height);
+    if (!width || !height) return;
+    this.camera.setViewOffset(width, height, 0, Math.round((bottom - top) / 2), width, height);
+    const high = TALL * height / Math.max(height - top - bottom, 80);
+    const seen = 2 * Math.tan(this.camera.fov * Math.PI / 360);              // at a distance of 1
+    this.reach = Math.min(Math.max(high, WIDE * height / width) / seen, 13);
+    if (this.touched < 0) this.setView(this.view, true);
   }
 
   render(seconds) {
     const root = this.bones[0].position, busy = this.touching || performance.now() - this.touched < REST_AFTER;
     if (VIEWS[this.view][1] && !busy) {
       const ease = 1 - Math.exp(-seconds * 4);
-      this.shift.set(root.x, 0.9, root.z).sub(this.aim).multiplyScalar(this.jump ? 1 : ease);
+      this.shift.set(root.x, AIM, root.z).sub(this.aim).multiplyScalar(this.jump ? 1 : ease);
       this.aim.add(this.shift);
       this.camera.position.add(this.shift);
     }

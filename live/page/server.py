@@ -9,8 +9,10 @@ from typing import Any
 
 from nicegui import app, ui
 
+from generation.mosa import MoSa
 from generation.pipeline import MotionStreamer
 from live import files, page
+from live.edits import Editor
 from live.guard import LOCAL, Guard
 from live.plan import Settings
 from live.studio import Studio
@@ -31,7 +33,8 @@ def start(load: Callable[[str], MotionStreamer], sampling: Callable[[MotionStrea
     settings = Settings(sampling(model), precision)
     warm_up(model, settings)
     threading.Thread(target=warm_worker, daemon=True).start()
-    page.serve(Visits(studio, most=max(64, 4 * config.people)), lambda: settings)
+    mosa = MoSa.from_pretrained(config.mosa, config.chosen.compute.device) if config.mosa else None
+    page.serve(Visits(studio, most=max(64, 4 * config.people)), settings, Editor(mosa, studio.model) if mosa else None)
     app.add_middleware(Guard, hosts=LOCAL if local else (), token=token)
     app.on_shutdown(studio.close)
     name = "localhost" if local else gethostname() if config.host in ("0.0.0.0", "::") else config.host

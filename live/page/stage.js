@@ -6,7 +6,8 @@ import { Timeline } from "live-page/timeline.js";
 const LINES = 30;                  // ms between two drawings of the timeline, at least
 const REPORT = 100;                // ms between two reports of the playhead
 const PATH = 6 * FPS;              // frames of the root's path on the floor
-const GONE = 4404, OTHER = 4409;    // the server knows this page no more; another websocket took this one's place
+const GONE = 4404, OTHER = 4409;   // the server knows this page no more; another websocket took this one's place
+const NARROW = matchMedia("(max-width: 900px)");
 const RATES = [0.25, 0.5, 1, 2];
 const TYPES = { vertices: Float32Array, normals: Float32Array, weights: Float32Array, rest: Float32Array,
                 faces: Uint16Array, colours: Uint8Array, joints: Uint8Array };
@@ -17,7 +18,9 @@ export default {
   template: `
     <div class="live">
       <div class="live-view"><canvas class="live-canvas"></canvas></div>
-      <div class="live-now" v-if="now" aria-live="polite"><i :style="{ background: now.colour }"></i>{{ now.text }}</div>
+      <div class="live-now" v-if="now" aria-live="polite">
+        <i :style="{ background: now.colour }"></i>{{ now.text }}
+      </div>
       <div class="live-banner" v-if="banner">{{ banner }}</div>
       <div class="live-views" role="group" aria-label="camera">
         <button v-for="name in views" :class="{ on: view === name }" @click="setView(name)">{{ name }}</button>
@@ -27,24 +30,28 @@ export default {
       <div class="live-side"><slot name="side"></slot></div>
       <div class="live-dock" ref="dock">
         <slot></slot>
-        <canvas class="live-timeline" tabindex="0" aria-label="timeline: drag to scrub, drag its ruler to mark"></canvas>
+        <canvas class="live-timeline" tabindex="0" aria-label="timeline: drag to scrub, drag its ruler to mark">
+        </canvas>
         <div class="live-transport">
           <q-btn flat round dense icon="skip_previous" @click="seek(0)" title="to the start (r plays from there)"/>
-          <q-btn flat round dense :icon="playing ? 'pause' : 'play_arrow'" class="live-play" @click="toggle()" title="space"/>
+          <q-btn flat round dense :icon="playing ? 'pause' : 'play_arrow'" class="live-play" @click="toggle()"
+                 title="space"/>
           <q-btn flat round dense icon="skip_next" @click="seek(1e9)" title="to the newest frame"/>
           <button class="live-rate" @click="nextRate()" title="speed; j, k, l">{{ rate }}×</button>
           <q-btn flat round dense icon="repeat" :color="loop ? 'primary' : undefined" @click="toggleLoop()"
                  title="loop what is marked, or all"/>
           <span class="live-time">{{ time }}</span>
           <slot name="marked"></slot>
-          <span class="live-numbers" title="frames a second made / shown; time from a prompt to its first frame, and to its
-first visible frame; seconds made ahead; share of time without a frame to show; load of the thread that makes frames">{{ numbers }}</span>
+          <span class="live-numbers" :title="explained">{{ numbers }}</span>
         </div>
       </div>
     </div>`,
 
   data: () => ({ now: null, banner: "", views: ["follow", "orbit", "front", "side", "top"], view: "follow",
-                 skeleton: false, playing: true, rate: 1, loop: false, time: "0.0 s", numbers: "" }),
+                 skeleton: false, playing: true, rate: 1, loop: false, time: "0.0 s", numbers: "",
+                 explained: "frames a second made / shown; time from a prompt to its first frame, and to its first "
+                   + "visible frame; seconds made ahead; share of time without a frame to show; load of the thread "
+                   + "that makes frames" }),
 
   async mounted() {
     const body = await (await fetch(this.body)).json();
@@ -123,7 +130,10 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
       }
       if ("latency" in message) this.told.latency = message.latency;
       if ("load" in message) this.told.load = message.load;
-      if ("place" in message) this.banner = message.place ? `All ${message.seats} places are taken. Yours is number ${message.place} in the queue.` : "";
+      if ("place" in message) {
+        const taken = `All ${message.seats} places are taken. Yours is number ${message.place} in the queue.`;
+        this.banner = message.place ? taken : "";
+      }
     },
 
     report() {
@@ -183,15 +193,18 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
       const ms = (value) => (value === undefined ? "–" : `${Math.round(1000 * value)} ms`);
       Object.assign(this, { playing: player.playing, loop: player.loop, rate: player.rate });
       this.time = `${(player.head / FPS).toFixed(1)} / ${(player.edge / FPS).toFixed(1)} s`;
-      this.numbers = `${made.toFixed(0)} / ${(seen.rate ?? 0).toFixed(0)} fps · prompt ${ms(told.latency)}, seen ${ms(told.visible)} · `
-        + `ahead ${ahead.toFixed(1)} s · underruns ${(100 * player.underruns).toFixed(1)}% · load ${Math.round(100 * told.load)}%`;
+      this.numbers = `${made.toFixed(0)} / ${(seen.rate ?? 0).toFixed(0)} fps · prompt ${ms(told.latency)}, `
+        + `seen ${ms(told.visible)} · ahead ${ahead.toFixed(1)} s · underruns ${(100 * player.underruns).toFixed(1)}% · `
+        + `load ${Math.round(100 * told.load)}%`;
     },
 
     fit() {
       const dock = this.$refs.dock;
       if (!this.world || !dock) return;
+      document.documentElement.style.setProperty("--dock", `${dock.offsetHeight}px`);
       this.world.resize();
-      this.world.setCovered(dock.offsetHeight / this.$el.clientHeight);
+      const [top, bottom] = NARROW.matches ? [104, 58] : [66, 24];
+      this.world.setCovered(top, dock.offsetHeight + bottom);
     },
 
     toggle() {
@@ -218,14 +231,15 @@ first visible frame; seconds made ahead; share of time without a frame to show; 
       const { player } = this, far = event.shiftKey ? FPS : 1;
       const keys = {
         " ": () => this.toggle(), ArrowLeft: () => player.step(-far), ArrowRight: () => player.step(far),
-        j: () => this.play(player.playing && player.rate < 0 ? player.rate * 2 : -1), k: () => { player.playing = false; },
+        j: () => this.play(player.playing && player.rate < 0 ? player.rate * 2 : -1),
+        k: () => { player.playing = false; },
         l: () => this.play(player.playing && player.rate >= 1 ? Math.min(player.rate * 2, 4) : 1),
         r: () => { player.seek(0); this.play(1); },
         i: () => this.timeline.setMark(player.head, player.mark?.[1] ?? player.edge),
         o: () => this.timeline.setMark(player.mark?.[0] ?? 0, player.head), Escape: () => this.timeline.setMark(null),
         "/": () => document.querySelector(".live-text input")?.focus(),
       };
-      if (!keys[event.key] || event.target.closest?.(".q-drawer, .q-menu, .q-dialog")) return;
+      if (!keys[event.key] || event.target.closest?.(".live-drawer, .q-menu, .q-dialog")) return;
       event.preventDefault();
       if (event.target.closest?.("button")) event.target.blur();
       keys[event.key]();

@@ -1,14 +1,17 @@
-// The timeline: what was asked when, in colours; the playhead; what waits; the marked stretch; all of it in a thin line.
+// The timeline: what was asked when, in colours; the playhead; what waits; what is marked; all of it in a thin line.
 import { FPS, colour } from "live-page/player.js";
 
 const HELD = 4;                    // seconds of what waits and does not say how long, as in session.py
-const RULER = 16, BAR = 30, GAP = 6, WHOLE = 6;
+const THUMB = matchMedia("(pointer: coarse)").matches;
+const RULER = THUMB ? 26 : 16, BAR = THUMB ? 38 : 30, GAP = 6, WHOLE = 6;
 export const HEIGHT = RULER + BAR + GAP + WHOLE;
 const INK = "#28313f", PALE = "#8a95a5", GIVEN = "#9aa5b4";
 
 export class Timeline {
   constructor(canvas, player) {
-    Object.assign(this, { canvas, player, prompts: [], waiting: [], start: 0, span: 20 * FPS, fixed: 0, onMark: () => {} });
+    Object.assign(this, { canvas, player, prompts: [], waiting: [], start: 0, fixed: 0, onMark: () => {} });
+    this.span = (canvas.clientWidth < 500 ? 10 : 20) * FPS;
+    canvas.style.height = `${HEIGHT}px`;
     canvas.addEventListener("pointerdown", (event) => this.press(event));
     canvas.addEventListener("pointermove", (event) => this.drag?.(event));
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => this.release());
@@ -127,26 +130,23 @@ export class Timeline {
 
   label(g, from, to, text, ink) {
     const left = Math.max(from, 0) + 9, room = Math.min(to, this.canvas.clientWidth) - left - 6;
-    if (room < 14) return;
-    g.save();
-    g.beginPath();
-    g.rect(left, RULER, room, BAR);
-    g.clip();
+    if (room < 26) return;
     g.font = "500 12.5px system-ui, sans-serif";
     g.fillStyle = ink;
     g.textBaseline = "middle";
-    g.fillText(text, left, RULER + BAR / 2 + 0.5);
-    g.restore();
+    g.fillText(shortened(g, text, room), left, RULER + BAR / 2 + 0.5);
   }
 
   drawRuler(g, x, width) {
-    const seconds = this.span / FPS, every = [1, 2, 5, 10, 30, 60, 120].find((one) => width * one / seconds > 56) ?? 300;
+    const seconds = this.span / FPS, steps = [1, 2, 5, 10, 30, 60, 120];
+    const every = steps.find((one) => width * one / seconds > 56) ?? 300;
     g.font = "10.5px system-ui, sans-serif";
     g.textBaseline = "alphabetic";
     g.fillStyle = PALE;
     for (let at = Math.ceil(this.start / FPS / every) * every; at * FPS < this.start + this.span; at += every) {
       g.fillRect(x(at * FPS), RULER - 4, 1, 3);
-      g.fillText(at >= 60 ? `${Math.floor(at / 60)}:${String(at % 60).padStart(2, "0")}` : `${at} s`, x(at * FPS) + 3, RULER - 5);
+      const text = at >= 60 ? `${Math.floor(at / 60)}:${String(at % 60).padStart(2, "0")}` : `${at} s`;
+      g.fillText(text, x(at * FPS) + 3, RULER - 5);
     }
   }
 
@@ -182,4 +182,12 @@ export class Timeline {
     g.arc(at, RULER - 3, 4, 0, 7);
     g.fill();
   }
+}
+
+// As much of a text as there is room for.
+function shortened(g, text, room) {
+  if (g.measureText(text).width <= room) return text;
+  let end = text.length;
+  while (end && g.measureText(`${text.slice(0, end)}…`).width > room) end--;
+  return `${text.slice(0, end).trimEnd()}…`;
 }

@@ -1,0 +1,129 @@
+"""MoSa in the live page, with random networks: what is not marked stays, and what is made goes on and comes back."""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from live.edits import Editor
+from live.shown import join
+from models.checkpoints import fingerprint
+from models.mosa.tokenizer import CAQVAE
+from generation.mosa import MoSa
+from options.sampling import Compute
+from test_generate_mosa import Words, checkpoint
+from test_live import Page, motion_of, studio, wait      # noqa: F401
+from test_mosa import tokenizer
+from train_mosa_tokenizer import TINY
+
+
+@pytest.fixture(scope="module")
+def mosa() -> MoSa:
+    codes = tokenizer(TINY)
+    return MoSa(codes, checkpoint(codes=codes), Words(), compute=Compute("cpu"))
+
+
+@pytest.fixture
+def page(studio) -> Page:
+    """One that has walked for four seconds, and stands by."""
+    page = Page(studio())
+    page.ask("walk")
+    page.frames(120)
+    page.at(0)
+    wait(lambda: not page.session.due)
+    return page
+
+
+def edit(page: Page, editor: Editor, mark, text: str = "wave", meanwhile=lambda: None):
+    made = editor.edit(list(page.session.take.shown), mark, text, 0)
+    meanwhile()
+    page.studio.submit(lambda: page.session.edit(*made)).result()
+    return made
+
+
+def test_what_is_not_marked_stays(page, mosa):
+    """Its frames do; what is behind goes on from where the new stretch ends. And the page shows what is exported."""
+    before, rows = motion_of(page), page.rows.copy()
+    edit(page, Editor(mosa, page.studio.model), (41, 70))
+    after, first, end = motion_of(page), 40, 72
+    assert np.array_equal(after[:first], before[:first]) and np.array_equal(after[end:], before[end:])
+    assert np.abs(after[first:end] - before[first:end]).max() > 0.01
+    assert np.array_equal(page.rows[:first], rows[:first]) and len(page.rows) == len(rows)
+    np.testing.assert_array_equal(page.rows, page.session.stretch(None).rows)
+    steps = np.linalg.norm(np.diff(page.rows[:, :3], axis=0), axis=1)
+    assert steps[end - 1] < 3 * steps.max(initial=0, where=np.arange(len(steps)) < first)     # no leap behind it
+    assert page.last("prompts") == [[0, "walk"], [40, "wave"], [72, "walk"]]
+    assert page.session.stretch((50, 90)).title == [(0, "wave"), (22, "walk")]
+    assert page.last("edited") and page.last("undo") and page.last("link") == ""
+
+
+def test_before_and_after_are_compared_as_often_as_one_likes(page, mosa):
+    before = page.rows.copy()
+    edit(page, Editor(mosa, page.studio.model), (41, 70))
+    after = page.rows.copy()
+    for expected in (before, after, before, after):
+        page.studio.submit(lambda: page.session.undo(keep=True)).result()
+        assert np.array_equal(page.rows, expected) and page.last("edited")
+    page.studio.submit(page.session.undo).result()
+    assert np.array_equal(page.rows, before) and not page.last("edited") and not page.last("undo")
+    assert page.last("prompts") == [[0, "walk"]]
+
+
+def test_the_character_goes_on_meanwhile_and_afterwards(page, mosa):
+    """What was made while MoSa worked comes behind the edit, and the same stream goes on."""
+    before = len(page.rows)
+    edit(page, Editor(mosa, page.studio.model), (0, 30), meanwhile=lambda: page.frames(before + 20))
+    page.frames(before + 60)
+    whole = page.studio.submit(lambda: page.session.stretch(None)).result()
+    np.testing.assert_array_equal(whole.rows, page.rows[:len(whole.rows)])
+    assert page.last("prompts") == [[0, "wave"], [32, "walk"]]
+    page.at(len(page.rows))
+    page.ask("sit")
+    page.frames(before + 90)
+    assert page.last("prompts")[-1][1] == "sit" and not page.last("edited")
+
+
+def test_a_motion_that_changed_meanwhile_is_not_edited(page, mosa):
+    editor = Editor(mosa, page.studio.model)
+    with pytest.raises(ValueError, match="has changed since"):
+        edit(page, editor, (41, 70), meanwhile=lambda: (page.at(0), page.ask("jump"), page.frames(120)))
+    assert "wave" not in str(page.last("prompts"))
+
+
+@pytest.mark.parametrize("mark, said", [((0, 119), "the mark has 4.0 s: expected at most 3.3 s"),
+                                        ((500, 510), "at most"), ((20, 10), "at most")])
+def test_marks_that_cannot_be(page, mosa, mark, said):
+    with pytest.raises(ValueError, match=said):
+        edit(page, Editor(mosa, page.studio.model), mark)
+
+
+def test_a_whole_clip_takes_the_place_of_all_until_it_is_undone(page, mosa):
+    before, editor = page.rows.copy(), Editor(mosa, page.studio.model)
+    shown, latents = editor.clip("bow", 2.5, seed=3)
+    assert np.array_equal(join(shown).motion, mosa.generate("bow", 3, 76)) and len(latents) == len(shown) == 19
+    page.studio.submit(lambda: page.session.give("bow", shown, latents)).result()
+    assert page.last("prompts") == [[0, "bow", True]] and len(page.rows) == 76
+    page.studio.submit(page.session.undo).result()
+    assert np.array_equal(page.rows, before) and page.last("prompts") == [[0, "walk"]]
+    assert len(editor.clip("bow", None, 0)[0]) >= 15 and len(editor.clip("bow", 120.0, 0)[0]) == 25
+
+
+def test_whoever_waits_for_mosa_nobody_else_does(page, mosa):
+    held, editor, other = threading.Event(), Editor(mosa, page.studio.model), Page(page.studio)
+    editor.mosa = SimpleNamespace(generate=lambda *args: held.wait(20) and mosa.generate(*args), text_encoder=None)
+    making = threading.Thread(target=editor.clip, args=("bow", 2.5, 0))
+    making.start()
+    other.ask("sit")
+    other.frames(80)
+    assert making.is_alive()
+    held.set()
+    making.join()
+
+
+def test_a_mosa_of_another_representation_refuses(mosa):
+    codes = tokenizer(TINY.__class__(**{**vars(TINY), "channels": 263}))
+    other = MoSa(codes, checkpoint()._replace(tokenizer=fingerprint(codes)), Words(), compute=Compute("cpu"))
+    assert isinstance(codes, CAQVAE)
+    with pytest.raises(ValueError, match="motions of 263 channels"):
+        Editor(other, lambda: None)
