@@ -62,7 +62,7 @@ class Visit:
             self.loop.call_soon_threadsafe(self.deliver, message)
 
     def deliver(self, message: Message) -> None:
-        if self.out is not None:
+        if self.out is not None and self.out.qsize() <= UNSENT:    # with more, `send` closes it: the rest is in vain
             self.out.put_nowait(message)
         if isinstance(message, dict) and self.watch:
             self.watch(message)
