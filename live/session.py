@@ -66,9 +66,10 @@ class Take:
         asked += [((prompt.at or 0) * FRAMES, prompt.text) for prompt in self.prompts]
         for first, end, text in self.edits:
             first, end = first * FRAMES, end * FRAMES
-            held = [one for one in asked if one[0] <= end][-1:] if end < len(self) * FRAMES else []
-            asked = [*(one for one in asked if one[0] < first), (first, text), *((end, *one[1:]) for one in held),
-                     *(one for one in asked if one[0] > end)]
+            behind = [one for one in asked if one[0] >= end]
+            if end < len(self) * FRAMES and not (behind and behind[0][0] == end):
+                behind = [*((end, *one[1:]) for one in [one for one in asked if one[0] < end][-1:]), *behind]
+            asked = [*(one for one in asked if one[0] < first), (first, text), *behind]
         return asked
 
     def until(self, latent: int) -> "Take":
@@ -220,8 +221,9 @@ class Session:
         for start in range(first, len(self.take), PART):
             self.tell(pack(start * FRAMES, self.take.shown[start:start + PART]))
 
-    def give(self, name: str, shown: Sequence[Shown], latents: Tensor) -> None:
-        """Go on from a motion of this name and its latents (L, C), in place of all; `undo` brings that back."""
+    def give(self, name: str, shown: Sequence[Shown], latents: Tensor, watch: bool = False) -> None:
+        """Go on from a motion of this name and its latents (L, C), in place of all; `undo` brings that back. watch: it
+        is played from its beginning."""
         before = self.take if len(self.take) else None
         self.clear()
         self.before = before
@@ -229,7 +231,7 @@ class Session:
         self.take.shown, self.take.latents = list(shown[last]), list(latents[last].clone())
         self.take.capture, self.take.given, self.over = name, len(self.take), True
         self.send(0)
-        self.tell({"seek": len(self.take) * FRAMES - 1})
+        self.tell({"seek": 0 if watch else len(self.take) * FRAMES - 1})
         self.say()
 
     def stretch(self, mark: tuple[int, int] | None) -> Stretch:

@@ -53,7 +53,7 @@ class Clips:
             prompt = self.prompt(text)
             made = await self.wishes.visit.work(self.editor.clip, prompt.text, prompt.seconds, prompt.settings.seed,
                                                 lambda: self.wishes.visit.here)
-            await self.wishes.submit(lambda: session.give(prompt.text, *made))
+            await self.wishes.submit(lambda: session.give(prompt.text, *made, watch=True))
 
         if await self.wishes.long("Making the clip …", work):
             self.text.value = ""
@@ -87,8 +87,10 @@ class Clips:
     async def compare(self, event: Any) -> None:
         """Let the other one be shown."""
         if event.value != self.shown:
-            self.shown = event.value
-            await self.wishes.wish(lambda session: self.wishes.studio.submit(lambda: session.undo(keep=True)))
+            before, self.shown = self.shown, event.value
+            if not await self.wishes.wish(lambda session: self.wishes.studio.submit(
+                    lambda: session.undo(keep=True))):
+                self.shown = self.which.value = before
 
     def keep(self) -> None:
         self.choice.visible = False
