@@ -206,7 +206,8 @@ class Session:
             self.over = True
             self.tell({"error": "the motion is not finite: give a smaller guidance"})
             return self.say()
-        shown = show(frames, self.take.shown[-1] if self.take.shown else None)
+        own = frames.copy()                  # a view would keep the frames of all who moved in the same batch
+        shown = show(own, self.take.shown[-1] if self.take.shown else None)
         self.tell(pack(len(self.take) * FRAMES, [shown]))
         self.take.latents.append(self.stream.latent)
         self.take.shown.append(shown)
