@@ -8,14 +8,16 @@ import random
 import tempfile
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("starlette", reason="the live page is an extra: pip install '.[live]'")
+pytest.importorskip("nicegui", reason="the live page is an extra: pip install '.[live]'")
 from live import files
 from live.guard import BODY, COOKIE, Guard
+from live.page import weakly
 from live.plan import Prompt
 from live.shown import ROW, Stretch, join, show_all
 from live.studio import Studio
@@ -405,3 +407,20 @@ def test_downloads_that_cannot_be_are_refused():
         stretch = Stretch(np.zeros((frames, DIM), np.float32), np.zeros((frames, ROW), np.float32), [])
         with pytest.raises(ValueError, match=said):
             files.write_download(kind, stretch)
+
+
+def test_uploads_keep_no_page():
+    class Other:
+        def __init__(self):
+            self.said = []
+
+        async def hear(self, event):
+            self.said.append(event)
+
+    other = Other()
+    call, gone = weakly(other.hear), weakref.ref(other)
+    asyncio.run(call(1))
+    assert other.said == [1]
+    del other
+    asyncio.run(call(2))
+    assert gone() is None
