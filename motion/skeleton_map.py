@@ -68,7 +68,7 @@ def check_map(skeleton_map: Any, path: str) -> None:
     expect(rest in (None, "auto") or _is_integer(rest), f"rest_frame {rest!r}", "the number of a frame, or \"auto\"")
     expect(isinstance(joints, dict), f"joints of the type {type(joints).__name__}", "an object: our joint -> theirs")
     wrong = sorted(set(JOINT_NAMES) ^ set(joints))
-    expect(not wrong, f"{wrong}, either left out or no joints of ours", "a source or between for each of "
+    expect(not wrong, f"these, either left out or no joints of ours: {wrong}", "a source or between for each of "
            f"{', '.join(JOINT_NAMES)}, and nothing else")
     for name, entry in joints.items():
         _check_entry(name, entry, expect)
