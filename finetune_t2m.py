@@ -94,7 +94,7 @@ def captures(source: Path, reading: Reading) -> tuple[list[Trial], list[str]]:
 
 
 def rehearse(config: Finetune, out: Path) -> None:
-    """A data set of the model's own motions, of sentences that it knows, sampled as is stored with it; a tenth for val."""
+    """A data set of the model's own motions, of sentences that it knows; a tenth is for val."""
     model = MotionStreamer.from_pretrained(config.weights, config.device)
     texts, entries = known_sentences(config.rehearsed, config.seed), []
     with building(out) as folder:
