@@ -31,11 +31,10 @@ from utils.errors import run
 
 SHIPPED = Path(__file__).parent / "weights" / "mocap_stream"
 BATCH = 32                                       # motions generated at once
-KINDS = 3                                        # of rehearsed motions, each sampled as often as the captures
 CONTENTS = ("walk", "run", "walk-turn-left", "walk-turn-right", "raise-up-left-hand", "raise-up-right-hand",
             "raise-up-both-hands", "wave-left-hand", "wave-right-hand", "wave-both-hands")
 PRESET = TrainT2M(training=Training(
-    dataname="mocap_272", exp_name="finetuning", total_iter=300, batch_size=16, lr=1e-4, warmup=20, schedule="cosine",
+    dataname="mocap_272", exp_name="finetuning", total_iter=300, batch_size=16, lr=2e-4, warmup=20, schedule="cosine",
     weight_decay=1e-6, clip=1.0, ema=0.99, balance=1.0, eval_iter=150, save_iter=50, print_iter=25),
     replaced=0.0, context_noise=0.4, repeats=1, text_noise=0.1)
 
@@ -49,7 +48,7 @@ class Finetune:
     out_dir: Path = opt(Path("output/finetuned"), "folder for all that is made; repeating the command resumes the "
                         "training")
     weights: Path = opt(SHIPPED, "model to start from: a folder with the checkpoints tae/ and ar/")
-    rehearsed: int = opt(192, "motions of its own that the model rehearses: three quarters of the training's samples")
+    rehearsed: int = opt(192, "motions of its own that the model rehearses: half of the training's samples")
     total_iter: int = opt(PRESET.training.total_iter, "training steps")
     batch_size: int = opt(PRESET.training.batch_size, "samples in a step")
     lr: float = opt(PRESET.training.lr, "learning rate after the warm-up")
@@ -94,19 +93,22 @@ def captures(source: Path, reading: Reading) -> tuple[list[Trial], list[str]]:
 
 
 def rehearse(config: Finetune, out: Path) -> None:
-    """A data set of the model's own motions, of sentences that it knows; a tenth is for val."""
+    """A data set of the model's own motions, of sentences that it knows, as they are without guidance; a tenth for val.
+
+    With guidance they would be more alike than those that it learned from.
+    """
     model = MotionStreamer.from_pretrained(config.weights, config.device)
     texts, entries = known_sentences(config.rehearsed, config.seed), []
     with building(out) as folder:
         (folder / "motion_data").mkdir()
         for first in tqdm(range(0, len(texts), BATCH), unit=f" x {BATCH} motions rehearsed"):
             some = texts[first:first + BATCH]
-            motions = model.generate_batch(some, range(first, first + len(some)))
+            motions = model.generate_batch(some, range(first, first + len(some)), guidance=1.0, temperature=1.0)
             for number, (text, motion) in enumerate(zip(some, motions), start=first):
                 if len(motion) >= SHORTEST and np.isfinite(motion).all():
                     name, split = f"rehearsed_{number:04d}", "val" if number % 10 == 0 else "train"
                     np.save(folder / "motion_data" / f"{name}.npy", motion)
-                    entries.append(Entry(name, split, f"rehearsed {number % KINDS}", (format_caption(text),)))
+                    entries.append(Entry(name, split, "rehearsed", (format_caption(text),)))
         finish(folder, entries, [])
 
 
