@@ -3,7 +3,8 @@
 python finetune_t2m.py --source my_captures --out-dir output/mine
 
 Beside the captures it rehearses: motions that the model itself makes of sentences that it knows, so that it forgets
-nothing though the data it was trained on are not there. The fine-tuned model lies in OUT_DIR/weights.
+less, for the data it was trained on are not there. docs/finetuning.md says what that costs all the same. The fine-tuned
+model lies in OUT_DIR/weights.
 """
 
 import random
@@ -15,8 +16,9 @@ from tqdm import tqdm
 
 from dataset.captions import format_caption
 from dataset.prepare import bvh_folder
+from dataset.prepare.archive import unpacked
 from dataset.prepare.bandai_namco import content_phrases
-from dataset.prepare.folder import SHORTEST, Entry, Trial, building, finish, merge, prepare, unpacked
+from dataset.prepare.folder import SHORTEST, Entry, Trial, building, finish, merge, prepare
 from dataset.prepare.grammar import STYLES, phrase_table, sentences
 from generation.pipeline import MotionStreamer
 from get_latent import GetLatent, encode_set
@@ -41,7 +43,7 @@ PRESET = TrainT2M(training=Training(
 
 @dataclass(frozen=True)
 class Finetune:
-    """Teach the model the moves of a few captures, and keep those that it knows."""
+    """Teach the model the moves of a few captures, while it rehearses its own."""
 
     source: Path = opt(Path("captures"), "folder or archive of BVH or AMC files, each with its captions NAME.txt, a "
                        "line for each, beside it")

@@ -32,7 +32,7 @@ import torch
 
 from dataset.captions import format_caption, read_captions
 from dataset.clips import load_motion, read_ids
-from dataset.prepare.folder import unpacked
+from dataset.prepare.archive import unpacked
 from motion.captures import Reading, read_body
 from motion.characters import Character
 from motion.formats import write_amass, write_bvh
@@ -43,6 +43,7 @@ from motion.skeleton import JOINT_NAMES, forward_kinematics
 from motion.skeleton_map import check_map, load_skeleton_map
 from options import opt, parse
 from utils.checkpoint import load_checkpoint, load_torch, save_checkpoint
+from utils.errors import run
 
 SECONDS, MEGABYTES = 10.0, 3000          # that a file may take, beyond what Python and the libraries take
 WORDS = ("nan", "-inf", "1e999", "1e308", "-1", "0", "1000000000", "99999999999999999999", "0.0", "{", "}", "[", "]",
@@ -71,7 +72,7 @@ class Fuzz:
 def main() -> None:
     config = parse({"fuzz": Fuzz()}, show=False)
     if config.reader not in (*READERS, "all"):
-        raise SystemExit(f"error: --reader {config.reader}: expected all or one of {', '.join(READERS)}")
+        raise ValueError(f"--reader is {config.reader}; expected all or one of {', '.join(READERS)}.")
     limit_memory()
     bad = 0
     for kind in READERS if config.reader == "all" else [config.reader]:
@@ -439,4 +440,4 @@ READERS = {
     "glb": Reader(good_glb, ".glb", read_glb_character)}
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,4 +1,4 @@
-"""Film the live page in use: docs/live.webp, the animation of the README. Needs Chromium, and Pillow with WebP.
+"""Film the live page in use. Needs Chromium, and Pillow with WebP.
 
     python -m benchmarks.live_film
     python -m benchmarks.live_film --say "a person bows" --say "a person runs" --out bows.webp --shots shots

@@ -16,7 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.prepare import bandai_namco, cmu, snu
-from dataset.prepare.folder import Trial, unpacked
+from dataset.prepare.archive import unpacked
+from dataset.prepare.folder import Trial
 from motion.formats import read_capture
 from motion.representation_272 import motion272_to_positions, pose_to_motion272
 from motion.retarget import find_joints, load_skeleton_map, resample, retarget

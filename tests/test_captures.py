@@ -272,7 +272,7 @@ def test_shape_alone_finds_what_names_do(tmp_path, name):
 
 @pytest.mark.parametrize("name", shipped())
 def test_maps_that_ship_are_sound(name):
-    load_skeleton_map(name)
+    assert set(load_skeleton_map(name)["joints"]) == set(JOINT_NAMES)
 
 
 @pytest.mark.parametrize("change, message", [

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from benchmarks.fuzz_readers import READERS, broken, judged, outcomes, walk
-from dataset.prepare.folder import unpacked
+from dataset.prepare.archive import unpacked
 from motion.captures import Reading, read_body
 from motion.formats import read_capture, write_bvh
 
@@ -30,13 +30,12 @@ def test_what_is_no_sentence_is_told(tmp_path):
 
 
 def test_the_same_number_is_the_same_file():
-
     goods = READERS["bvh"].good()
     assert broken(random.Random(5), goods) == broken(random.Random(5), goods) != broken(random.Random(6), goods)
 
 
 def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("dataset.prepare.folder.UNPACKED", 10 ** 6)
+    monkeypatch.setattr("dataset.prepare.archive.UNPACKED", 10 ** 6)
     for name, size in (("fine", 10 ** 6), ("bomb", 3 * 10 ** 6)):
         with zipfile.ZipFile(tmp_path / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("a.bvh", bytes(size))

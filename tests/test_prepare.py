@@ -14,9 +14,8 @@ import pytest
 from dataset.captions import Caption, read_captions, swap_left_right
 from dataset.prepare import amass, bandai_namco, bvh_folder, cmu, snu
 from dataset.prepare.__main__ import main
-from dataset.prepare.folder import (LONGEST, Segment, Trial, described_by, merge, prepare, split_by_strata,
-                                    unpacked,
-                                    windows)
+from dataset.prepare.archive import unpacked
+from dataset.prepare.folder import LONGEST, Segment, Trial, described_by, merge, prepare, split_by_strata, windows
 from dataset.prepare.grammar import inflect, sentences
 from motion.formats import write_amass, write_bvh
 from motion.representation_272 import motion272_to_positions

@@ -15,8 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from dataset.prepare import amass, bandai_namco, bvh_folder, cmu, snu
+from dataset.prepare.archive import unpacked
 from dataset.prepare.compose import prepare_composed
-from dataset.prepare.folder import merge, prepare, say_empty_splits, unpacked, with_val
+from dataset.prepare.folder import merge, prepare, say_empty_splits, with_val
 from dataset.prepare.stream import prepare_pairs
 from motion.formats.capture import TO_Y
 from utils.errors import run

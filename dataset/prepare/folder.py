@@ -11,17 +11,12 @@ parts that somebody described. Each clip comes with its mirror image, ID "M" + i
 import csv
 import io
 import json
-import lzma
 import multiprocessing
 import os
 import re
 import shutil
-import struct
-import tarfile
 import tempfile
 import warnings
-import zipfile
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -43,13 +38,10 @@ from dataset.prepare.ids import claim
 from motion.captures import Reading, read_body
 from motion.representation_272 import FPS, mirror_pose, pose_to_motion272, statistics
 from utils.checkpoint import write_json
-from utils.errors import FULL, Note
+from utils.errors import Note
 from utils.text import read_lines, read_text
 
 SPLITS = ("train", "val", "test")
-UNPACKED = 10 ** 9    # bytes that any archive may hold
-UNPACKING = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, struct.error, lzma.LZMAError, zlib.error,
-             tarfile.TarError, zipfile.BadZipFile)    # what damaged archives raise
 SHORTEST = 40    # frames of a clip; the trainers read no shorter ones
 UNCLEAR = "a person moves"    # of a clip of which nothing else is known
 HELD_OUT = Path(__file__).parents[2] / "benchmarks" / "sentences.json"    # what models are asked in the end
@@ -100,48 +92,6 @@ class Entry:
     lines: tuple[str, ...]
     style: str = ""
     phrases: tuple[str, ...] = ()
-
-
-@contextmanager
-def unpacked(source: str | Path) -> Iterator[Path]:
-    """Yield `source` as a folder: itself, or for the time being what the archive (.tar, .tar.xz, .zip) holds.
-
-    raises   FileNotFoundError, ValueError for a file that is no archive
-    """
-    source = Path(source)
-    if source.is_dir():
-        yield source
-        return
-    if not source.is_file():
-        raise FileNotFoundError(f"found nothing at {source}, expected an archive or a folder of captures")
-    with tempfile.TemporaryDirectory() as temporary:
-        print(f"unpacking {source}", flush=True)
-        try:
-            if zipfile.is_zipfile(source):
-                with zipfile.ZipFile(source) as archive:
-                    check_size(source, sum(member.file_size for member in archive.infolist()))
-                    archive.extractall(temporary)
-            else:
-                with tarfile.open(source) as archive:
-                    size = 0
-                    for member in archive:
-                        size += member.size
-                        check_size(source, size)
-                        archive.extract(member, temporary, filter="data")
-        except UNPACKING as error:
-            if getattr(error, "errno", None) in FULL:
-                raise
-            said = str(error).split("\n")[0].strip(":") or type(error).__name__
-            raise ValueError(f"{source} cannot be unpacked ({said}): expected a whole .tar, .tar.xz or "
-                             ".zip") from None
-        yield Path(temporary)
-
-
-def check_size(source: Path, size: int) -> None:
-    """ValueError if an archive holds so many bytes as no captures do: it would fill the disk."""
-    if size > max(UNPACKED, 200 * source.stat().st_size):
-        raise ValueError(f"its {source.stat().st_size} bytes hold more than {size:.3g}, as no captures do: unpack it "
-                         "yourself and give the folder")
 
 
 def split_by_strata(strata: dict[str, str], val: float, test: float) -> dict[str, str]:

@@ -50,8 +50,8 @@ class OwnGLB:
         self.nodes = sorted(ways, key=lambda node: len(ways[node]))
         place_of = {node: place for place, node in enumerate(self.nodes)}
         parents = [place_of[ways[node][-2]] if len(ways[node]) > 1 else -1 for node in self.nodes]
-        rotations, positions = np.zeros((2, len(self.nodes), 3, 3)), np.zeros((len(self.nodes), 3))
-        rotations, self.scales = rotations[0], np.ones(len(self.nodes))      # of the frame in which a node is placed
+        rotations, positions = np.zeros((len(self.nodes), 3, 3)), np.zeros((len(self.nodes), 3))
+        self.scales = np.ones(len(self.nodes))                               # of the frame in which a node is placed
         below = np.ones(len(self.nodes))
         for joint, (node, parent) in enumerate(zip(self.nodes, parents)):
             translation, turn, scale = self._placed(nodes[node])
