@@ -96,7 +96,9 @@ class CrossAttention(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         """Queries (B, L, D), the others as in `forward` -> (B, L, D)"""
         q = q.unflatten(-1, (self.heads, -1)).transpose(1, 2)                             # (B, H, L, D/H)
-        return F.scaled_dot_product_attention(q, k, v, mask[:, None, None]).transpose(1, 2).flatten(-2)
+        scores = (q @ k.mT).float() / math.sqrt(q.shape[-1])                              # (B, H, L, N)
+        weights = scores.masked_fill(~mask[:, None, None], -math.inf).softmax(dim=-1)
+        return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                      # plainly, as in Attention
 
 
 class SwiGLU(nn.Module):
