@@ -6,6 +6,7 @@ torchrun --nproc-per-node 8 train_t2m.py --latent-dir humanml3d_272/t2m_latents
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from dataset.latents import NO_TEXT, LatentClips
 from Evaluator_272.watch import load_watch
-from generation.fast.training import accelerate_training
+from generation.fast.training import accelerate_training, compile_training
 from generation.pipeline import text_encoder_of
 from models.checkpoints import ar_checkpoint, fill, fingerprint, load_ar, load_tae, load_text
 from models.text_transformer import TextTransformer
@@ -135,6 +136,10 @@ class T2MObjective(nn.Module):
             return dict(loss=loss)
         moments = self.moments(prompt.positions[:, 0], latents, lengths, past)
         return dict(loss=loss + config.moments * moments, moments=moments)
+
+    def compile(self, *_: Any, **__: Any) -> None:
+        """The networks alone: how many rows a step draws differs each time."""
+        compile_training(self.model)
 
     def checkpoint(self):
         return ar_checkpoint(self.model, self.calibration, Sampling(), self.text_encoder)

@@ -1,13 +1,19 @@
 """What makes training fast, against the library and the plain networks."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from conftest import assert_relative
+import train_t2m
+from conftest import assert_relative, randomised
 from generation.fast import training
-from generation.fast.training import Convolution, accelerate_training, linear
+from generation.fast.training import Convolution, accelerate_training, compile_training, linear
 from models.causal_tae import CausalConv1d, CausalTAE
+from models.transformer import StreamingTransformer
+from models.two_forward import two_forward_loss
 from options.models import TAE
 
 
@@ -114,3 +120,37 @@ def test_an_accelerated_tae_is_the_plain_one(grad):
                          for decoded, tae in zip(found, (plain, fast)))
         for one, other in zip(ours, library):
             assert_relative(one, other, 1e-4)
+
+
+@pytest.mark.parametrize("text", ["vector", "tokens"])
+def test_compiled_steps_are_the_plain_ones_at_few_shapes(text, monkeypatch):
+    """Loss and gradients; the compiler itself is left out, since it takes minutes."""
+    shapes = set()
+
+    def record(function, **_):
+        def call(module, *given):
+            shapes.add((function, *(one.shape for one in given if isinstance(one, torch.Tensor))))
+            return function(module, *given)
+        return call
+    monkeypatch.setattr(torch, "compile", record)
+    training.compiled.cache_clear()
+    config = replace(train_t2m.TINY, text=text, text_positions=1, cross_every=2 * (text == "tokens"),
+                     text_everywhere=True)
+    model = randomised(accelerate_training(StreamingTransformer(config)))
+    plain, compiled = model, copy.deepcopy(model)
+    compile_training(compiled)
+    for clips, count, tokens in ((3, 9, 5), (3, 14, 30), (3, 15, 32)):
+        latents, lengths = torch.randn(clips, count, config.latent_dim), torch.tensor([count, 1, count - 3])
+        texts = torch.randn(clips, tokens, config.text_dim)
+        texts[0, tokens - 2:] = 0
+        found = []
+        for one in (plain, compiled):
+            torch.manual_seed(0)
+            loss = two_forward_loss(one, latents, lengths, texts if text == "tokens" else texts[:, 0], 1, 2)
+            found.append((loss, *torch.autograd.grad(loss, list(one.parameters()), allow_unused=True)))
+        for ours, other in zip(*found):
+            assert (ours is None) == (other is None)
+            if ours is not None:
+                assert_relative(other, ours, 1e-4)
+    assert len(shapes) == 3
+    training.compiled.cache_clear()

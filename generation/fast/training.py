@@ -3,9 +3,13 @@
 The library that PyTorch takes for them, Intel's MKL, needs twice as long on an AMD EPYC with AVX-512 (Zen 5, two
 cores): 17 against 7 ms for (512, 3072) times (3072, 1024). Without AVX-512 (Zen 3) it is the quicker one, by a third,
 and stays. A convolution is one such layer over what its taps see, on any device.
+
+In bfloat16 a processor with AMX multiplies so fast that all else counts: so the AR model can be compiled, at a few
+shapes, since a batch's clips, tokens and rows differ in number each time.
 """
 
-from functools import reduce
+from collections.abc import Callable
+from functools import cache, reduce
 from typing import Any, TypeVar
 
 import torch
@@ -15,11 +19,13 @@ from torch.autograd.function import once_differentiable
 
 from generation.fast.layers import frames_of_taps, taps
 from models.causal_tae import CausalConv1d
+from models.head import DiffusionHead
 from models.text_transformer import Prompt
 from models.transformer import StreamingTransformer
 
 Network = TypeVar("Network", bound=nn.Module)
 PART = 1024     # rows that stay in the cache while they are worked on
+TOKENS, LATENTS, ROWS = 32, 16, 256    # of whose multiples the compiled parts see as many
 
 
 def accelerate_training(model: Network) -> Network:
@@ -29,6 +35,11 @@ def accelerate_training(model: Network) -> Network:
             module.weight.data = module.weight.data.mT.contiguous().mT    # so that the taps lie side by side
         module.__class__ = FASTER.get(type(module), type(module))
     return model
+
+
+def compile_training(model: StreamingTransformer) -> None:
+    """Let an AR model's steps be compiled, in place; what it does without gradients is not."""
+    model.__class__, model.head.__class__ = CompiledTransformer, CompiledHead
 
 
 class Conv(CausalConv1d):
@@ -62,6 +73,42 @@ class PackedTransformer(StreamingTransformer):
                 x = x + block.cross.out(padding.remove(block.cross.attend(q, *text)))
             x = x + block.mlp(block.norm_mlp(x))
         return padding.restore(self.out(self.norm(x)))[:, first:]
+
+
+class CompiledTransformer(StreamingTransformer):
+    """What has a gradient is compiled, at one of a few shapes: zeros fill the tokens and the latents up to it."""
+
+    def prompt(self, text: Tensor) -> Prompt:
+        if not torch.is_grad_enabled():
+            return super().prompt(text)
+        return compiled(StreamingTransformer.prompt)(self, text if self.text is None else filled(text, 1, TOKENS))
+
+    def conditions(self, latents: Tensor, prompt: Prompt, lengths: Tensor | None = None) -> Tensor:
+        if lengths is not None or not torch.is_grad_enabled():
+            return super().conditions(latents, prompt, lengths)
+        filled_up = filled(latents, 1, LATENTS)[:, :self.most_latents]
+        return compiled(StreamingTransformer.conditions)(self, filled_up, prompt)[:, :latents.shape[1] + 1]
+
+
+class CompiledHead(DiffusionHead):
+    """Likewise, with the rows filled up."""
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return super().forward(x, t, condition)
+        return compiled(DiffusionHead.forward)(self, *(filled(one, 0, ROWS) for one in (x, t, condition)))[:len(x)]
+
+
+@cache
+def compiled(function: Callable) -> Callable:
+    return torch.compile(function, dynamic=False)
+
+
+def filled(x: Tensor, dim: int, multiple: int) -> Tensor:
+    """x with zeros behind, along a dimension, up to a multiple of so many."""
+    shape = list(x.shape)
+    shape[dim] = -shape[dim] % multiple
+    return torch.cat([x, x.new_zeros(shape)], dim)
 
 
 class Padding:
