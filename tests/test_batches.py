@@ -63,8 +63,8 @@ class Bad(Items):
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("how, said", [
-    ("nan", r"^Step 1: the clip clip_\d holds NaN or infinity. Mend it, or take it off its split.$"),
-    ("gone", r"^Step 1: the clip clip_\d cannot be drawn \(FileNotFoundError: no such file\). Mend it, .*$"),
+    ("nan", r"^Step 1: the clip clip_\d holds NaN or infinity. Fix it, or take it off its split.$"),
+    ("gone", r"^Step 1: the clip clip_\d cannot be sampled \(FileNotFoundError: no such file\). Fix it, .*$"),
 ])
 def test_a_bad_sample_stops_with_the_clips_name(tmp_path, how, said, workers):
     """In one line, also from a worker process."""
