@@ -132,11 +132,11 @@ def with_lengths(sentences: list[str], length: int | None) -> tuple[list[str], l
     """
     texts, lengths = [], []
     for sentence in sentences:
-        text, told, frames = sentence.rpartition("#")
-        if told and not (frames.strip().isdecimal() or frames.strip().upper() == "NA"):
+        text, mark, frames = sentence.rpartition("#")
+        if mark and not (frames.strip().isdecimal() or frames.strip().upper() == "NA"):
             raise ValueError(f"{sentence!r}: expected frames behind the #, such as #120.")
-        texts.append(text.strip() if told else sentence)
-        lengths.append(int(frames) if told and frames.strip().isdecimal() else length)
+        texts.append(text.strip() if mark else sentence)
+        lengths.append(int(frames) if mark and frames.strip().isdecimal() else length)
     return texts, lengths
 
 

@@ -40,7 +40,7 @@ class TrainMoSaTokenizer:
     start: str | None = opt(None, "tokenizer to start from, of the same sizes: a checkpoint folder or the authors' "
                             "file", flag="resume-pth")
     commit: float = opt(0.02, "weight of the distance between latents and codes")
-    commit_beta: float = opt(1.0, "in it, weight of the part that draws the latents to the codes")
+    commit_beta: float = opt(1.0, "in it, weight of the part that pulls the latents to the codes")
     loss_vel: float = opt(0.5, "weight of the joints' positions, beside all channels (the published name)")
     count_padding: bool = opt(True, "the padding behind short motions counts in the losses, as published")
 

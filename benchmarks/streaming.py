@@ -81,7 +81,7 @@ def pull(stream: MotionStream, frames: int) -> np.ndarray:
 
 
 def speed(model: MotionStreamer, config: Streaming) -> dict:
-    """Medians of REPEATS runs; early and late latents are timed in turn."""
+    """Medians of REPEATS runs; early and late latents are interleaved."""
     def seconds(work: Callable[[], object]) -> float:
         start = time.perf_counter()
         work()

@@ -114,7 +114,8 @@ def load_clips(dataname: str, data_root: str | Path | None = None, split: str = 
             root / folder, prefix + path.stem,
             {prefix + name: (f"{layout.motions}/{name}.npy", f"texts/{name}.txt") for name in names},
             partial(entry_of, root / folder, prefix, layout), layout.channels)
-        clips += [Clip(entry["id"], entry["motion"], [Caption(*told) for told in entry["captions"]]) for entry in found]
+        clips += [Clip(entry["id"], entry["motion"], [Caption(*caption) for caption in entry["captions"]])
+                  for entry in found]
         for reason, which in wrong.items():
             problems[reason] += which
     if rank() == 0:
@@ -124,7 +125,7 @@ def load_clips(dataname: str, data_root: str | Path | None = None, split: str = 
                                 "of train.txt there, or prepare the captures again with --val 1, or with more of them")
     if not clips:
         raise FileNotFoundError(f"0 of {listed} clips of {dataname} {split} in {root} are good. "
-                                f"Get them anew: {layout.command}")
+                                f"Get them again: {layout.command}")
     return clips
 
 
@@ -151,11 +152,11 @@ def load_statistics(dataname: str, data_root: str | Path | None = None) -> tuple
         try:
             values = np.load(folder / name, allow_pickle=False)
         except UNREADABLE as error:
-            raise ValueError(f"{folder / name} is damaged ({error}). Get it anew: {layout.command}") from None
+            raise ValueError(f"{folder / name} is damaged ({error}). Get it again: {layout.command}") from None
         good = values.shape == (layout.channels,) and np.isfinite(values).all()
         if not good or (name == "Std.npy" and values.min() <= 0):
             raise ValueError(f"found values of shape {values.shape} in {folder / name}, expected "
-                             f"{layout.channels} finite numbers, above 0 for Std. Get them anew: {layout.command}")
+                             f"{layout.channels} finite numbers, above 0 for Std. Get them again: {layout.command}")
         found.append(values.astype(np.float32))
     return found[0], found[1]
 
@@ -178,7 +179,7 @@ def with_statistics(tae: Tokenizer, dataname: str, data_root: str | Path | None 
 
 
 def load_groups(dataname: str, data_root: str | Path | None = None) -> dict[str, str]:
-    """Clip id -> what kind of motion it is, to draw the kinds in balance; empty if the data set does not say.
+    """Clip id -> what kind of motion it is, to sample the kinds in balance; empty if the data set does not say.
 
     raises   FileNotFoundError if the data set is not there
     """

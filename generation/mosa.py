@@ -23,7 +23,7 @@ from motion.representation_263 import fps_of
 from options.sampling import Compute, MoSaFlags, MoSaSampling
 from utils.distributed import pick_device
 
-NEAREST = 10      # training captions from whose motions a length is drawn
+NEAREST = 10      # training captions from whose motions a length is sampled
 SHIPPED = Path(__file__).parents[1] / "weights" / "mocap_mosa"
 BLEND = 8         # frames, inside what is edited, over which it goes over into the source
 SHORTEST = 2      # seconds of a source
@@ -87,7 +87,7 @@ class MoSa:
                  **changes: float | bool | None) -> np.ndarray:
         """One sentence -> motion (T, D), denormalised float32.
 
-        length    frames; None: drawn from those of motions with captions like this
+        length    frames; None: sampled from those of motions with captions like this
         sampling  how to sample; None: as is stored with the model
         changes   of that, by name: cond_scale=5, top_p=0.9; one of None changes nothing
         Errors as in `generate_batch`.

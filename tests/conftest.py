@@ -32,7 +32,7 @@ torch.set_num_threads(1)    # the networks here are too small to be worth sharin
 
 @pytest.fixture(autouse=True)
 def seed():
-    """Every test draws the same numbers, alone or among others."""
+    """Every test samples the same numbers, alone or among others."""
     torch.manual_seed(0)
 
 

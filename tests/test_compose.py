@@ -17,7 +17,7 @@ from dataset.prepare.__main__ import main
 from dataset.prepare.compose import SPLITS, draft_sequences, prepare_composed, read_stock
 from dataset.prepare.connectives import plain
 from dataset.prepare.folder import merge
-from dataset.prepare.grammar import draws
+from dataset.prepare.grammar import random_of
 from dataset.prepare.joining import BLEND, LEGS, Unfit, join, reach
 from dataset.prepare.pieces import STILL_KIND, TURNING, survey
 from dataset.prepare.sequences import ABRUPT, Chain, in_sequence
@@ -369,7 +369,7 @@ def test_a_part_is_not_said_to_do_all_that_its_clip_does(stock):
 
 def test_a_sentence_says_a_style_only_if_all_parts_have_it():
     parts = [("{walk}",), ("{bow}",)]
-    plain, old = (connectives.compose_sentences(draws(str(number)), ("then",), parts, style)
+    plain, old = (connectives.compose_sentences(random_of(str(number)), ("then",), parts, style)
                   for style in ("", "elderly") for number in (0,))
     words = re.compile(r"\bold\b|elder|aged|frail|senior|grand|stoop|stiff|age\b|back\b|pensioner|feebl|hunched|bent")
     assert not any(map(words.search, plain)) and any(map(words.search, old))

@@ -98,7 +98,7 @@ def test_an_interrupted_run_goes_on(chain, script, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name, said", [("latents.npy", "clips were encoded"), ("embeddings.safetensors", "embedded")])
-def test_what_was_encoded_before_and_is_damaged_is_made_anew(chain, script, monkeypatch, capsys, name, said):
+def test_what_was_encoded_before_and_is_damaged_is_made_again(chain, script, monkeypatch, capsys, name, said):
     monkeypatch.chdir(chain.folder)
     shutil.copytree("latents", "latents4", dirs_exist_ok=True)
     whole = Path("latents4", name).read_bytes()

@@ -270,7 +270,7 @@ def test_a_page_that_comes_back_gets_what_it_lacks(studio):
 
 
 def test_a_page_that_missed_a_cut_shows_nothing_that_is_no_more(studio):
-    """Cut and cut again while it was away: all from the lowest cut on comes anew; and what waits keeps its place."""
+    """Cut and cut again while it was away: all from the lowest cut on comes again; and what waits keeps its place."""
     together = studio(seats=1)
     page, waiter = Page(together), Page(together)
     page.ask("walk")

@@ -58,11 +58,11 @@ def test_captioned_windows(tmp_path):
     windows = CaptionedWindows(clips, MEAN, STD, 60, 60, 4, texts, {"walk": 1, "turn": 2}, text_drop=0.2, fps=20)
     assert [windows.name(index) for index in range(len(windows))] == ["62", "200_1-4", "63"]
     rng = np.random.default_rng(0)
-    drawn = [windows.sample(0, rng) for _ in range(600)]
-    lengths = np.array([len(motion) for motion, _ in drawn])
+    sampled = [windows.sample(0, rng) for _ in range(600)]
+    lengths = np.array([len(motion) for motion, _ in sampled])
     assert set(lengths) == {56, 60} and 0.28 < (lengths == 56).mean() < 0.39
-    assert {int(motion[0, 0]) for motion, _ in drawn} == set(range(7))
-    assert 0.15 < np.mean([number == -1 for _, number in drawn]) < 0.25
+    assert {int(motion[0, 0]) for motion, _ in sampled} == set(range(7))
+    assert 0.15 < np.mean([number == -1 for _, number in sampled]) < 0.25
     assert windows.sample(1, rng)[0][0, 0] in range(20, 25)
     batch = windows.collate([(np.zeros((56, 272)), 1), (np.zeros((60, 272)), -1)])
     assert batch["motion"].shape == (2, 60, 272) and batch["lengths"].tolist() == [56, 60]

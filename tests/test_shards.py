@@ -1,4 +1,4 @@
-"""Shards: read once, mapped by all, made anew when anything changes, and nothing in them runs."""
+"""Shards: read once, mapped by all, made again when anything changes, and nothing in them runs."""
 
 import gc
 import json
@@ -63,7 +63,7 @@ def test_motions_are_read_once(tmp_path, capsys):
     make_folder(tmp_path, MOTIONS)
     first = values(load_clips("t2m_272", tmp_path))
     printed = capsys.readouterr().out
-    assert "4 clips indexed into" in printed and "GB; delete it freely" in printed and "anew" not in printed
+    assert "4 clips indexed into" in printed and "GB; delete it freely" in printed and "again" not in printed
     for path in (tmp_path / "motion_data").iterdir():
         stat = path.stat()
         path.write_bytes(bytes(stat.st_size))
@@ -83,7 +83,7 @@ def test_motions_are_read_once(tmp_path, capsys):
     ("replaced", "abcd", "4 of 4"), ("another caption", "abcd", "4 of 4"),
     ("added", "abcde", "5 of 5"), ("taken off the list", "ab", "2 of 2"),
 ])
-def test_a_set_that_changed_is_indexed_anew(tmp_path, capsys, change, left, said):
+def test_a_set_that_changed_is_indexed_again(tmp_path, capsys, change, left, said):
     make_folder(tmp_path, MOTIONS)
     before = load_clips("t2m_272", tmp_path)
     if change == "vanished":
@@ -102,7 +102,7 @@ def test_a_set_that_changed_is_indexed_anew(tmp_path, capsys, change, left, said
         found = load_clips("t2m_272", tmp_path)
         assert [clip.id for clip in found] == list(left)
         printed = capsys.readouterr().out
-        assert said in printed and ("anew, since its files have changed, into" in printed) == first
+        assert said in printed and ("again, as its files have changed, into" in printed) == first
     np.testing.assert_array_equal(before[1].motion, MOTIONS["b"])    # who has the old shard keeps it
     np.testing.assert_array_equal(found[0].motion, MOTIONS["a"])
     assert change != "replaced" or (found[1].motion == 2 * MOTIONS["b"]).all()
@@ -115,14 +115,14 @@ def test_a_set_that_changed_is_indexed_anew(tmp_path, capsys, change, left, said
     (".json", lambda whole: whole[:-8]), (".json", lambda whole: b"[]"), (".json", lambda whole: b"{}"),
     (".json", lambda whole: whole.replace(b'"frames": 40', b'"frames": 39')),
 ])
-def test_a_damaged_shard_is_made_anew(tmp_path, capsys, suffix, damage):
+def test_a_damaged_shard_is_made_again(tmp_path, capsys, suffix, damage):
     make_folder(tmp_path, MOTIONS)
     first = values(load_clips("t2m_272", tmp_path))
     path, = (tmp_path / ".shards").glob(f"*{suffix}")
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     assert values(load_clips("t2m_272", tmp_path)) == first and path.read_bytes() == whole
-    assert "4 clips indexed anew, being damaged, into" in capsys.readouterr().out
+    assert "4 clips indexed again, being damaged, into" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("where", ["clip", "shard", "index"])

@@ -109,7 +109,7 @@ def test_the_tae_takes_windows_of_real_clips(data):
 
 
 def operations_of_the_tae() -> int:
-    """Of a sample: each layer's product, and those of its gradients, of which the motion needs none."""
+    """Of a sample: each layer's matmul, and those of its gradients, of which the motion needs none."""
     made, counts = tae_trainer(TAE["tiny"], 1), []
     tae = made.build().tae
     for layer in tae.modules():
@@ -140,7 +140,7 @@ def test_the_script(tmp_path, monkeypatch, capsys):
         assert checks["bfloat16_gradient_difference"] > 1e-4              # or it would not be bfloat16
         assert ("padding_costs" in checks) == (checks["trainer"] != "tae")
         if checks["trainer"] == "tae":
-            assert checks["tera_operations_per_sample"] == pytest.approx(operations_of_the_tae() / 1e12, rel=1e-6)
+            assert checks["tflop_per_sample"] == pytest.approx(operations_of_the_tae() / 1e12, rel=1e-6)
         losses = np.array([report["curves"][checks["trainer"]][name] for name in ("float32", "bfloat16")])
         assert losses.shape == (2, 2)
         np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)
