@@ -18,6 +18,7 @@ from Evaluator_272.model import Evaluator
 from models.causal_tae import sample_latents
 from models.text_encoder import TextEncoder
 from options import opt, parse, to_json
+from options.data import Data
 from options.models import EvaluatorModel
 from options.training import Training
 from utils.distributed import distributed, mean_of_all, padded_alike
@@ -49,12 +50,12 @@ MINILM = EvaluatorModel(text_backbone="all-MiniLM-L6-v2", text_dim=384, dropout=
 PRESETS = {
     "full": TrainEvaluator(),                                                  # about 100 epochs of HumanML3D-272
     "mocap_272": TrainEvaluator(MINILM, Training(                              # for two CPU cores
-        dataname="mocap_272", exp_name="evaluator_mocap_272", total_iter=600, batch_size=64, lr=4e-4, warmup=50,
+        Data("mocap_272"), exp_name="evaluator_mocap_272", total_iter=600, batch_size=64, lr=4e-4, warmup=50,
         schedule="cosine", weight_decay=0.01, clip=1.0, balance=0.5, eval_iter=100, save_iter=100,
         precision="bfloat16"), sentence_encoder="all-MiniLM-L6-v2", reconstruction_weight=0.0),
     "tiny": TrainEvaluator(
         EvaluatorModel("all-MiniLM-L6-v2", 384, latent_dim=32, feed_forward=32, layers=1, heads=2),
-        Training(dataname="mocap_272", exp_name="evaluator_tiny", total_iter=4, batch_size=4, lr=1e-3, warmup=1,
+        Training(Data("mocap_272"), exp_name="evaluator_tiny", total_iter=4, batch_size=4, lr=1e-3, warmup=1,
                  eval_iter=2, save_iter=2, print_iter=2), sentence_encoder="all-MiniLM-L6-v2"),
 }
 
@@ -108,14 +109,14 @@ def retrieval(evaluator: Evaluator, pairs: MotionTexts, device: torch.device, se
 
 def main():
     config = parse(PRESETS)
-    data = config.training.dataname, config.training.data_root
+    data = config.training.data
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
         evaluator = Evaluator(config.model, decodes=config.reconstruction_weight > 0).to(device)
         evaluator.load_backbone()                              # first, so that a wrong name fails early
-        mean, std = load_statistics(*data)
-        train = MotionTexts(load_clips(*data, "train"), mean, std, SHORTEST, LONGEST, True, load_groups(*data))
-        val = MotionTexts(load_clips(*data, "val"), mean, std, SHORTEST, LONGEST, crop=True)
+        mean, std = load_statistics(data)
+        train = MotionTexts(load_clips(data, "train"), mean, std, SHORTEST, LONGEST, True, load_groups(data))
+        val = MotionTexts(load_clips(data, "val"), mean, std, SHORTEST, LONGEST, crop=True)
         objective = EvaluatorObjective(evaluator, TextEncoder(config.sentence_encoder, device, on_disk=False),
                                        torch.from_numpy(mean), torch.from_numpy(std), config)
 

@@ -29,6 +29,7 @@ from generation.pipeline import MotionStreamer
 from models.text_encoder import TextEncoder
 from motion.representation_272 import FPS
 from options import opt, parse
+from options.data import Data
 from options.sampling import Compute, SamplingFlags
 from utils.checkpoint import write_json
 from utils.errors import run
@@ -121,7 +122,7 @@ def closest_captions(asked: Sequence[Sentences], data_root: str, text_encoder: T
 
     raises   ValueError if a training caption repeats a sentence that results are reported of
     """
-    root = dataset_root("mocap_272", data_root)
+    root = dataset_root(Data("mocap_272", data_root))
     captions = sorted({caption.text for name in split_ids(root, "train", "python -m dataset.prepare")
                        for caption in read_captions(root / "texts" / f"{name}.txt")})
     known = reported_sentences()

@@ -41,6 +41,7 @@ from models.transformer import StreamingTransformer
 from models.two_forward import REPEATS, replaced_share, two_forward_loss
 from motion.representation_272 import DIM, ROOT
 from options import opt, parse
+from options.data import Data
 from options.sampling import STEPS
 from options.training import DEVICES, Training
 from train_causal_tae import PRESETS as TAE
@@ -120,8 +121,8 @@ def main() -> None:
 
 def tae_trainer(preset: TrainTAE, count: int, folder: str | None = None) -> Trainer:
     """On motions (B, T, 272), random but smooth if no data set is given."""
-    data = "mocap_272", folder
-    windows = folder and MotionWindows(load_clips(*data, "train"), *load_statistics(*data), preset.window)
+    data = Data("mocap_272", folder)
+    windows = folder and MotionWindows(load_clips(data, "train"), *load_statistics(data), preset.window)
 
     def batch(step: int, total: int) -> Batch:
         if windows:

@@ -20,6 +20,7 @@ from models.mosa.text import ClipText, token_encoder
 from models.mosa.tokenizer import CAQVAE
 from models.text_encoder import TextEncoder
 from motion.representation_263 import fps_of
+from options.data import Data
 from options.sampling import Compute, MoSaFlags, MoSaSampling
 from utils.distributed import pick_device
 
@@ -55,14 +56,14 @@ class MoSa:
         self.captions, self.frames = transformer.captions, transformer.frames
 
     @classmethod
-    def load(cls, tokenizer: Path | str, transformer: Path | str, data: tuple[str, str | None],
+    def load(cls, tokenizer: Path | str, transformer: Path | str, data: Data,
              flags: MoSaFlags = MoSaFlags(), temperature: float | None = None, text_encoder: str | None = None,
              compute: Compute = Compute()) -> "MoSa":
         """As scripts do: from our checkpoint folders or the authors' files, with the options of their caller.
 
-        data  name and root of the data set whose statistics the authors' tokenizer needs
+        data  the data set whose statistics the authors' tokenizer needs
         """
-        codes, found = with_statistics(load_mosa_tokenizer(tokenizer), *data), load_mosa(transformer)
+        codes, found = with_statistics(load_mosa_tokenizer(tokenizer), data), load_mosa(transformer)
         encoder = token_encoder(text_encoder or found.text_encoder, pick_device(compute.device))
         return cls(codes, found, encoder, flags.over(found.sampling, temperature), compute)
 

@@ -358,6 +358,17 @@ def test_what_decides_nothing_may_change_and_an_older_run_says_what_it_lacks(tmp
         fit(Objective(), Items(), options, other)
 
 
+def test_a_run_from_before_options_were_renamed_goes_on(tmp_path):
+    """And its data may have moved since, but not be others."""
+    options, steps = config(tmp_path), dict(total_iter=7)
+    fit(Objective(), Items(), options, dict(training=dict(dataname="a", data_root="x", **steps), rebuild_weight=1.0))
+    record = dict(training=dict(data=dict(name="a", root="y"), **steps), reconstruction_weight=1.0)
+    fit(Objective(), Items(), options, record)
+    record["training"]["data"]["name"] = "b"
+    with pytest.raises(ValueError, match="other options: training.data.name was 'a', now 'b'. Repeat"):
+        fit(Objective(), Items(), options, record)
+
+
 def test_moments_that_a_run_laid_otherwise_are_laid_as_the_parameter():
     """Fused AdamW goes by the order in memory, and says nothing if the two differ."""
     weight = nn.Parameter(torch.randn(2, 4, 3).mT)

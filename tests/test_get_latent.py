@@ -19,6 +19,7 @@ from dataset.clips import Clip
 from models.causal_tae import CausalTAE
 from models.checkpoints import load_tae
 from models.text_encoder import TextEncoder
+from options.data import Data272
 
 
 def latents_in(folder: Path) -> dict[str, np.ndarray]:
@@ -166,7 +167,7 @@ def test_a_clip_in_both_splits_refuses(data, tmp_path):
     shutil.copytree(data, root)
     (root / "split" / "val.txt").write_text("a\ni")
     with pytest.raises(ValueError, match="1 clips are in train and in val, the first is a: fix the split"):
-        get_latent.clips_by_split(get_latent.GetLatent(dataname="mocap_272", data_root=str(root)))
+        get_latent.clips_by_split(get_latent.GetLatent(data=Data272("mocap_272", root)))
 
 
 def test_encoding_depends_on_neither_order_nor_batch():

@@ -12,6 +12,7 @@ from models.causal_tae import CausalTAE
 from models.mosa.tokenizer import CAQVAE
 from motion.representation_263 import motion263_to_positions
 from motion.rotation import y_rotation
+from options.data import Data
 from options.models import CAQ, TAE, Codes
 
 MEAN, STD = np.zeros(272, np.float32), np.ones(272, np.float32)
@@ -117,14 +118,14 @@ def folder263(tmp_path):
 
 def test_the_published_layout_is_read(folder263):
     for _ in range(2):                                                    # the second time from its shard
-        clips = load_clips("humanml3d_263", folder263, "train")
+        clips = load_clips(Data("humanml3d_263", folder263), "train")
         assert [one.id for one in clips] == ["000001", "M000001"] and clips[0].motion.shape == (50, 263)
-    assert load_statistics("motionx_263", folder263)[1].shape == (263,)
+    assert load_statistics(Data("motionx_263", folder263))[1].shape == (263,)
     config = CAQ(channels=263, codes=Codes((2, 10), 4, 4, 8), width=8)
-    tokenizer = with_statistics(CAQVAE(config), "humanml3d_263", folder263)
+    tokenizer = with_statistics(CAQVAE(config), Data("humanml3d_263", folder263))
     assert [float(tokenizer.std[place]) for place in (0, 3, 4, 258, 259, 262)] == [1, 1, 5, 5, 1, 1]
 
 
 def test_networks_of_other_channels_refuse(folder263):
     with pytest.raises(ValueError, match="humanml3d_263 has motions of 263 channels, the tokenizer reads 272"):
-        with_statistics(CausalTAE(TAE(width=8)), "humanml3d_263", folder263)
+        with_statistics(CausalTAE(TAE(width=8)), Data("humanml3d_263", folder263))

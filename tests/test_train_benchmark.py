@@ -16,6 +16,7 @@ from benchmarks.train import (SHORTEST, STREAMS, T2M, TAE, Side, Trainer, ar_tra
 from conftest import assert_relative
 from dataset.clips import load_clips, load_statistics
 from models.causal_tae import CausalConv1d
+from options.data import Data
 from test_latents import write_folder
 from utils.errors import run
 
@@ -102,8 +103,8 @@ def test_the_tae_takes_windows_of_real_clips(data):
     motion = made.batch(1, 2)["motion"]
     assert motion.shape == (COUNT, 64, 272) and torch.equal(motion, again.batch(1, 2)["motion"])
     assert not torch.equal(motion, made.batch(2, 2)["motion"])
-    mean, std = load_statistics("mocap_272", data)
-    clips = [(clip.motion - mean) / std for clip in load_clips("mocap_272", data, "train")]
+    mean, std = load_statistics(Data("mocap_272", data))
+    clips = [(clip.motion - mean) / std for clip in load_clips(Data("mocap_272", data), "train")]
     assert any(np.allclose(clip[first:first + 64], motion[0], atol=1e-4)
                for clip in clips for first in range(len(clip) - 63))
 

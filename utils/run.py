@@ -14,8 +14,11 @@ from utils import checkpoint
 from utils.distributed import rank, wait_for_all
 
 # Options that say where and how often, not what is learnt: a run may be resumed with others.
-RESUME_EXEMPT = {"out_dir", "exp_name", "data_root", "device", "workers", "eval_iter", "save_iter", "print_iter",
+RESUME_EXEMPT = {"out_dir", "exp_name", "data.root", "device", "workers", "eval_iter", "save_iter", "print_iter",
                  "compile", "keep", "tae", "tokenizer", "text_dir", "evaluator", "watch"}
+# What options of older runs are called today.
+RENAMED = {"training.dataname": "training.data.name", "training.data_root": "training.data.root",
+           "rebuild_weight": "reconstruction_weight"}
 
 
 class Run:
@@ -108,7 +111,8 @@ def claim(folder: Path, record: dict[str, Any]) -> None:
         if rank() == 0:
             checkpoint.write_json(folder / "config.json", record)
         return
-    old, new = flat(checkpoint.read_json(folder / "config.json")), flat(record)
+    stored, new = flat(checkpoint.read_json(folder / "config.json")), flat(record)
+    old = {RENAMED.get(name, name): value for name, value in stored.items()}
     differing = [f"{name} was {named(old, name)}, now {named(new, name)}" for name in sorted(old | new)
                  if old.get(name) != new.get(name) and name.removeprefix("training.") not in RESUME_EXEMPT]
     if differing:
