@@ -16,7 +16,7 @@ from dataset.windows import MotionWindows
 from Evaluator_272.watch import side_by_side
 from generation.fast.training import accelerate_training
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, gaussian_kl, sigma_nll
-from models.checkpoints import load_tae, tae_checkpoint
+from models.checkpoints import begin, load_tae, tae_checkpoint
 from motion.representation_272 import POSITIONS, ROOT, ROTATIONS, motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options import opt, parse, to_json
@@ -138,10 +138,7 @@ def main():
     data = config.training.data
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
-        tae = load_tae(config.start) if config.start else CausalTAE(config.model)
-        if tae.config != config.model:
-            raise ValueError(f"{config.start} is a {tae.config}, the options say {config.model}: give its sizes")
-        with_statistics(tae, data)
+        tae = with_statistics(begin(config.start, load_tae, CausalTAE, config.model), data)
         train, groups = load_clips(data, "train"), load_groups(data)
         if config.streams:
             pairs, kinds = load_pairs(config.streams, "train")

@@ -14,7 +14,7 @@ from dataset.clips import Clip, layout_of, load_clips, load_groups, with_statist
 from dataset.mosa import EveryWindow
 from Evaluator_272.codes import CodeUse
 from Evaluator_272.metrics import mpjpe
-from models.checkpoints import load_mosa_tokenizer, mosa_tokenizer_checkpoint
+from models.checkpoints import begin, load_mosa_tokenizer, mosa_tokenizer_checkpoint
 from models.mosa.losses import smooth_l1
 from models.mosa.tokenizer import POSITIONS, CAQVAE
 from motion.representation_263 import motion_to_positions
@@ -117,10 +117,7 @@ def main():
     shortest = SHORTEST * layout_of(data).fps
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
-        tokenizer = load_mosa_tokenizer(config.start) if config.start else CAQVAE(config.model)
-        if tokenizer.config != config.model:
-            raise ValueError(f"{config.start} is a {tokenizer.config}, the options say {config.model}: give its sizes")
-        with_statistics(tokenizer, data)
+        tokenizer = with_statistics(begin(config.start, load_mosa_tokenizer, CAQVAE, config.model), data)
         windows = EveryWindow(load_clips(data, "train"), tokenizer.mean.numpy(), tokenizer.std.numpy(), shortest,
                               config.model.frames, config.model.frames_per_code, load_groups(data))
         clips = [clip for clip in load_clips(data, "val") if len(clip.motion) >= shortest]

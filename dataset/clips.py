@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ from torch import Tensor
 
 from dataset.captions import Caption, read_captions
 from dataset.shards import load_shard, many_made
-from models.causal_tae import CausalTAE
-from models.mosa.tokenizer import CAQVAE
+from models.checkpoints import Tokenizer
 from motion.representation_272 import DIM, FPS
 from options.data import Data
 from utils.arrays import UNREADABLE
@@ -29,8 +28,6 @@ from utils.distributed import rank
 from utils.text import read_lines
 
 SHOWN = 10    # names that a report gives for each reason
-
-Tokenizer = TypeVar("Tokenizer", CausalTAE, CAQVAE)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +27,6 @@ from motion.representation_272 import (
     FPS, ROTATIONS, mirror_pose, motion272_to_pose, motion272_to_positions, pose_to_motion272,
 )
 from motion.skeleton import JOINT_NAMES, forward_kinematics
-from utils.errors import run
 
 PHRASES = {"walk": ["{walk} forward", "{walk} and {swing} @ arms"], "walk-turn-left": ["{turn} left"],
            "raise-up-left-hand": ["{raise} @ left hand"], "wave-right-hand": ["{wave} @ right hand"], "bow": ["{bow}"]}
@@ -386,18 +384,14 @@ def test_a_train_split_without_phrases_is_told(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments, told", [
+@pytest.mark.parametrize("arguments, said", [
     (["--source", "nowhere"], "found no nowhere/motion_data, expected a prepared data set. Make it first: "),
     (["--source", "{source}", "--sequences", "0", "--together", "0"], "expected at least one clip"),
     (["--source", "{source}", "--sequences", "-1"], "found --sequences -1"),
     (["--source", "{source}", "--out", "{source}"], "expected two folders: choose another --out"),
 ])
-def test_a_callers_mistake_is_one_sentence(source, tmp_path, monkeypatch, capsys, arguments, told):
+def test_a_callers_mistake_is_one_sentence(source, tmp_path, monkeypatch, refused, arguments, said):
     monkeypatch.chdir(tmp_path)
     arguments = [argument.format(source=source) for argument in arguments]
-    monkeypatch.setattr(sys, "argv", ["prepare", "compose", "--out", "out", *arguments])
-    with pytest.raises(SystemExit) as end:
-        run(main)
-    error = capsys.readouterr().err.splitlines()
-    assert end.value.code == 2 and len(error) == 1 and told in error[0]
+    assert said in refused(main, "compose", "--out", "out", *arguments)
     assert not (tmp_path / "out").exists()

@@ -33,7 +33,6 @@ from options.sampling import Calibration, Compute, Sampling, SamplingFlags
 from test_representation_272 import walk
 from test_stream_pairs import write_pairs
 from utils.checkpoint import save_checkpoint
-from utils.errors import run
 
 ROOT = Path(__file__).parents[1]
 COUNT = 34           # clips: one batch of 32, and two that no repetition uses
@@ -220,7 +219,7 @@ def three_with_nan(root: Path) -> None:
     (None, ["--target", "stream", "--streams", "PAIRS"], "val.txt"),
     (None, ["--target", "stream", "--streams", "PAIRS", "--limit", "15"], "--limit is 15; expected 16 or more"),
 ])
-def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, monkeypatch, capsys, spoil, flags, said):
+def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, refused, spoil, flags, said):
     data = folder_with(set_up.data.root, tmp_path, spoil) if spoil else set_up.data.root
     if "OTHER" in flags:                                                    # of another representation
         tensors, config = tae_checkpoint(CausalTAE(TAE(4, 8)))
@@ -228,13 +227,9 @@ def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, monkeypat
         save_checkpoint(tmp_path / "other", tensors, config)
     paths = dict(TAE=set_up.resume_pth, AR=set_up.resume_trans, OTHER=tmp_path / "other", PAIRS=set_up.streams)
     out = tmp_path / "new"
-    monkeypatch.setattr(sys, "argv", ["eval_t2m.py", "--target", "truth", "--evaluator", str(set_up.evaluator),
-                                      "--data-root", str(data), "--device", "cpu", "--repetitions", "1",
-                                      "--out", str(out), *(str(paths.get(flag, flag)) for flag in flags)])
-    with pytest.raises(SystemExit) as end:
-        run(eval_t2m.main)
-    error = capsys.readouterr().err
-    assert end.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1 and said in error
+    assert said in refused(eval_t2m.main, "--target", "truth", "--evaluator", set_up.evaluator, "--data-root", data,
+                           "--device", "cpu", "--repetitions", 1, "--out", out,
+                           *(paths.get(flag, flag) for flag in flags))
     assert not [path for path in out.rglob("*") if path.is_file() and path.parent.name != "kept"]
 
 

@@ -18,7 +18,6 @@ from dataset.clips import load_clips, load_statistics
 from models.causal_tae import CausalConv1d
 from options.data import Data
 from test_latents import write_folder
-from utils.errors import run
 
 CPU = torch.device("cpu")
 COUNT = 5
@@ -154,10 +153,7 @@ def test_the_script(tmp_path, monkeypatch, capsys):
     (["--figure", "a.png"], "--figure shows the curves of --curves steps: give their number"),
     (["--data-root", "nowhere"], "found no nowhere/motion_data, expected the data set mocap_272"),
     (["--latent-dir", "."], ". holds texts (vector) of 3 channels, the model reads vector of 384: give another ")])
-def test_mistakes(flags, words, tmp_path, monkeypatch, capsys):
+def test_mistakes(flags, words, tmp_path, monkeypatch, refused):
     write_folder(tmp_path, dict(a=dict(latents=4)))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["train", "--size", "tiny", *flags])
-    with pytest.raises(SystemExit) as stop:
-        run(train.main)
-    assert stop.value.code == 2 and words in capsys.readouterr().err
+    assert words in refused(train.main, "--size", "tiny", *flags)
