@@ -161,18 +161,41 @@ def test_what_was_computed_is_kept_until_something_changes(with_val, tmp_path, m
             rows(replace(config, **change))
 
 
-@pytest.mark.parametrize("target, hashed", [("t2m", {"data"}), ("stream", {"data", "pairs"})])
-def test_two_ranks_give_what_one_gives(with_val, tmp_path, target, hashed):
-    config = replace(with_val, target=target, batch=8, out=tmp_path / "one")
-    flags = [str(flag) for name in ("target", "evaluator", "resume_pth", "resume_trans", "streams",
-                                    "repetitions", "batch") for flag in (f"--{name}", getattr(config, name))]
-    flags, out = [*flags, "--data-root", config.data.root, "--device", "cpu"], tmp_path / "two"
+BOTH_TARGETS = """
+import sys
+from contextlib import nullcontext
+import eval_t2m
+from utils.distributed import distributed
+with distributed("cpu") as device:
+    eval_t2m.distributed = lambda name: nullcontext(device)      # both among the same ranks
+    for target in ("t2m", "stream"):
+        sys.argv[-1] = target
+        eval_t2m.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def of_two_ranks(with_val, tmp_path_factory) -> tuple[EvalT2M, str]:
+    """What two ranks are given and print; their reports are in `out`."""
+    folder = tmp_path_factory.mktemp("two")
+    config = replace(with_val, batch=8, out=folder / "out")
+    flags = [str(flag) for name in ("evaluator", "resume_pth", "resume_trans", "streams", "repetitions", "batch", "out")
+             for flag in (f"--{name}", getattr(config, name))]
+    (folder / "both.py").write_text(BOTH_TARGETS)
     ended = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-                            ROOT / "eval_t2m.py", *flags, "--out", out], cwd=tmp_path, capture_output=True, text=True,
-                           env=os.environ | dict(OMP_NUM_THREADS="1"))
+                            "both.py", *flags, "--data-root", config.data.root, "--device", "cpu", "--target", "t2m"],
+                           cwd=folder, capture_output=True, text=True,
+                           env=os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"))
     assert ended.returncode == 0, ended.stderr
-    assert "\nreal " in ended.stdout and f"\n{target} " in ended.stdout and list(out.glob("events.out.tfevents*"))
-    report, one = json.loads((out / f"{target}.json").read_text()), rows(config)
+    return config, ended.stdout
+
+
+@pytest.mark.parametrize("target, hashed", [("t2m", {"data"}), ("stream", {"data", "pairs"})])
+def test_two_ranks_give_what_one_gives(of_two_ranks, tmp_path, target, hashed):
+    config, printed = of_two_ranks
+    assert printed.count("\nreal ") == 2 and f"\n{target} " in printed and list(config.out.glob("events.out.tfevents*"))
+    report = json.loads((config.out / f"{target}.json").read_text())
+    one = rows(replace(config, target=target, out=tmp_path / "one"))
     assert set(report["sha256"]) == {"evaluator", "tae", "ar"} | hashed and set(report["rows"]) == set(one)
     for name, metrics in one.items():
         for metric, (mean, _) in metrics.items():
