@@ -106,7 +106,7 @@ class Past(NamedTuple):
 
 
 def read_past(path: Path, reading: Reading = Reading(), flag: str = "--past", channels: int = DIM) -> Past:
-    """A motion to go on from or to change: of an .npy as it is, of a capture put on our skeleton, which is told.
+    """A motion to go on from or to change: of an .npy as it is, of a capture put on our skeleton, which is printed.
 
     flag      of the script that asks, for what is said of a bad file
     channels  of an .npy, where they are others

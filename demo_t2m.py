@@ -25,8 +25,9 @@ from motion.formats.export import Files, check_files, check_formats, export, pro
 from motion.representation_263 import fps_of
 from motion.representation_272 import FPS
 from options import opt, parse
+from options.data import Data
 from options.sampling import Compute, MoSaFlags, SamplingFlags
-from options.training import DATASETS, DATASETS_263, DEVICES
+from options.training import DEVICES
 from utils.distributed import pick_device
 from utils.errors import run
 from utils.text import read_lines
@@ -46,9 +47,7 @@ class Chosen:
     text_encoder: str | None = opt(None, "sentence-transformers name or folder; None: the AR model's own")
     text_encoder_device: str | None = opt(None, "where sentences are encoded; None: where motion is generated",
                                           choices=DEVICES)
-    dataname: str = opt("t2m_272", "data set whose statistics the authors' TAE needs; those of 263 channels are MoSa's",
-                        choices=(*DATASETS, *DATASETS_263))
-    data_root: str | None = opt(None, "its folder; None: the published name, here")
+    data: Data = Data()                         # whose statistics the authors' files need
     compute: Compute = Compute()
 
 
@@ -121,7 +120,7 @@ def load_mosa(config: Chosen, flags: MoSaFlags) -> MoSa:
     ships = (config.resume_pth, config.resume_trans) == (SHIPPED / "tae", SHIPPED / "ar")
     paths = (MOSA / "tokenizer", MOSA / "transformer") if ships else (config.resume_pth, config.resume_trans)
     compute = replace(config.compute, device=config.text_encoder_device or config.compute.device)
-    return MoSa.load(*paths, (config.dataname, config.data_root), flags, config.sampling.temperature,
+    return MoSa.load(*paths, config.data, flags, config.sampling.temperature,
                      config.text_encoder, compute)
 
 
@@ -132,11 +131,11 @@ def with_lengths(sentences: list[str], length: int | None) -> tuple[list[str], l
     """
     texts, lengths = [], []
     for sentence in sentences:
-        text, told, frames = sentence.rpartition("#")
-        if told and not (frames.strip().isdecimal() or frames.strip().upper() == "NA"):
+        text, mark, frames = sentence.rpartition("#")
+        if mark and not (frames.strip().isdecimal() or frames.strip().upper() == "NA"):
             raise ValueError(f"{sentence!r}: expected frames behind the #, such as #120.")
-        texts.append(text.strip() if told else sentence)
-        lengths.append(int(frames) if told and frames.strip().isdecimal() else length)
+        texts.append(text.strip() if mark else sentence)
+        lengths.append(int(frames) if mark and frames.strip().isdecimal() else length)
     return texts, lengths
 
 
@@ -165,7 +164,7 @@ def load_model(config: Chosen) -> MotionStreamer:
     if (config.resume_pth == SHIPPED / "tae") != (config.resume_trans == SHIPPED / "ar"):
         raise ValueError("Only one of --resume-pth and --resume-trans is given, but a TAE and an AR model belong "
                          "together; give both or neither.")
-    tae = with_statistics(load_tae(config.resume_pth), config.dataname, config.data_root)
+    tae = with_statistics(load_tae(config.resume_pth), config.data)
     ar = load_ar(config.resume_trans)
     text_encoder = text_encoder_of(ar.model, config.text_encoder or ar.text_encoder,
                                    pick_device(config.text_encoder_device or config.compute.device))

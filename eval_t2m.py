@@ -27,8 +27,8 @@ from generation.mosa import MoSa
 from generation.pipeline import MotionStreamer, text_encoder_of
 from models.checkpoints import load_ar, load_mosa_tokenizer, load_tae
 from options import opt, parse, to_json
+from options.data import Data272
 from options.sampling import Compute, MoSaFlags, SamplingFlags
-from options.training import DATASETS
 from utils.checkpoint import write_json
 from utils.distributed import distributed, rank
 from utils.errors import run
@@ -50,8 +50,7 @@ class EvalT2M:
     evaluator: Path = opt(WEIGHTS / "evaluator_mocap_272", "a checkpoint folder, or the authors' epoch=99.ckpt")
     resume_pth: Path = opt(TAE, "TAE, or MoSa's tokenizer: a checkpoint folder, or the authors' file")
     resume_trans: Path = opt(AR, "AR model, or MoSa's transformer: a checkpoint folder, or the authors' file")
-    dataname: str = opt("mocap_272", "data set", choices=DATASETS)
-    data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
+    data: Data272 = Data272("mocap_272")
     split: str = opt("test", "clips to evaluate on; streams: always val", choices=("train", "val", "test"))
     streams: str | None = opt(None, "folder of val_stream/ and val_stream_text/, the pairs that --target stream needs")
     repetitions: int = opt(20, "samples of captions, batches and noise")
@@ -69,7 +68,7 @@ class EvalT2M:
 def evaluate(config: EvalT2M, device: torch.device) -> dict:
     """Everything that is printed and written: each row's metrics, mean and half-width of the 95% interval."""
     judge = load_judge(config, device)
-    items = protocol.read_items(config.dataname, config.data_root, config.split, config.limit, config.seed)
+    items = protocol.read_items(config.data, config.split, config.limit, config.seed)
     clips = protocol.Clips(judge, items, config.seed)
     hashes = dict(evaluator=judge.hash, data=clips.hash)
 
@@ -77,14 +76,14 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
     if config.target == "truth":
         rows["shuffled-text control"] = protocol.shuffled
     if config.target == "tae":
-        tae = with_statistics(load_tae(config.resume_pth), config.dataname, config.data_root)
+        tae = with_statistics(load_tae(config.resume_pth), config.data)
         hashes["tae"] = hash_of(config.resume_pth, tae.mean.numpy(), tae.std.numpy())
         rows["tae"] = protocol.Reconstructed(
             judge, clips, partial(protocol.reconstruct, accelerate(tae.to(device), config.compute.precision), device),
             [hashes["tae"], *exactness(config)])
     if config.target == "mosa-tokenizer":
         path = config.resume_pth if config.resume_pth != TAE else MOSA / "tokenizer"
-        tokenizer = with_statistics(load_mosa_tokenizer(path), config.dataname, config.data_root).to(device)
+        tokenizer = with_statistics(load_mosa_tokenizer(path), config.data).to(device)
         hashes["tokenizer"] = hash_of(path, tokenizer.mean.cpu().numpy(), tokenizer.std.cpu().numpy())
         rows["mosa-tokenizer"] = protocol.Coded(judge, clips, tokenizer, [hashes["tokenizer"]])
     if config.target == "t2m":
@@ -102,7 +101,7 @@ def evaluate_streams(config: EvalT2M, device: torch.device) -> dict:
     """As `evaluate`, of streams that follow the prompts of pairs."""
     judge = load_judge(config, device)
     pairs = protocol.some(streams.read_pairs(config.streams), config.limit, config.seed)
-    items = protocol.read_items(config.dataname, config.data_root, "val")
+    items = protocol.read_items(config.data, "val")
     model = load_model(config, device)
     hashes = dict(evaluator=judge.hash) | hashes_of_model(config, model)
     found, hashes_of_data = streams.measure(model, judge, pairs, items, key_of_model(config, model, hashes),
@@ -116,20 +115,20 @@ def evaluate_streams(config: EvalT2M, device: torch.device) -> dict:
 
 def load_judge(config: EvalT2M, device: torch.device) -> Judge:
     evaluator, mean, std = load_evaluator(config.evaluator)
-    mean, std = (values.numpy() for values in own_or_data(mean, std, config.dataname, config.data_root))
+    mean, std = (values.numpy() for values in own_or_data(mean, std, config.data))
     return Judge(evaluator.to(device), mean, std, hash_of(config.evaluator, mean, std), config.batch,
                  config.out / "kept")
 
 
 def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
-    tae = with_statistics(load_tae(config.resume_pth), config.dataname, config.data_root)
+    tae = with_statistics(load_tae(config.resume_pth), config.data)
     ar = load_ar(config.resume_trans)
     return MotionStreamer(tae, ar.model, text_encoder_of(ar.model, ar.text_encoder, device), ar.calibration,
                           config.sampling.over(ar.sampling), replace(config.compute, device=device.type))
 
 
 def load_mosa(config: EvalT2M, device: torch.device) -> MoSa:
-    return MoSa.load(*mosa_paths(config), (config.dataname, config.data_root), config.mosa, config.sampling.temperature,
+    return MoSa.load(*mosa_paths(config), config.data, config.mosa, config.sampling.temperature,
                      compute=replace(config.compute, device=device.type))
 
 

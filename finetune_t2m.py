@@ -25,6 +25,7 @@ from get_latent import GetLatent, encode_set
 from models.checkpoints import ar_checkpoint, load_ar, load_tae, tae_checkpoint
 from motion.captures import Reading
 from options import opt, parse
+from options.data import Data, Data272
 from options.training import DEVICES, Training
 from train_t2m import TrainT2M, train_ar
 from utils.checkpoint import save_checkpoint
@@ -36,7 +37,7 @@ BATCH = 32                                       # motions generated at once
 CONTENTS = ("walk", "run", "walk-turn-left", "walk-turn-right", "raise-up-left-hand", "raise-up-right-hand",
             "raise-up-both-hands", "wave-left-hand", "wave-right-hand", "wave-both-hands")
 PRESET = TrainT2M(training=Training(
-    dataname="mocap_272", exp_name="finetuning", total_iter=300, batch_size=16, lr=2e-4, warmup=20, schedule="cosine",
+    Data("mocap_272"), exp_name="finetuning", total_iter=300, batch_size=16, lr=2e-4, warmup=20, schedule="cosine",
     weight_decay=1e-6, clip=1.0, ema=0.99, balance=1.0, eval_iter=150, save_iter=50, print_iter=25),
     replaced=0.0, context_noise=0.4, repeats=1, text_noise=0.1)
 
@@ -70,9 +71,9 @@ def main():
     rehearse(config, out / "rehearsed_272")
     merge([out / "captured_272", out / "rehearsed_272"], out / "both_272")
     encode_set(GetLatent(
-        tae=str(config.weights / "tae"), latent_dir=str(out / "latents"), dataname=PRESET.training.dataname,
-        data_root=str(out / "both_272"), text_encoder=start.text_encoder, text=start.model.config.text,
-        seed=config.seed, device=config.device), pick_device(config.device))
+        tae=str(config.weights / "tae"), latent_dir=str(out / "latents"),
+        data=Data272(PRESET.training.data.name, out / "both_272"), text_encoder=start.text_encoder,
+        text=start.model.config.text, seed=config.seed, device=config.device), pick_device(config.device))
     training = replace(PRESET.training, out_dir=str(out), total_iter=config.total_iter, batch_size=config.batch_size,
                        lr=config.lr, seed=config.seed, device=config.device)
     train_ar(replace(PRESET, model=start.model.config, training=training, start=str(config.weights / "ar"),

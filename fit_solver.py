@@ -23,6 +23,7 @@ from models.checkpoints import ARCheckpoint, ar_checkpoint, load_ar
 from models.text_encoder import stack_texts
 from models.two_forward import scored_latents
 from options import opt, parse, to_json
+from options.data import Data
 from options.sampling import STEPS, Fitted
 from options.training import Training
 from utils.distributed import distributed, mean_of_all, own_rows
@@ -55,10 +56,10 @@ class FitSolver:
 FULL = FitSolver()
 PRESETS = {
     "full": FULL,
-    "small": FitSolver(replace(FULL.training, dataname="mocap_272", exp_name="solver_small", balance=0.5),
+    "small": FitSolver(replace(FULL.training, data=Data("mocap_272"), exp_name="solver_small", balance=0.5),
                        start="output/streamer_small/last", latent_dir="data/latents"),
-    "tiny": FitSolver(replace(FULL.training, dataname="mocap_272", exp_name="solver_tiny", total_iter=20, batch_size=4,
-                              eval_iter=10, save_iter=10, print_iter=5),
+    "tiny": FitSolver(replace(FULL.training, data=Data("mocap_272"), exp_name="solver_tiny", total_iter=20,
+                              batch_size=4, eval_iter=10, save_iter=10, print_iter=5),
                       start="output/t2m_tiny/last", latent_dir="data/latents", true_steps=6),
 }
 

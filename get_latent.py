@@ -23,7 +23,8 @@ from models.checkpoints import fingerprint, load_tae
 from models.text_encoder import DEFAULT_TEXT_ENCODER, TextEncoder, default_dtype, weights_of
 from motion.representation_272 import DIM
 from options import opt, parse
-from options.training import DATASETS, DEVICES
+from options.data import Data272
+from options.training import DEVICES
 from utils.distributed import distributed, gather, rank, wait_for_all, world_size
 from utils.errors import run
 
@@ -37,8 +38,7 @@ class GetLatent:
     tae: str = opt("output/causal_tae/last", "TAE: a checkpoint folder, or the authors' net_last.pth",
                    flag="resume-pth")
     latent_dir: str = opt("humanml3d_272/t2m_latents", "where to write")
-    dataname: str = opt("t2m_272", "data set", choices=DATASETS)
-    data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
+    data: Data272 = Data272()
     streams: str | None = opt(None, "folder of train_stream/ and val_stream/, whose pairs are encoded too")
     text_encoder: str = opt(DEFAULT_TEXT_ENCODER, "sentence-transformers name or folder")
     text: str = opt("vector", "what is kept of a caption: one vector, or the states of its tokens", choices=KINDS)
@@ -91,9 +91,9 @@ def clips_by_split(config: GetLatent) -> tuple[dict[str, list[Clip]], dict[str, 
 
     raises   ValueError if a clip is in both
     """
-    clips, groups = {}, load_groups(config.dataname, config.data_root)
+    clips, groups = {}, load_groups(config.data)
     for split in ("train", "val"):
-        found = load_clips(config.dataname, config.data_root, split)
+        found = load_clips(config.data, split)
         clips[split] = [clip for clip in found if len(clip.motion) >= SHORTEST]
         if rank() == 0:
             print(f"{split}: {len(clips[split])} clips to encode; "
@@ -118,8 +118,7 @@ def main():
 
 def encode_set(config: GetLatent, device: torch.device) -> None:
     """Write the latent folder. Every rank encodes, the first does the rest."""
-    data, folder = (config.dataname, config.data_root), LatentFolder(config.latent_dir)
-    tae = with_statistics(load_tae(config.tae), *data)
+    folder, tae = LatentFolder(config.latent_dir), with_statistics(load_tae(config.tae), config.data)
     made_by = fingerprint(tae)
     accelerate(tae.to(device))
     end = encode(tae, [torch.zeros(FRAMES_PER_LATENT, DIM)], [torch.zeros(1, tae.config.latent_dim)])[0][0]   # (C,)
@@ -158,7 +157,7 @@ def encode_set(config: GetLatent, device: torch.device) -> None:
               f"{config.text_encoder}")
         folder.write_texts(config.text, list(number), text_encoder, made_of["encoder"], kept.known)
     about = dict(
-        dataname=config.dataname, tae=made_by, text_encoder=config.text_encoder, text=config.text,
+        dataname=config.data.name, tae=made_by, text_encoder=config.text_encoder, text=config.text,
         end_latent=end.tolist(), latent_scale=scale,
         nearest=nearest, stop_threshold=nearest / 2,       # half-way to the nearest latent of real motion
         made_of=made_of)

@@ -16,10 +16,11 @@ from dataset.windows import MotionWindows
 from Evaluator_272.watch import side_by_side
 from generation.fast.training import accelerate_training
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, gaussian_kl, sigma_nll
-from models.checkpoints import load_tae, tae_checkpoint
+from models.checkpoints import begin, load_tae, tae_checkpoint
 from motion.representation_272 import POSITIONS, ROOT, ROTATIONS, motion272_to_pose, motion272_to_positions
 from motion.skeleton import forward_kinematics
 from options import opt, parse, to_json
+from options.data import Data
 from options.models import TAE
 from options.training import Training
 from utils.distributed import distributed, gather, rank, world_size
@@ -55,11 +56,11 @@ class TrainTAE:
 PRESETS = {
     "full": TrainTAE(),                                                        # paper: MPJPE 22.9 mm on HumanML3D-272
     "small": TrainTAE(TAE(width=256), Training(                                # 5.1 M; ships for mocap_272
-        dataname="mocap_272", exp_name="tae_small", total_iter=16_000, batch_size=64, lr=4e-4, warmup=300,
+        Data("mocap_272"), exp_name="tae_small", total_iter=16_000, batch_size=64, lr=4e-4, warmup=300,
         schedule="cosine", clip=0.0, balance=0.5, eval_iter=4000, save_iter=1000, precision="bfloat16"),
         position_weight=2.0, jerk_weight=2.0),
     "tiny": TrainTAE(TAE(width=32), Training(
-        dataname="mocap_272", exp_name="tae_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, eval_iter=10,
+        Data("mocap_272"), exp_name="tae_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, eval_iter=10,
         save_iter=10, print_iter=5)),
 }
 
@@ -134,19 +135,16 @@ def main():
         raise ValueError(f"--window-size is {config.window}; expected a multiple of {FRAMES_PER_LATENT}")
     if config.decoder_only and not config.start:
         raise ValueError("--decoder-only keeps the encoder of a trained TAE; expected --resume-pth, which names it")
-    data = config.training.dataname, config.training.data_root
+    data = config.training.data
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
-        tae = load_tae(config.start) if config.start else CausalTAE(config.model)
-        if tae.config != config.model:
-            raise ValueError(f"{config.start} is a {tae.config}, the options say {config.model}: give its sizes")
-        with_statistics(tae, *data)
-        train, groups = load_clips(*data, "train"), load_groups(*data)
+        tae = with_statistics(begin(config.start, load_tae, CausalTAE, config.model), data)
+        train, groups = load_clips(data, "train"), load_groups(data)
         if config.streams:
             pairs, kinds = load_pairs(config.streams, "train")
             train, groups = train + pairs, groups | kinds
         windows = MotionWindows(train, tae.mean.numpy(), tae.std.numpy(), config.window, groups)
-        clips = [clip for clip in load_clips(*data, "val") if len(clip.motion) >= FRAMES_PER_LATENT]
+        clips = [clip for clip in load_clips(data, "val") if len(clip.motion) >= FRAMES_PER_LATENT]
         if config.decoder_only:
             tae.encoder.requires_grad_(False)
             tae.to_moments.requires_grad_(False)

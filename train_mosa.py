@@ -24,6 +24,7 @@ from models.mosa.tokenizer import CAQVAE
 from models.mosa.transformer import ScaleTransformer
 from models.text_encoder import MINILM
 from options import opt, parse, to_json
+from options.data import Data
 from options.models import SAR
 from options.sampling import Compute, MoSaSampling
 from options.training import Training
@@ -63,15 +64,15 @@ class TrainMoSa:
 PRESETS = {
     "full": TrainMoSa(),                                                                       # 18.9 M
     "humanml3d": TrainMoSa(training=Training(
-        dataname="humanml3d_263", exp_name="mosa_263", total_iter=180_000, batch_size=64, lr=2e-4, warmup=2001,
+        Data("humanml3d_263"), exp_name="mosa_263", total_iter=180_000, batch_size=64, lr=2e-4, warmup=2001,
         lr_scheduler=(108_000,), gamma=0.1, betas=(0.9, 0.99), weight_decay=1e-5, eval_iter=5000, save_iter=5000),
         tokenizer="output/mosa_tokenizer_263/best"),
     "small": TrainMoSa(SAR(384, 320, 5, 8, 640, 0.1), Training(                                # 13.4 M
-        dataname="mocap_272", exp_name="mosa_small", total_iter=30_000, batch_size=32, lr=4e-4, warmup=300,
+        Data("mocap_272"), exp_name="mosa_small", total_iter=30_000, batch_size=32, lr=4e-4, warmup=300,
         schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-5, clip=1.0, ema=0.999, balance=0.5, eval_iter=3000,
         save_iter=1000, precision="bfloat16"), tokenizer="output/mosa_tokenizer_small/best"),
     "tiny": TrainMoSa(SAR(384, 32, 2, 2, 48), Training(
-        dataname="mocap_272", exp_name="mosa_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, eval_iter=10,
+        Data("mocap_272"), exp_name="mosa_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, eval_iter=10,
         save_iter=10, print_iter=5), tokenizer="output/mosa_tokenizer_tiny/last"),
 }
 
@@ -140,19 +141,19 @@ def caption_lengths(clips: CaptionedWindows, texts: Texts, seed: int) -> tuple[T
 
 def main():
     config = parse(PRESETS)
-    data = config.training.dataname, config.training.data_root
-    fps = layout_of(data[0]).fps
+    data = config.training.data
+    fps = layout_of(data).fps
     with distributed(config.training.device) as device:
-        tokenizer = with_statistics(load_mosa_tokenizer(config.tokenizer), *data)
-        clips = {split: load_clips(*data, split) for split in ("train", "val")}
-        folder = Path(config.text_dir or f"{config.training.out_dir}/texts_{data[0]}")
+        tokenizer = with_statistics(load_mosa_tokenizer(config.tokenizer), data)
+        clips = {split: load_clips(data, split) for split in ("train", "val")}
+        folder = Path(config.text_dir or f"{config.training.out_dir}/texts_{data.name}")
         texts, numbers = caption_texts(folder, clips["train"] + clips["val"], config.text_encoder, device)
         if texts.dim != config.model.text_dim:
             raise ValueError(f"{config.text_encoder} gives token states of {texts.dim} channels, the model reads "
                              f"{config.model.text_dim}: give --text-dim {texts.dim}")
         train, val = (CaptionedWindows(
             clips[split], tokenizer.mean.numpy(), tokenizer.std.numpy(), SHORTEST * fps, tokenizer.config.frames,
-            tokenizer.frames_per_code, texts, numbers, load_groups(*data), drop, fps)
+            tokenizer.frames_per_code, texts, numbers, load_groups(data), drop, fps)
             for split, drop in (("train", config.cond_drop_prob), ("val", 0.0)))
         seed_step(config.training.seed)
         model = ScaleTransformer(config.model, tokenizer.config.codes)
@@ -164,7 +165,7 @@ def main():
         objective = SARObjective(model, tokenizer.to(device), config,
                                  *caption_lengths(train, texts, config.training.seed)).to(device)
 
-        watch = load_watch(config.evaluator, None, token_encoder(config.text_encoder, device, on_disk=False), *data,
+        watch = load_watch(config.evaluator, None, token_encoder(config.text_encoder, device, on_disk=False), data,
                            config.watch, device) if config.evaluator else None
 
         def evaluate(step: int) -> dict[str, float | bytes]:

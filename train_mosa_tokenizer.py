@@ -14,11 +14,12 @@ from dataset.clips import Clip, layout_of, load_clips, load_groups, with_statist
 from dataset.mosa import EveryWindow
 from Evaluator_272.codes import CodeUse
 from Evaluator_272.metrics import mpjpe
-from models.checkpoints import load_mosa_tokenizer, mosa_tokenizer_checkpoint
+from models.checkpoints import begin, load_mosa_tokenizer, mosa_tokenizer_checkpoint
 from models.mosa.losses import smooth_l1
 from models.mosa.tokenizer import POSITIONS, CAQVAE
 from motion.representation_263 import motion_to_positions
 from options import opt, parse, to_json
+from options.data import Data
 from options.models import CAQ, Codes
 from options.training import Training
 from utils.distributed import distributed, gather, rank, world_size
@@ -40,7 +41,7 @@ class TrainMoSaTokenizer:
     start: str | None = opt(None, "tokenizer to start from, of the same sizes: a checkpoint folder or the authors' "
                             "file", flag="resume-pth")
     commit: float = opt(0.02, "weight of the distance between latents and codes")
-    commit_beta: float = opt(1.0, "in it, weight of the part that draws the latents to the codes")
+    commit_beta: float = opt(1.0, "in it, weight of the part that pulls the latents to the codes")
     loss_vel: float = opt(0.5, "weight of the joints' positions, beside all channels (the published name)")
     count_padding: bool = opt(True, "the padding behind short motions counts in the losses, as published")
 
@@ -50,13 +51,13 @@ PRESETS = {
     "full": TrainMoSaTokenizer(),                                                              # 34.5 M
     "humanml3d": TrainMoSaTokenizer(                           # as published, epochs in steps of 256 of 23,384 clips
         CAQ(channels=263, codes=Codes((3, 6, 10, 15, 20, 25, 30, 36, 42, 49))),
-        Training(dataname="humanml3d_263", exp_name="mosa_tokenizer_263", total_iter=200_000, batch_size=256, lr=2e-4,
+        Training(Data("humanml3d_263"), exp_name="mosa_tokenizer_263", total_iter=200_000, batch_size=256, lr=2e-4,
                  warmup=2001, lr_scheduler=(120_000,), gamma=0.1, betas=(0.9, 0.99), eval_iter=5000, save_iter=5000)),
     "small": TrainMoSaTokenizer(CAQ(codes=Codes(code_dim=192), width=128), Training(
-        dataname="mocap_272", exp_name="mosa_tokenizer_small", total_iter=16_000, batch_size=32, lr=4e-4, warmup=300,
+        Data("mocap_272"), exp_name="mosa_tokenizer_small", total_iter=16_000, batch_size=32, lr=4e-4, warmup=300,
         schedule="cosine", clip=1.0, balance=0.5, eval_iter=2000, save_iter=500, precision="bfloat16")),
     "tiny": TrainMoSaTokenizer(TINY, Training(
-        dataname="mocap_272", exp_name="mosa_tokenizer_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1,
+        Data("mocap_272"), exp_name="mosa_tokenizer_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1,
         eval_iter=10, save_iter=10, print_iter=5)),
 }
 
@@ -112,17 +113,14 @@ def reconstruction(tokenizer: CAQVAE, clips: list[Clip]) -> dict[str, float]:
 
 def main():
     config = parse(PRESETS)
-    data = config.training.dataname, config.training.data_root
-    shortest = SHORTEST * layout_of(data[0]).fps
+    data = config.training.data
+    shortest = SHORTEST * layout_of(data).fps
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
-        tokenizer = load_mosa_tokenizer(config.start) if config.start else CAQVAE(config.model)
-        if tokenizer.config != config.model:
-            raise ValueError(f"{config.start} is a {tokenizer.config}, the options say {config.model}: give its sizes")
-        with_statistics(tokenizer, *data)
-        windows = EveryWindow(load_clips(*data, "train"), tokenizer.mean.numpy(), tokenizer.std.numpy(), shortest,
-                              config.model.frames, config.model.frames_per_code, load_groups(*data))
-        clips = [clip for clip in load_clips(*data, "val") if len(clip.motion) >= shortest]
+        tokenizer = with_statistics(begin(config.start, load_mosa_tokenizer, CAQVAE, config.model), data)
+        windows = EveryWindow(load_clips(data, "train"), tokenizer.mean.numpy(), tokenizer.std.numpy(), shortest,
+                              config.model.frames, config.model.frames_per_code, load_groups(data))
+        clips = [clip for clip in load_clips(data, "val") if len(clip.motion) >= shortest]
         objective = TokenizerObjective(tokenizer.to(device), config)
         fit(objective, windows, config.training, to_json(config), lambda step: reconstruction(tokenizer, clips),
             best="mpjpe_mm")

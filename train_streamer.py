@@ -9,6 +9,7 @@ A pair is one sequence [B's text][A's latents][B's latents][end]; replacement an
 from dataclasses import dataclass, replace
 
 from options import parse
+from options.data import Data
 from train_t2m import PRESETS as T2M
 from train_t2m import TrainT2M, train_ar
 from utils.errors import run
@@ -26,7 +27,7 @@ def preset(name: str, latent_dir: str, **training) -> TrainStreamer:
 
 
 PRESETS = {
-    "full": preset("full", "babel_272_stream/t2m_babel_latents", dataname="t2m_babel_272",
+    "full": preset("full", "babel_272_stream/t2m_babel_latents", data=Data("t2m_babel_272"),
                    exp_name="motionstreamer"),
     "small": preset("small", "data/latents", exp_name="streamer_small"),
     "tiny": preset("tiny", "data/latents", exp_name="streamer_tiny"),

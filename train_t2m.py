@@ -21,6 +21,7 @@ from models.text_transformer import TextTransformer
 from models.transformer import StreamingTransformer
 from models.two_forward import REPEATS, scored_latents, two_forward_loss
 from options import opt, parse, to_json
+from options.data import Data
 from options.models import AR
 from options.sampling import STEPS, Calibration, Sampling
 from options.training import Training
@@ -71,11 +72,11 @@ TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1
 PRESETS = {
     "full": TrainT2M(),                                                              # 86 M + 156 M
     "small": TrainT2M(SMALL, Training(                                               # 14.4 M, in training for mocap_272
-        dataname="mocap_272", exp_name="t2m_small", total_iter=60_000, batch_size=32, lr=8e-4, warmup=300,
+        Data("mocap_272"), exp_name="t2m_small", total_iter=60_000, batch_size=32, lr=8e-4, warmup=300,
         schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, ema=0.999, balance=0.5, eval_iter=4000,
         save_iter=1000, precision="bfloat16"), replaced=0.0, context_noise=0.4, repeats=1, moments=1.0, gain=0.8),
     "tiny": TrainT2M(TINY, Training(
-        dataname="mocap_272", exp_name="t2m_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, schedule="cosine",
+        Data("mocap_272"), exp_name="t2m_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, schedule="cosine",
         eval_iter=10, save_iter=10, print_iter=5)),
 }
 
@@ -162,7 +163,7 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
         train, val = (
             LatentClips(config.latent_dir, split, model.most_latents + 1, drop, pairs, balance, config.crop)
             for split, drop, balance in (("train", config.text_drop, config.training.balance), ("val", 0.0, 0.0)))
-        check_latents(train, config.model, config.training.dataname)
+        check_latents(train, config.model, config.training.data.name)
         check_uses(train, config, pairs)
         index = train.index
         if config.start:
@@ -178,7 +179,7 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
         batches = list(fixed_batches(val, config.training.batch_size, config.training.seed))
         watch = load_watch(
             config.evaluator, config.tae, text_encoder_of(model, index["text_encoder"], device, on_disk=False),
-            config.training.dataname, config.training.data_root, config.watch, device) if config.evaluator else None
+            config.training.data, config.watch, device) if config.evaluator else None
 
         def evaluate(step: int) -> dict[str, float | bytes]:
             losses = losses_by_step(model, batches, config.training.seed, device)

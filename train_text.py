@@ -16,6 +16,7 @@ from models.checkpoints import text_checkpoint
 from models.text_transformer import TextTransformer
 from models.transformer import StreamingTransformer
 from options import opt, parse, to_json
+from options.data import Data
 from options.models import AR
 from options.training import Training
 from train_t2m import SMALL, TINY, TextMoments, check_latents, fixed_batches, start_text, with_noise
@@ -42,10 +43,10 @@ class TrainText:
 PRESETS = {
     "full": TrainText(),
     "small": TrainText(SMALL, Training(
-        dataname="mocap_272", exp_name="text_small", total_iter=1000, batch_size=256, lr=1e-3, warmup=50,
+        Data("mocap_272"), exp_name="text_small", total_iter=1000, batch_size=256, lr=1e-3, warmup=50,
         schedule="cosine", weight_decay=1e-4, clip=1.0, balance=0.35, eval_iter=100, save_iter=100, print_iter=50)),
     "tiny": TrainText(replace(TINY, text="tokens"), Training(
-        dataname="mocap_272", exp_name="text_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, eval_iter=10,
+        Data("mocap_272"), exp_name="text_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, eval_iter=10,
         save_iter=10, print_iter=5)),
 }
 
@@ -81,7 +82,7 @@ def main():
         longest = config.model.context - config.model.text_positions + 1
         train, val = (LatentClips(config.latent_dir, split, longest, balance=balance)
                       for split, balance in (("train", config.training.balance), ("val", 0.0)))
-        check_latents(train, config.model, config.training.dataname)
+        check_latents(train, config.model, config.training.data.name)
         text_encoder = train.index["text_encoder"]
         objective = TextObjective(config, text_encoder, train.texts[NO_TEXT])
         if config.start:

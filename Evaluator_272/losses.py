@@ -34,7 +34,7 @@ def info_nce(text: Tensor, motion: Tensor, captions: Tensor) -> Tensor:
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.mT, own)) / 2
 
 
-def rebuilt_error(rebuilt: Tensor, motion: Tensor, lengths: Tensor) -> Tensor:
-    """SmoothL1 over the valid frames of motion (B, T, 272); `rebuilt` is zero past them, as is the padding."""
-    error = F.smooth_l1_loss(rebuilt, motion, reduction="sum")
+def reconstruction_error(reconstructed: Tensor, motion: Tensor, lengths: Tensor) -> Tensor:
+    """SmoothL1 over the valid frames of motion (B, T, 272); `reconstructed` is zero past them, as is the padding."""
+    error = F.smooth_l1_loss(reconstructed, motion, reduction="sum")
     return sum_over_ranks(error) / (sum_over_ranks(lengths.sum()) * motion.shape[-1])

@@ -29,9 +29,9 @@ def padding_mask(lengths: Tensor, count: int) -> Tensor:
 
 
 class Attention(nn.MultiheadAttention):
-    """The library's; where ranks share a batch and some weights are dropped, plainly, for it cannot be told which.
+    """The library's; where ranks share a batch and some weights are dropped, plainly: the library does not say which.
 
-    On a CPU one rank drops the same ones; on CUDA the library's fused attention draws in its own way.
+    On a CPU one rank drops the same ones; on CUDA the library's fused attention samples in its own way.
     """
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None,
@@ -95,9 +95,9 @@ class MotionDecoder(nn.Module):
         """latent (B, D), lengths (B,) -> motion (B, longest, 272), zero past each length."""
         positions = sinusoids(int(lengths.max()), latent.shape[1], latent.device).expand(len(latent), -1, -1)
         positions = padded_alike(positions)                                   # (B, longest of all ranks, D)
-        hidden = padding_mask(lengths, positions.shape[1])
-        x = self.blocks(self.dropout(positions), latent[:, None], tgt_key_padding_mask=hidden)
-        return self.out(x).masked_fill(hidden[..., None], 0)
+        padding = padding_mask(lengths, positions.shape[1])
+        x = self.blocks(self.dropout(positions), latent[:, None], tgt_key_padding_mask=padding)
+        return self.out(x).masked_fill(padding[..., None], 0)
 
 
 class Evaluator(nn.Module):

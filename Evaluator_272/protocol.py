@@ -23,18 +23,19 @@ from generation.protocols import Generator
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
 from models.mosa.tokenizer import CAQVAE
 from motion.representation_272 import DIM, motion272_to_positions
+from options.data import Data
 
 LONGEST = 299                      # frames
 MULTIMODALITY_PAIRS = 10
 
 
-def read_items(dataname: str, data_root: str | None, split: str, limit: int | None = None, seed: int = 0) -> list[Item]:
+def read_items(data: Data, split: str, limit: int | None = None, seed: int = 0) -> list[Item]:
     """The clips of the protocol, longest first so that batches are of like length, cut to whole latents.
 
     limit    at most so many, sampled by `seed`; None: all
     raises   ValueError if they are too few for a pool; as `load_clips`
     """
-    items = MotionTexts(load_clips(dataname, data_root, split), np.zeros(DIM), np.ones(DIM), SHORTEST, LONGEST).items
+    items = MotionTexts(load_clips(data, split), np.zeros(DIM), np.ones(DIM), SHORTEST, LONGEST).items
     items = some(sorted(items, key=lambda item: (-len(item.motion), item.id)), limit, seed)
     if len(items) < POOL:
         raise ValueError(f"{len(items)} motions to evaluate on; expected at least {POOL}, among which a text finds its "

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from dataset.clips import load_clips, load_groups, load_statistics
 from dataset.pairs import POOL, SHORTEST, MotionTexts
 from Evaluator_272.checkpoints import evaluator_checkpoint
-from Evaluator_272.losses import gaussian_kl, info_nce, rebuilt_error
+from Evaluator_272.losses import gaussian_kl, info_nce, reconstruction_error
 from Evaluator_272.model import Evaluator
 from models.causal_tae import sample_latents
 from models.text_encoder import TextEncoder
 from options import opt, parse, to_json
+from options.data import Data
 from options.models import EvaluatorModel
 from options.training import Training
 from utils.distributed import distributed, mean_of_all, padded_alike
@@ -36,8 +37,8 @@ class TrainEvaluator:
     training: Training = Training(exp_name="evaluator", total_iter=9_000, batch_size=256, lr=1e-4, warmup=0,
                                   betas=(0.9, 0.999), weight_decay=0.01, eval_iter=500, save_iter=500)
     sentence_encoder: str = opt("sentence-transformers/paraphrase-MiniLM-L6-v2",
-                                "tells captions that say nearly the same: a sentence-transformers name or folder")
-    rebuild_weight: float = opt(1.0, "weight of the motion decoded from either latent; 0: no decoder runs")
+                                "finds captions that say nearly the same: a sentence-transformers name or folder")
+    reconstruction_weight: float = opt(1.0, "weight of the motion decoded from either latent; 0: no decoder runs")
     kl_weight: float = opt(1e-5, "weight of the four Kullback-Leibler terms")
     latent_weight: float = opt(1e-5, "weight of the distance between the two latents")
     contrast_weight: float = opt(0.1, "weight of InfoNCE")
@@ -49,12 +50,12 @@ MINILM = EvaluatorModel(text_backbone="all-MiniLM-L6-v2", text_dim=384, dropout=
 PRESETS = {
     "full": TrainEvaluator(),                                                  # about 100 epochs of HumanML3D-272
     "mocap_272": TrainEvaluator(MINILM, Training(                              # for two CPU cores
-        dataname="mocap_272", exp_name="evaluator_mocap_272", total_iter=600, batch_size=64, lr=4e-4, warmup=50,
+        Data("mocap_272"), exp_name="evaluator_mocap_272", total_iter=600, batch_size=64, lr=4e-4, warmup=50,
         schedule="cosine", weight_decay=0.01, clip=1.0, balance=0.5, eval_iter=100, save_iter=100,
-        precision="bfloat16"), sentence_encoder="all-MiniLM-L6-v2", rebuild_weight=0.0),
+        precision="bfloat16"), sentence_encoder="all-MiniLM-L6-v2", reconstruction_weight=0.0),
     "tiny": TrainEvaluator(
         EvaluatorModel("all-MiniLM-L6-v2", 384, latent_dim=32, feed_forward=32, layers=1, heads=2),
-        Training(dataname="mocap_272", exp_name="evaluator_tiny", total_iter=4, batch_size=4, lr=1e-3, warmup=1,
+        Training(Data("mocap_272"), exp_name="evaluator_tiny", total_iter=4, batch_size=4, lr=1e-3, warmup=1,
                  eval_iter=2, save_iter=2, print_iter=2), sentence_encoder="all-MiniLM-L6-v2"),
 }
 
@@ -83,10 +84,11 @@ class EvaluatorObjective(nn.Module):
             contrast=info_nce(text_mean, mean, captions))
         loss = (config.kl_weight * losses["kl"] + config.latent_weight * losses["latent"]
                 + config.contrast_weight * losses["contrast"])
-        if config.rebuild_weight:
-            losses["rebuild"] = sum(rebuilt_error(self.evaluator.decoder(latent, lengths).float(), motion, lengths)
-                                    for latent in latents)
-            loss = loss + config.rebuild_weight * losses["rebuild"]
+        if config.reconstruction_weight:
+            losses["reconstruction"] = sum(
+                reconstruction_error(self.evaluator.decoder(latent, lengths).float(), motion, lengths)
+                for latent in latents)
+            loss = loss + config.reconstruction_weight * losses["reconstruction"]
         return dict(loss=loss, **losses)
 
     def checkpoint(self):
@@ -107,14 +109,14 @@ def retrieval(evaluator: Evaluator, pairs: MotionTexts, device: torch.device, se
 
 def main():
     config = parse(PRESETS)
-    data = config.training.dataname, config.training.data_root
+    data = config.training.data
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
-        evaluator = Evaluator(config.model, decodes=config.rebuild_weight > 0).to(device)
-        evaluator.load_backbone()                              # before the long work, lest its name is wrong
-        mean, std = load_statistics(*data)
-        train = MotionTexts(load_clips(*data, "train"), mean, std, SHORTEST, LONGEST, True, load_groups(*data))
-        val = MotionTexts(load_clips(*data, "val"), mean, std, SHORTEST, LONGEST, crop=True)
+        evaluator = Evaluator(config.model, decodes=config.reconstruction_weight > 0).to(device)
+        evaluator.load_backbone()                              # first, so that a wrong name fails early
+        mean, std = load_statistics(data)
+        train = MotionTexts(load_clips(data, "train"), mean, std, SHORTEST, LONGEST, True, load_groups(data))
+        val = MotionTexts(load_clips(data, "val"), mean, std, SHORTEST, LONGEST, crop=True)
         objective = EvaluatorObjective(evaluator, TextEncoder(config.sentence_encoder, device, on_disk=False),
                                        torch.from_numpy(mean), torch.from_numpy(std), config)
 

@@ -26,6 +26,7 @@ from models.transformer import StreamingTransformer
 from motion.footing import grounded_pose
 from motion.render import in_a_row, render_frames
 from motion.representation_272 import DIM, FPS
+from options.data import Data
 from options.sampling import Calibration, Compute, Sampling
 from utils.distributed import rank
 from Evaluator_272.metrics import frechet_distance, pooled_r_precision
@@ -95,15 +96,14 @@ class Watch:
                 for index, motion in zip(chosen, self.generate(model, chosen))}
 
 
-def load_watch(evaluator: Path | str, tae: Path | str | None, text_encoder: TextEncoder | ClipText, dataname: str,
-               data_root: str | None, count: int, device: torch.device) -> Watch:
+def load_watch(evaluator: Path | str, tae: Path | str | None, text_encoder: TextEncoder | ClipText, data: Data,
+               count: int, device: torch.device) -> Watch:
     """Read all else that a Watch needs; the motions are of the split val. Errors as of what is read."""
-    data = dataname, data_root
     network, *statistics = load_evaluator(evaluator)
-    mean, std = own_or_data(*statistics, *data)
+    mean, std = own_or_data(*statistics, data)
     judge = Judge(network.to(device), mean.numpy(), std.numpy(), hash="", batch=POOL, cache=Path())      # caches none
-    decoder = with_statistics(load_tae(tae), *data) if tae else None
-    return Watch(load_clips(*data, "val"), decoder, text_encoder, judge, count)
+    decoder = with_statistics(load_tae(tae), data) if tae else None
+    return Watch(load_clips(data, "val"), decoder, text_encoder, judge, count)
 
 
 def side_by_side(motions: dict[str, np.ndarray]) -> bytes:

@@ -20,6 +20,7 @@ from dataset.clips import dataset_root, load_groups
 from dataset.prepare.joining import join
 from motion.representation_272 import motion272_to_pose, motion272_to_positions, pose_to_motion272
 from motion.skeleton import JOINT_NAMES, forward_kinematics
+from options.data import Data
 
 MOST_CLIPS = 60      # of a kind that are tested
 MADE = 30            # motions that are made of clips
@@ -68,7 +69,8 @@ class Clips:
     """The motions that kinds say are theirs."""
 
     def __init__(self, data_root: str | None):
-        self.root, self.groups = dataset_root("mocap_272", data_root), load_groups("mocap_272", data_root)
+        data = Data("mocap_272", data_root)
+        self.root, self.groups = dataset_root(data), load_groups(data)
         self.kinds = {kind.label: kind for kind in load_kinds()}
 
     def of(self, kind: Kind) -> list[np.ndarray]:

@@ -4,7 +4,7 @@
     python -m benchmarks.decode --size full --precision float32 int8
 
 Sizes as in benchmarks/generate.py, on the CPU. A stream's latent costs the same at every position: `ratio`, of the
-slowest of them to the fastest, is at most 1.3. What counts are medians of latents that are timed in turn.
+slowest of them to the fastest, is at most 1.3. What counts are medians of latents, runs interleaved.
 """
 
 from collections import defaultdict

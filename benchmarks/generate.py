@@ -20,7 +20,7 @@ peak_memory_mb       the most that the process (with CUDA: PyTorch on the GPU) h
                      graphs are captured then, and no part of the first frame's seconds
 times_plain          by how much a latent takes the plain loop longer. At full size on a CPU a plain latent counts as
                      4.5 s at most: the published code needs 3.3 to 4.5 s on two cores of another machine
-plain_seconds        as measured here, in turn with this row
+plain_seconds        as measured here, interleaved with this row
 largest_difference   from the plain loop's latents for the same noise, at position 30; for 50 ancestral steps only
 megabytes            of weights that a latent reads, each time that a layer needs them; a mean over some latents
 gigaoperations       of its linear layers, likewise

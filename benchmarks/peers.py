@@ -1,12 +1,12 @@
-"""How long ten seconds of motion take, beside networks of the peers' shapes.
+"""How long ten seconds of motion take, beside untrained stand-ins with the architecture of others.
 
     python -m benchmarks.peers --json peers.json
 
-Each round makes one clip of 9.8 seconds with each system, in turn on the same CPU; what counts are medians. Ours makes
-it as a stream, each latent decoded as soon as it is sampled, and once more as a clip, decoded at the end. Texts are
-embedded beforehand, for all. The peers are stand-ins: their published shapes with random weights, in float32 and
-PyTorch's own layers, and for each clip as many passes as they make, of two rows where there is guidance. What they do
-besides (sampling of tokens, noise, masks) is left out, in their favour. The peers show nothing before the clip is done.
+Each round makes one clip of 9.8 seconds with each system, interleaved on the same CPU; what counts are medians. Ours
+makes it as a stream, each latent decoded as soon as it is sampled, and once more as a clip, decoded at the end. Texts
+are embedded beforehand, for all. The stand-ins have the published sizes and random weights, in float32 and PyTorch's
+own layers, and for each clip as many passes as those systems make, of two rows where there is guidance. What they do
+besides (sampling of tokens, noise, masks) is left out, in their favour. They show nothing before the clip is done.
 
 MDM      a transformer of 8 layers (width 512, 4 heads, MLP 1024) over 196 frames and the condition (arXiv 2209.14916);
          50 steps, as its authors' later, faster model

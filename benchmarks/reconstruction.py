@@ -13,7 +13,8 @@ from dataset.clips import Clip, load_clips, load_groups
 from models.causal_tae import FRAMES_PER_LATENT
 from models.checkpoints import load_tae
 from options import opt, parse
-from options.training import DATASETS, DEVICES
+from options.data import Data272
+from options.training import DEVICES
 from train_causal_tae import reconstruction
 from utils.distributed import pick_device
 from utils.errors import run
@@ -25,21 +26,19 @@ class Reconstruction:
     kind of motion."""
 
     tae: str = opt("weights/mocap_stream/tae", "TAE: a checkpoint folder", flag="resume-pth")
-    dataname: str = opt("mocap_272", "data set", choices=DATASETS)
-    data_root: str | None = opt(None, "folder that contains motion_data/; None: the published name, here")
+    data: Data272 = Data272("mocap_272")
     split: str = opt("test", "clips to reconstruct", choices=("train", "val", "test"))
     device: str = opt("auto", "where to run", choices=DEVICES)
 
 
 def main() -> None:
     config = parse({"reconstruction": Reconstruction()})
-    data = config.dataname, config.data_root
     tae = load_tae(config.tae)
     if not tae.has_statistics:
         raise ValueError(f"{config.tae} has no statistics: give a checkpoint folder")
     tae.to(pick_device(config.device))
-    clips = [clip for clip in load_clips(*data, config.split) if len(clip.motion) >= FRAMES_PER_LATENT]
-    groups, of_group = load_groups(*data), defaultdict(list)
+    clips = [clip for clip in load_clips(config.data, config.split) if len(clip.motion) >= FRAMES_PER_LATENT]
+    groups, of_group = load_groups(config.data), defaultdict(list)
     for clip in clips:
         of_group[groups.get(clip.id, "all")].append(clip)
     found, frames = [], []

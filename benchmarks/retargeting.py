@@ -58,8 +58,8 @@ def measure(trial: Trial) -> tuple[float, float, float, float] | str:
     bones = np.linalg.norm(joints[:, 1:] - joints[:, PARENTS[1:]], axis=-1)
     start = joints[:1, :1] * [1, 0, 1]                    # the representation begins over the origin, facing z+
     heading = np.arctan2(rotations[0, 0, 0, 2], rotations[0, 0, 2, 2])
-    rebuilt = motion272_to_positions(pose_to_motion272(rotations, joints))
-    error = np.linalg.norm(rebuilt - (joints - start) @ y_rotation(-heading).T, axis=-1).max()
+    reconstructed = motion272_to_positions(pose_to_motion272(rotations, joints))
+    error = np.linalg.norm(reconstructed - (joints - start) @ y_rotation(-heading).T, axis=-1).max()
     return (np.linalg.norm(joints - places, axis=-1)[:, own].mean(), np.percentile(joints[..., 1].min(axis=1), 5),
             (bones.max(axis=0) / bones.min(axis=0)).max() - 1, error)
 

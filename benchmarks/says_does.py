@@ -9,7 +9,7 @@
 that do without the usual verb, and the test that a motion must pass. All of it was fixed before any motion of a model
 was generated. The category "plain" is the whole of the first benchmark. A test sees joints, no sentence.
 The control is to shuffle the texts among the kinds so that none stays. A motion then meets the test of each
-other kind equally often, so what passes is the mean over all of them: no draw is needed.
+other kind equally often, so what passes is the mean over all of them: none is sampled.
 
 Letters: K kinds, T frames, 30 per second.
 """
@@ -29,6 +29,7 @@ from generation.pipeline import MotionStreamer
 from models.text_encoder import TextEncoder
 from motion.representation_272 import FPS
 from options import opt, parse
+from options.data import Data
 from options.sampling import Compute, SamplingFlags
 from utils.checkpoint import write_json
 from utils.errors import run
@@ -41,7 +42,7 @@ class SaysDoes:
     weights: Path = opt(Path("weights/mocap_stream"), "folder with the checkpoints tae/ and ar/")
     kinds: tuple[str, ...] = opt((), "only these categories or kinds, as benchmarks/sentences.json names them")
     seeds: int = opt(5, "motions per sentence, with the seeds 0, 1, ...")
-    batch: int = opt(60, "motions drawn at once; a lone one works on several steps together, as in a stream")
+    batch: int = opt(60, "motions sampled at once; a lone one works on several steps together, as in a stream")
     sampling: SamplingFlags = SamplingFlags()
     compute: Compute = Compute()
     validation: bool = opt(False, "other sentences than the reported, by which to choose how to sample")
@@ -121,7 +122,7 @@ def closest_captions(asked: Sequence[Sentences], data_root: str, text_encoder: T
 
     raises   ValueError if a training caption repeats a sentence that results are reported of
     """
-    root = dataset_root("mocap_272", data_root)
+    root = dataset_root(Data("mocap_272", data_root))
     captions = sorted({caption.text for name in split_ids(root, "train", "python -m dataset.prepare")
                        for caption in read_captions(root / "texts" / f"{name}.txt")})
     known = reported_sentences()
@@ -159,7 +160,8 @@ def show(report: dict) -> None:
         print(f"  {kind['kind']:42}{passed[0]:>7}{passed[1]:>9}{kind['others']:7.0%}{kind['seconds']:8.1f}{near}")
     for name, row in {**report["categories"], "all": report["all"]}.items():
         everyday = "" if row["everyday"] is None else f"everyday wordings {row['everyday']:4.0%}, "
-        print(f"{name:16}{row['passed']:5.0%} of {row['trials']}, {everyday}texts shuffled {row['shuffled']:.0%}")
+        print(f"{name:16}{row['passed']:5.0%} of {row['trials']}, {everyday}"
+              f"shuffled-text control {row['shuffled']:.0%}")
     if closest:
         mean = np.mean([near["cosine"] for near in closest.values()])
         print(f"cosine to the closest training caption: {mean:.2f} on average")

@@ -36,6 +36,7 @@ from motion.rotation import matrix_to_axis_angle
 from motion.skeleton import JOINT_NAMES
 from options import opt, parse
 from Evaluator_272 import metrics
+from options.data import Data
 from options.sampling import Compute, SamplingFlags
 from utils.checkpoint import write_json
 from utils.errors import run
@@ -81,7 +82,7 @@ def pull(stream: MotionStream, frames: int) -> np.ndarray:
 
 
 def speed(model: MotionStreamer, config: Streaming) -> dict:
-    """Medians of REPEATS runs; early and late latents are timed in turn."""
+    """Medians of REPEATS runs; early and late latents are interleaved."""
     def seconds(work: Callable[[], object]) -> float:
         start = time.perf_counter()
         work()
@@ -159,7 +160,7 @@ def endurance(model: MotionStreamer, config: Streaming) -> dict:
         pieces.append(pull(stream, EACH))
     motion = np.concatenate(pieces)
     lowest = motion272_to_positions(motion)[..., 1].min(axis=1)
-    data = [speeds_and_angles(clip.motion) for clip in load_clips("mocap_272", config.data_root, "train")]
+    data = [speeds_and_angles(clip.motion) for clip in load_clips(Data("mocap_272", config.data_root), "train")]
     data, found = np.concatenate(data), speeds_and_angles(motion)                    # (frames, 22) of root and joints
     usual, highest = (np.quantile(one, QUANTILE, axis=0) for one in (data, found))
     most, furthest = (one.max(axis=0) for one in (data, found))

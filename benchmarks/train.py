@@ -4,11 +4,11 @@
     python -m benchmarks.train --size small --batch 8 --repeats 1 --curves 200 --latent-dir data/latents \
         --data-root data/mocap_272 --figure docs/precisions.png
 
-Both take steps in one process, in turn, with equal weights, batches and draws, without the text encoder. The plain loop
-of the AR model pads to the context, computes all positions twice, draws for all rows and tiles them before it drops the
-padding; its layers are the library's. It is float32; ours, the step of utils/engine.py, also runs in
-bfloat16. The objective is the published one, without what the small presets add. Times are medians, losses those of the
-first step; memory is what model, optimizer and two steps add to the process. Differences are relative.
+Both take steps in one process, interleaved, with equal weights, batches and random numbers, without the text encoder.
+The plain loop of the AR model pads to the context, computes all positions twice, samples for all rows and tiles them
+before it drops the padding; its layers are the library's. It is float32; ours, the step of utils/engine.py, also runs
+in bfloat16. The objective is the published one, without what the small presets add. Times are medians, losses those of
+the first step; memory is what model, optimizer and two steps add to the process. Differences are relative.
 
 B clips, L latents, T frames, C latent channels, D and W widths, R rows: (clip, latent) pairs.
 """
@@ -41,6 +41,7 @@ from models.transformer import StreamingTransformer
 from models.two_forward import REPEATS, replaced_share, two_forward_loss
 from motion.representation_272 import DIM, ROOT
 from options import opt, parse
+from options.data import Data
 from options.sampling import STEPS
 from options.training import DEVICES, Training
 from train_causal_tae import PRESETS as TAE
@@ -68,7 +69,7 @@ class TrainBenchmark:
     trainers: tuple[str, ...] = opt(("tae", "t2m", "streams"), "which of them", choices=("tae", "t2m", "streams"))
     batch: int = opt(0, "samples of a step; 0: 32 small, 8 full, 4 tiny")
     repeats: int = opt(7, "timed steps of each kind")
-    curves: int = opt(0, "steps that ours trains in each precision, from one start, on the same batches and draws")
+    curves: int = opt(0, "steps that ours trains in each precision, from one start, on the same batches")
     latent_dir: str | None = opt(None, "latent folder for the AR model's batches; None: random latents")
     data_root: str | None = opt(None, "folder of mocap_272 for the TAE's batches; None: random motions")
     device: str = opt("auto", "where to train", choices=DEVICES)
@@ -120,8 +121,8 @@ def main() -> None:
 
 def tae_trainer(preset: TrainTAE, count: int, folder: str | None = None) -> Trainer:
     """On motions (B, T, 272), random but smooth if no data set is given."""
-    data = "mocap_272", folder
-    windows = folder and MotionWindows(load_clips(*data, "train"), *load_statistics(*data), preset.window)
+    data = Data("mocap_272", folder)
+    windows = folder and MotionWindows(load_clips(data, "train"), *load_statistics(data), preset.window)
 
     def batch(step: int, total: int) -> Batch:
         if windows:
@@ -139,8 +140,8 @@ def tae_trainer(preset: TrainTAE, count: int, folder: str | None = None) -> Trai
 
 
 def ar_trainer(name: str, preset: TrainT2M, count: int, folder: str | None) -> Trainer:
-    """On latents (B, L, C), lengths and past (B,), text (B, text_dim) or (B, TOKENS, text_dim), with draws for all
-    rows. Of the random clips for streams, half are pairs."""
+    """On latents (B, L, C), lengths and past (B,), text (B, text_dim) or (B, TOKENS, text_dim), with random
+    numbers for all rows. Of the random clips for streams, half are pairs."""
     model, pairs = preset.model, name == "streams"
     clips = LatentClips(folder, "train", model.context, preset.text_drop, pairs) if folder else None
     if clips and (clips.texts.kind, clips.texts.dim) != (model.text, model.text_dim):
@@ -149,7 +150,7 @@ def ar_trainer(name: str, preset: TrainT2M, count: int, folder: str | None) -> T
 
     def batch(step: int, total: int) -> Batch:
         rng, generator = np.random.default_rng(step), torch.Generator().manual_seed(step)
-        normal, integers, uniform = (partial(draw, generator=generator) for draw in
+        normal, integers, uniform = (partial(sample, generator=generator) for sample in
                                      (torch.randn, torch.randint, torch.rand))
         if clips:
             found = clips.collate([clips.sample(int(clip), rng) for clip in rng.integers(len(clips), size=count)])
@@ -173,7 +174,7 @@ def ar_trainer(name: str, preset: TrainT2M, count: int, folder: str | None) -> T
 
 
 def cut(batch: Batch) -> Batch:
-    """Padded to the longest clip only, with the same draws."""
+    """Padded to the longest clip only, with the same random numbers."""
     if "latents" not in batch:
         return batch
     longest, chosen = int(batch["lengths"].max()), batch["replaced_positions"]
@@ -294,9 +295,9 @@ class Side:
 def compare(trainer: Trainer, repeats: int, device: torch.device) -> tuple[list[dict], dict]:
     """A row for each precision, and the checks. Half of the positions are replaced, the mean over a training.
 
-    tera_operations_per_sample   multiplications and additions of the linear layers, forwards and backwards
-    padding_costs   time of our step with the batch padded to the context, in times of that padded to its longest clip;
-                    and the same for clips half as long
+    tflop_per_sample  multiplications and additions of the linear layers, forwards and backwards
+    padding_costs     time of our step with the batch padded to the context, divided by that padded to its longest clip;
+                      and the same for clips half as long
     """
     wide = to_device(trainer.batch(1, 2), device)
     runs = (False, cut(wide), "float32"), (False, cut(wide), "bfloat16"), (True, wide, "float32")
@@ -320,7 +321,7 @@ def compare(trainer: Trainer, repeats: int, device: torch.device) -> tuple[list[
                   bfloat16_loss_difference=abs(losses[1] / losses[0] - 1), bfloat16_gradient_difference=bfloat16_error)
     with patch.object(training, "matmul", F.linear), FlopCounterMode(display=False) as operations:   # it knows these
         sides[0].loss(cut(wide)).backward()
-    checks["tera_operations_per_sample"] = operations.get_total_flops() / len(next(iter(wide.values()))) / 1e12
+    checks["tflop_per_sample"] = operations.get_total_flops() / len(next(iter(wide.values()))) / 1e12
     if "lengths" in wide:
         halved = wide | {name: wide[name] // 2 for name in ("lengths", "past")}
         for name, batch in dict(padding_costs=wide, padding_of_halved_costs=halved).items():
@@ -361,7 +362,7 @@ def plot_curves(curves: dict[str, dict[str, list[float]]], path: Path) -> None:
 
 
 def medians(repeats: int, *works: Callable[[], object]) -> list[float]:
-    """Seconds of each, done in turn, after one round that is not counted."""
+    """Seconds of each, interleaved, after one round that is not counted."""
     times = np.zeros((repeats + 1, len(works)))
     for place in np.ndindex(times.shape):
         start = time.perf_counter()
@@ -392,7 +393,7 @@ def peak_memory_mb(trainer: Trainer, device: torch.device, plain: bool, batch: B
     if device.type != "cpu" or sys.platform != "linux":
         return None
     ctypes.CDLL(None).malloc_trim(0)                      # what is free goes back to the system
-    Path("/proc/self/clear_refs").write_text("5")         # the peak starts anew, from what is held now
+    Path("/proc/self/clear_refs").write_text("5")         # the peak starts again, from what is held now
     before = status("VmRSS")
     work()
     return (status("VmHWM") - before) / 1024

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,16 +20,14 @@ from torch import Tensor
 
 from dataset.captions import Caption, read_captions
 from dataset.shards import load_shard, many_made
-from models.causal_tae import CausalTAE
-from models.mosa.tokenizer import CAQVAE
+from models.checkpoints import Tokenizer
 from motion.representation_272 import DIM, FPS
+from options.data import Data
 from utils.arrays import UNREADABLE
 from utils.distributed import rank
 from utils.text import read_lines
 
 SHOWN = 10    # names that a report gives for each reason
-
-Tokenizer = TypeVar("Tokenizer", CausalTAE, CAQVAE)
 
 
 @dataclass(frozen=True)
@@ -72,37 +70,37 @@ class Clip:
     past: int = 0                 # leading frames that another motion left behind: the A of a pair
 
 
-def layout_of(dataname: str) -> Layout:
+def layout_of(data: Data) -> Layout:
     """raises ValueError for a name that is not one of LAYOUTS"""
-    if dataname not in LAYOUTS:
-        raise ValueError(f"found the data set {dataname!r}, expected one of {', '.join(LAYOUTS)}: "
+    if data.name not in LAYOUTS:
+        raise ValueError(f"found the data set {data.name!r}, expected one of {', '.join(LAYOUTS)}: "
                          "check --dataname")
-    return LAYOUTS[dataname]
+    return LAYOUTS[data.name]
 
 
-def dataset_root(dataname: str, data_root: str | Path | None = None) -> Path:
-    """The folder of a data set: `data_root` if given, else the published name in the working directory.
+def dataset_root(data: Data) -> Path:
+    """The folder of a data set: its root if given, else the published name in the working directory.
 
     It contains the motions' folder; for t2m_babel_272 it is the parent of humanml3d_272 and babel_272.
     raises   ValueError for an unknown name, FileNotFoundError if nothing is there
     """
-    layout = layout_of(dataname)
-    root = Path(data_root or layout.root)
+    layout = layout_of(data)
+    root = Path(data.root or layout.root)
     for folder in layout.folders:
         if not (root / folder / layout.motions).is_dir():
             raise FileNotFoundError(f"found no {root / folder / layout.motions}, expected the data set "
-                                    f"{dataname}. Get it: {layout.command}, or point --data-root to it")
+                                    f"{data.name}. Get it: {layout.command}, or point --data-root to it")
     return root
 
 
 @many_made()
-def load_clips(dataname: str, data_root: str | Path | None = None, split: str = "train") -> list[Clip]:
+def load_clips(data: Data, split: str = "train") -> list[Clip]:
     """All clips of a split, in the order of its lists, mapped from shards; print what was left out and why.
 
     raises   ValueError for an unknown data set, FileNotFoundError if it is not there or has no good clip; OSError if
              there is no room for its shards
     """
-    layout, root = layout_of(dataname), dataset_root(dataname, data_root)
+    layout, root = layout_of(data), dataset_root(data)
     clips, listed, problems, path = [], 0, defaultdict(list), root
     for folder in layout.folders:
         # The sets number their clips alike, so those of all but the first carry their set's name.
@@ -114,17 +112,19 @@ def load_clips(dataname: str, data_root: str | Path | None = None, split: str = 
             root / folder, prefix + path.stem,
             {prefix + name: (f"{layout.motions}/{name}.npy", f"texts/{name}.txt") for name in names},
             partial(entry_of, root / folder, prefix, layout), layout.channels)
-        clips += [Clip(entry["id"], entry["motion"], [Caption(*told) for told in entry["captions"]]) for entry in found]
+        clips += [Clip(entry["id"], entry["motion"], [Caption(*caption) for caption in entry["captions"]])
+                  for entry in found]
         for reason, which in wrong.items():
             problems[reason] += which
     if rank() == 0:
-        print(f"{dataname} {split}: {len(clips)} of {listed} clips" + report(problems), flush=True)
+        print(f"{data.name} {split}: {len(clips)} of {listed} clips" + report(problems), flush=True)
     if not listed:
-        raise FileNotFoundError(f"{path.name} of {dataname} in {root} is empty, expected an id a line: move some lines "
-                                "of train.txt there, or prepare the captures again with --val 1, or with more of them")
+        raise FileNotFoundError(f"{path.name} of {data.name} in {root} is empty, expected an id a line: move some "
+                                "lines of train.txt there, or prepare the captures again with --val 1, or with more "
+                                "of them")
     if not clips:
-        raise FileNotFoundError(f"0 of {listed} clips of {dataname} {split} in {root} are good. "
-                                f"Get them anew: {layout.command}")
+        raise FileNotFoundError(f"0 of {listed} clips of {data.name} {split} in {root} are good. "
+                                f"Get them again: {layout.command}")
     return clips
 
 
@@ -136,53 +136,52 @@ def entry_of(folder: Path, prefix: str, layout: Layout, clip_id: str,
                          captions=[(caption.text, caption.start, caption.end) for caption in clip.captions])
 
 
-def load_statistics(dataname: str, data_root: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+def load_statistics(data: Data) -> tuple[np.ndarray, np.ndarray]:
     """Read a data set's mean and std, (272,) or (263,) float32 each.
 
     raises   FileNotFoundError; ValueError for a wrong shape or values that cannot normalise
     """
-    layout = layout_of(dataname)
-    folder = Path(data_root or layout.root) / layout.statistics
+    layout = layout_of(data)
+    folder = Path(data.root or layout.root) / layout.statistics
     found = []
     for name in ("Mean.npy", "Std.npy"):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"found no {folder / name}, expected the statistics of {dataname}. "
+            raise FileNotFoundError(f"found no {folder / name}, expected the statistics of {data.name}. "
                                     f"Get them: {layout.command}")
         try:
             values = np.load(folder / name, allow_pickle=False)
         except UNREADABLE as error:
-            raise ValueError(f"{folder / name} is damaged ({error}). Get it anew: {layout.command}") from None
+            raise ValueError(f"{folder / name} is damaged ({error}). Get it again: {layout.command}") from None
         good = values.shape == (layout.channels,) and np.isfinite(values).all()
         if not good or (name == "Std.npy" and values.min() <= 0):
             raise ValueError(f"found values of shape {values.shape} in {folder / name}, expected "
-                             f"{layout.channels} finite numbers, above 0 for Std. Get them anew: {layout.command}")
+                             f"{layout.channels} finite numbers, above 0 for Std. Get them again: {layout.command}")
         found.append(values.astype(np.float32))
     return found[0], found[1]
 
 
-def own_or_data(mean: Tensor | None, std: Tensor | None, dataname: str,
-                data_root: str | Path | None = None) -> tuple[Tensor, Tensor]:
+def own_or_data(mean: Tensor | None, std: Tensor | None, data: Data) -> tuple[Tensor, Tensor]:
     """A checkpoint's statistics, or `load_statistics` where it has none, as the authors' files. Errors as there."""
-    return (mean, std) if mean is not None else tuple(map(torch.from_numpy, load_statistics(dataname, data_root)))
+    return (mean, std) if mean is not None else tuple(map(torch.from_numpy, load_statistics(data)))
 
 
-def with_statistics(tae: Tokenizer, dataname: str, data_root: str | Path | None = None) -> Tokenizer:
+def with_statistics(tae: Tokenizer, data: Data) -> Tokenizer:
     """A tokenizer with its statistics: the authors' file has none and takes the data's. Errors as `load_statistics`;
     ValueError for a data set of other channels."""
-    if (channels := layout_of(dataname).channels) != len(tae.mean):
-        raise ValueError(f"{dataname} has motions of {channels} channels, the tokenizer reads {len(tae.mean)}: give "
+    if (channels := layout_of(data).channels) != len(tae.mean):
+        raise ValueError(f"{data.name} has motions of {channels} channels, the tokenizer reads {len(tae.mean)}: give "
                          "another --dataname, or the --channels of the data")
     if tae.has_statistics:
         return tae
-    return tae.set_statistics(*map(torch.from_numpy, load_statistics(dataname, data_root)))
+    return tae.set_statistics(*map(torch.from_numpy, load_statistics(data)))
 
 
-def load_groups(dataname: str, data_root: str | Path | None = None) -> dict[str, str]:
-    """Clip id -> what kind of motion it is, to draw the kinds in balance; empty if the data set does not say.
+def load_groups(data: Data) -> dict[str, str]:
+    """Clip id -> what kind of motion it is, to sample the kinds in balance; empty if the data set does not say.
 
     raises   FileNotFoundError if the data set is not there
     """
-    path = dataset_root(dataname, data_root) / "groups.json"
+    path = dataset_root(data) / "groups.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 

@@ -20,7 +20,7 @@ from motion.representation_272 import FPS
 from utils.distributed import rank
 
 LATENTS_PER_SECOND = FPS / FRAMES_PER_LATENT
-SHORTENED = 1 / 3    # share of the draws that lose their first or last latent
+SHORTENED = 1 / 3    # share of the samples that lose their first or last latent
 NO_TEXT = 0          # the caption "" has index 0
 FEW = 10             # clips: a word of fewer counts as one of so many, it may be a slip
 
@@ -33,9 +33,9 @@ class LatentClips:
     folder   the latent folder
     context  clips of more latents, the end latent included, are left out and counted
     pairs    whether the pairs for streams are among them
-    balance  of a clip's captions each is drawn by 1/(clips that its rarest word is said of)^balance, and the clip's
+    balance  of a clip's captions each is sampled by 1/(clips that its rarest word is said of)^balance, and the clip's
              rarity grows with theirs; 0: all alike
-    crop     the most latents of a clip that are drawn, from its beginning; a pair's context comes beside; 0: all
+    crop     the most latents of a clip that are sampled, from its beginning; a pair's context comes beside; 0: all
     raises   FileNotFoundError or ValueError naming what is missing and the command that makes it
     """
 
@@ -108,8 +108,8 @@ class LatentClips:
         """What sentences tell of motion, linearly: weight (K, D) and bias (K,) of K directions of unit variance.
 
         Ridge regression of the clips' latents, averaged over each quarter of their length, on their sentences, the
-        clips weighed as `balance` draws them; the directions in which what it predicts varies most. It is the best for
-        sentences to which `noise`, a deviation, is added. Of texts that are vectors.
+        clips weighed as `balance` samples them; the directions in which what it predicts varies most. It is the best
+        for sentences to which `noise`, a deviation, is added. Of texts that are vectors.
         """
         rows = [(caption, clip) for clip, captions in enumerate(self.captions) for caption, _, _ in captions]
         share = torch.tensor([self.rarity[clip] ** balance / len(self.captions[clip]) for _, clip in rows])

@@ -13,7 +13,7 @@ from motion.representation_272 import FPS
 from utils.distributed import rank
 
 SHORTEST = 60    # frames of a motion that is judged
-POOL = 32        # motions that a text is told from in R-precision
+POOL = 32        # motions among which a text finds its own in R-precision
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ def items_of(clip: Clip, group: str, fps: int = FPS) -> list[Item]:
     for caption in clip.captions:
         texts.setdefault((caption.start, caption.end), []).append(caption.text)
     return [Item(clip.id if not end else f"{clip.id}_{start:g}-{end:g}",
-                 clip.motion if not end else clip.motion[int(start * fps):int(end * fps)], tuple(told), group)
-            for (start, end), told in texts.items()]
+                 clip.motion if not end else clip.motion[int(start * fps):int(end * fps)], tuple(captions), group)
+            for (start, end), captions in texts.items()]
 
 
 class MotionTexts:

@@ -5,7 +5,7 @@
 
 .shards/ lies beside the data, or in `cache_folder()/shards` where the data cannot be written; it may be removed at any
 time. The digest is of names, sizes and times of all files that were read: if one changes, comes or goes, the shard has
-another name and is made anew.
+another name and is made again.
 """
 
 import gc
@@ -99,7 +99,7 @@ def _open(path: Path, channels: int) -> tuple[list[dict], Problems] | None:
     try:
         index = read_json(path.with_suffix(".json"), ["clips", "problems"])
         motions, size = np.load(path, mmap_mode="r", allow_pickle=False), path.stat().st_size
-    except (OSError, ValueError, EOFError):              # absent, or damaged, which is told when it is made anew
+    except (OSError, ValueError, EOFError):              # absent, or damaged, which is printed when it is made again
         return None
     clips, first = index["clips"], 0
     for clip in clips:
@@ -125,7 +125,7 @@ def _make(path: Path, title: str, files: Mapping[str, Sequence[str]], read: Read
         if old != path:
             old.unlink(missing_ok=True)                  # a process of this machine that has mapped it keeps it
             old.with_suffix(".json").unlink(missing_ok=True)
-    why = "" if not earlier else " anew, being damaged," if path in earlier else " anew, since its files have changed,"
+    why = "" if not earlier else " again, being damaged," if path in earlier else " again, as its files have changed,"
     print(f"{title}: {len(clips)} clips indexed{why} into {path}, {path.stat().st_size / 1e9:.1f} GB; delete it freely",
           flush=True)
     return _open(path, channels)

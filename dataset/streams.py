@@ -31,7 +31,7 @@ class Pair(Clip):
 
     @property
     def texts(self) -> tuple[str, str]:
-        """What A and B are told."""
+        """The prompts of A and B."""
         return self.past_text, self.captions[0].text
 
 

@@ -28,7 +28,7 @@ class MotionWindows:
         if not self.motions:
             raise ValueError(f"none of {len(clips)} clips has {frames} frames: give a smaller --window-size")
         if rank() == 0:
-            print(f"{len(self.motions)} clips to draw windows of {frames} frames from; "
+            print(f"{len(self.motions)} clips to sample windows of {frames} frames from; "
                   f"{len(clips) - len(self.motions)} left out, being shorter")
 
     def __len__(self) -> int:

@@ -20,10 +20,11 @@ from models.mosa.text import ClipText, token_encoder
 from models.mosa.tokenizer import CAQVAE
 from models.text_encoder import TextEncoder
 from motion.representation_263 import fps_of
+from options.data import Data
 from options.sampling import Compute, MoSaFlags, MoSaSampling
 from utils.distributed import pick_device
 
-NEAREST = 10      # training captions from whose motions a length is drawn
+NEAREST = 10      # training captions from whose motions a length is sampled
 SHIPPED = Path(__file__).parents[1] / "weights" / "mocap_mosa"
 BLEND = 8         # frames, inside what is edited, over which it goes over into the source
 SHORTEST = 2      # seconds of a source
@@ -55,14 +56,14 @@ class MoSa:
         self.captions, self.frames = transformer.captions, transformer.frames
 
     @classmethod
-    def load(cls, tokenizer: Path | str, transformer: Path | str, data: tuple[str, str | None],
+    def load(cls, tokenizer: Path | str, transformer: Path | str, data: Data,
              flags: MoSaFlags = MoSaFlags(), temperature: float | None = None, text_encoder: str | None = None,
              compute: Compute = Compute()) -> "MoSa":
         """As scripts do: from our checkpoint folders or the authors' files, with the options of their caller.
 
-        data  name and root of the data set whose statistics the authors' tokenizer needs
+        data  the data set whose statistics the authors' tokenizer needs
         """
-        codes, found = with_statistics(load_mosa_tokenizer(tokenizer), *data), load_mosa(transformer)
+        codes, found = with_statistics(load_mosa_tokenizer(tokenizer), data), load_mosa(transformer)
         encoder = token_encoder(text_encoder or found.text_encoder, pick_device(compute.device))
         return cls(codes, found, encoder, flags.over(found.sampling, temperature), compute)
 
@@ -87,7 +88,7 @@ class MoSa:
                  **changes: float | bool | None) -> np.ndarray:
         """One sentence -> motion (T, D), denormalised float32.
 
-        length    frames; None: drawn from those of motions with captions like this
+        length    frames; None: sampled from those of motions with captions like this
         sampling  how to sample; None: as is stored with the model
         changes   of that, by name: cond_scale=5, top_p=0.9; one of None changes nothing
         Errors as in `generate_batch`.

@@ -83,7 +83,7 @@ class LatentStreams:
 
     @torch.inference_mode()
     def prompt(self, row: Row, text: Tensor) -> None:
-        """Another sentence, from the next latent on: the kept past is read anew under it, in one pass."""
+        """Another sentence, from the next latent on: the kept past is read again under it, in one pass."""
         row.text, row.since_prompt = text, 0
         self.read_again(row, self.sampling.past)
 

@@ -1,9 +1,10 @@
 """Our checkpoint folders <-> networks: what is stored beside the weights, in one place."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -20,6 +21,9 @@ from options import from_json, to_json
 from options.models import AR, CAQ, SAR, TAE, Codes
 from options.sampling import Calibration, MoSaSampling, Sampling
 from utils.checkpoint import load_checkpoint, pointed
+
+
+Tokenizer = TypeVar("Tokenizer", CausalTAE, CAQVAE)
 
 
 class ARCheckpoint(NamedTuple):
@@ -49,6 +53,18 @@ def load_tae(source: Path | str) -> CausalTAE:
                          "Make one: python train_causal_tae.py")
     statistics = tensors.pop("mean"), tensors.pop("std")
     return fill(CausalTAE(from_json(TAE, config["model"])), tensors, source).set_statistics(*statistics)
+
+
+def begin(source: Path | str | None, load: Callable[[Path | str], Tokenizer], network: Callable[[Any], Tokenizer],
+          config: TAE | CAQ) -> Tokenizer:
+    """A tokenizer to train: the one that `load` finds in `source`, if that is given, else a new `network(config)`.
+
+    raises   ValueError if the one that is found has another config
+    """
+    found = load(source) if source else network(config)
+    if found.config != config:
+        raise ValueError(f"{source} is a {found.config}, the options say {config}: give its sizes")
+    return found
 
 
 def ar_checkpoint(model: StreamingTransformer, calibration: Calibration, sampling: Sampling,

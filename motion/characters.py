@@ -56,9 +56,9 @@ class Character:
         """The frame of their file that shows them at rest; rotations (N, 3, 3) and places (N, 3) from the parent."""
         capture, source = self.own.capture, self.source
         own = source.rest_places(capture)
-        drawn = own is not None and is_straight(own)          # as its OFFSETs say, nothing turned
+        at_rest = own is not None and is_straight(own)          # as its OFFSETs say, nothing turned
         said = source.map.get("rest_frame")
-        frame = 0 if drawn else said if isinstance(said, int) else straightest(
+        frame = 0 if at_rest else said if isinstance(said, int) else straightest(
             filled(capture.positions[:, source.theirs], source.between))
         rotations, places = capture.rotations[frame], capture.positions[frame]
         turns, offsets = rotations.copy(), places.copy()
@@ -66,7 +66,7 @@ class Character:
             if parent >= 0:
                 turns[joint] = rotations[parent].T @ rotations[joint]
                 offsets[joint] = rotations[parent].T @ (places[joint] - places[parent])
-        return frame, np.broadcast_to(np.eye(3), turns.shape) if drawn else turns, offsets
+        return frame, np.broadcast_to(np.eye(3), turns.shape) if at_rest else turns, offsets
 
     def _lift(self) -> float:
         """How much higher the body has to be so that, standing, it is on their floor as it is in their file; else 0."""

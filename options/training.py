@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from options import opt
+from options.data import Data
 
 
-DATASETS = ("t2m_272", "t2m_babel_272", "mocap_272")
-DATASETS_263 = ("humanml3d_263", "motionx_263")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
 
@@ -14,8 +13,7 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 class Training:
     """Data, run folder, schedule and devices of one training run. The published flags keep their names."""
 
-    dataname: str = opt("t2m_272", "data set; those of 263 channels are for MoSa", choices=(*DATASETS, *DATASETS_263))
-    data_root: str | None = opt(None, "folder that contains motion_data/ or new_joint_vecs/; None: the published name")
+    data: Data = Data()
     out_dir: str = opt("output", "folder of all runs")
     exp_name: str = opt("run", "this run's folder in out_dir; repeating the command resumes it")
 

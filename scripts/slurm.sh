@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Any training script on several machines of a SLURM cluster, eight GPUs each:
 #   sbatch --nodes 2 scripts/slurm.sh train_t2m.py --latent-dir humanml3d_272/t2m_latents
-# A worker that dies is started anew three times; a job that is preempted, or whose machine fails, is queued again; one
+# A worker that dies is started again three times; a job that is preempted, or whose machine fails, is queued again; one
 # whose time is over is to be submitted again. Each goes on from the newest whole checkpoint, and ends with the weights of a run that was never stopped.
 #SBATCH --job-name=motion
 #SBATCH --ntasks-per-node=1

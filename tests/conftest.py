@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from dataset.captions import format_caption
 from models.text_encoder import MINILM, packaged_minilm
 from motion.representation_272 import pose_to_motion272, statistics
+from utils import errors
 
 ROOT = Path(__file__).parents[1]
 # Numbers computed with the published code; the environment may name a fuller set than the one beside the tests.
@@ -32,7 +34,7 @@ torch.set_num_threads(1)    # the networks here are too small to be worth sharin
 
 @pytest.fixture(autouse=True)
 def seed():
-    """Every test draws the same numbers, alone or among others."""
+    """Every test samples the same numbers, alone or among others."""
     torch.manual_seed(0)
 
 
@@ -131,6 +133,19 @@ def chain(data, tmp_path_factory) -> SimpleNamespace:
         assert ended.returncode == 0, ended.stderr
         printed[name] = ended.stdout
     return SimpleNamespace(commands=commands, printed=printed, folder=folder)
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """Run a main with arguments that it refuses -> the one line that it says, with exit status 2."""
+    def run(main: Callable[[], object], *argv: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["script", *map(str, argv)])
+        with pytest.raises(SystemExit) as end:
+            errors.run(main)
+        said = capsys.readouterr().err
+        assert end.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1, said
+        return said
+    return run
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from utils.engine import batches
 
 def test_every_item_once_an_epoch(tmp_path):
     """10 items, batches of 4: 5 steps are two epochs, though one batch spans both."""
-    drawn = torch.cat([batch["items"] for batch in batches(Items(10), config(tmp_path, total_iter=5))])
-    assert sorted(drawn[:10].tolist()) == sorted(drawn[10:].tolist()) == list(range(10))
-    assert drawn[:10].tolist() != drawn[10:].tolist()
+    sampled = torch.cat([batch["items"] for batch in batches(Items(10), config(tmp_path, total_iter=5))])
+    assert sorted(sampled[:10].tolist()) == sorted(sampled[10:].tolist()) == list(range(10))
+    assert sampled[:10].tolist() != sampled[10:].tolist()
 
 
 def test_every_draw_of_an_item_is_another_sample(tmp_path):
-    drawn = torch.cat([batch["vectors"] for batch in batches(Items(1), config(tmp_path))])
-    assert len(drawn.unique(dim=0)) == len(drawn) == 7 * 4
+    sampled = torch.cat([batch["vectors"] for batch in batches(Items(1), config(tmp_path))])
+    assert len(sampled.unique(dim=0)) == len(sampled) == 7 * 4
 
 
 def test_batches_depend_on_the_step_alone(tmp_path):
@@ -34,11 +34,11 @@ def test_batches_depend_on_the_step_alone(tmp_path):
 
 
 @pytest.mark.parametrize("balance, ratio", [(0.5, 3), (1.0, 9)])
-def test_balance_draws_the_rare_more_often(tmp_path, balance, ratio):
+def test_balance_samples_the_rare_more_often(tmp_path, balance, ratio):
     rarity = np.array([0.0, 1.0, 9.0])
-    drawn = Counter(torch.cat([batch["items"] for batch in batches(
+    sampled = Counter(torch.cat([batch["items"] for batch in batches(
         Items(3, rarity), config(tmp_path, balance=balance, total_iter=1000))]).tolist())
-    assert drawn[0] == 0 and 0.85 * ratio < drawn[2] / drawn[1] < 1.15 * ratio
+    assert sampled[0] == 0 and 0.85 * ratio < sampled[2] / sampled[1] < 1.15 * ratio
     with pytest.raises(ValueError, match="no groups to balance"):
         batches(Items(3), config(tmp_path, balance=1.0))
 
@@ -63,8 +63,8 @@ class Bad(Items):
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("how, said", [
-    ("nan", r"^Step 1: the clip clip_\d holds NaN or infinity. Mend it, or take it off its split.$"),
-    ("gone", r"^Step 1: the clip clip_\d cannot be drawn \(FileNotFoundError: no such file\). Mend it, .*$"),
+    ("nan", r"^Step 1: the clip clip_\d holds NaN or infinity. Fix it, or take it off its split.$"),
+    ("gone", r"^Step 1: the clip clip_\d cannot be sampled \(FileNotFoundError: no such file\). Fix it, .*$"),
 ])
 def test_a_bad_sample_stops_with_the_clips_name(tmp_path, how, said, workers):
     """In one line, also from a worker process."""

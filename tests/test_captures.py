@@ -173,7 +173,7 @@ def test_a_rest_pose_is_found_or_given(tmp_path):
 
 
 def test_a_map_without_rests_is_no_wrong_body(tmp_path):
-    """Joints by our names, but axes along the bones: the map's identity would bend it; rests are found, and told."""
+    """Joints by our names, but axes along the bones: the map's identity would bend it; rests are found, and printed."""
     path, _, theirs = worn(tmp_path, "smpl", rest="bones", t_pose=True)
     with pytest.warns(Note, match="rest rotations from frame 0"):
         _, joints = retarget(read_capture(path), load_skeleton_map("smpl"))

@@ -89,8 +89,8 @@ def test_sample_latents():
     mean, logvar = torch.tensor([1.0, -2.0]), torch.tensor([4.0, 0.25]).log()
     found = sample_latents(mean, logvar, noise=torch.tensor([1.0, 3.0]))
     torch.testing.assert_close(found, torch.tensor([3.0, -0.5]))
-    drawn = sample_latents(mean.expand(20_000, 2), logvar)
-    torch.testing.assert_close(drawn.std(0), torch.tensor([2.0, 0.5]), rtol=0.03, atol=0)
+    sampled = sample_latents(mean.expand(20_000, 2), logvar)
+    torch.testing.assert_close(sampled.std(0), torch.tensor([2.0, 0.5]), rtol=0.03, atol=0)
 
 
 def test_logvar_stays_in_its_bounds():

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 import utils.checkpoint
 from dataset.clips import load_statistics, read_motion
 from dataset.latent_folder import LatentFolder
+from options.data import Data
 from utils.checkpoint import (load_checkpoint, load_torch, load_training_state, newest_whole, point, pointed, prune,
                               read_json, read_tensors, save_checkpoint, step_folder, steps, write_json, write_whole)
 
@@ -186,7 +187,7 @@ def test_code_in_a_pickle_does_not_run(tmp_path):
 @pytest.mark.parametrize("name, load", [
     ("motion.npy", lambda path: read_motion(path, "clip", defaultdict(list))),
     ("latents.npy", lambda path: LatentFolder(path.parent).latents(4)),
-    ("mean_std/Mean.npy", lambda path: load_statistics("mocap_272", path.parents[1])),
+    ("mean_std/Mean.npy", lambda path: load_statistics(Data("mocap_272", path.parents[1]))),
     ("embeddings.safetensors", read_tensors), ("config.json", read_json),
 ])
 def test_code_in_a_data_file_does_not_run(tmp_path, name, load):

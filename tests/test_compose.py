@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,7 @@ from dataset.prepare.__main__ import main
 from dataset.prepare.compose import SPLITS, draft_sequences, prepare_composed, read_stock
 from dataset.prepare.connectives import plain
 from dataset.prepare.folder import merge
-from dataset.prepare.grammar import draws
+from dataset.prepare.grammar import random_of
 from dataset.prepare.joining import BLEND, LEGS, Unfit, join, reach
 from dataset.prepare.pieces import STILL_KIND, TURNING, survey
 from dataset.prepare.sequences import ABRUPT, Chain, in_sequence
@@ -28,7 +27,6 @@ from motion.representation_272 import (
     FPS, ROTATIONS, mirror_pose, motion272_to_pose, motion272_to_positions, pose_to_motion272,
 )
 from motion.skeleton import JOINT_NAMES, forward_kinematics
-from utils.errors import run
 
 PHRASES = {"walk": ["{walk} forward", "{walk} and {swing} @ arms"], "walk-turn-left": ["{turn} left"],
            "raise-up-left-hand": ["{raise} @ left hand"], "wave-right-hand": ["{wave} @ right hand"], "bow": ["{bow}"]}
@@ -369,7 +367,7 @@ def test_a_part_is_not_said_to_do_all_that_its_clip_does(stock):
 
 def test_a_sentence_says_a_style_only_if_all_parts_have_it():
     parts = [("{walk}",), ("{bow}",)]
-    plain, old = (connectives.compose_sentences(draws(str(number)), ("then",), parts, style)
+    plain, old = (connectives.compose_sentences(random_of(str(number)), ("then",), parts, style)
                   for style in ("", "elderly") for number in (0,))
     words = re.compile(r"\bold\b|elder|aged|frail|senior|grand|stoop|stiff|age\b|back\b|pensioner|feebl|hunched|bent")
     assert not any(map(words.search, plain)) and any(map(words.search, old))
@@ -386,18 +384,14 @@ def test_a_train_split_without_phrases_is_told(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments, told", [
+@pytest.mark.parametrize("arguments, said", [
     (["--source", "nowhere"], "found no nowhere/motion_data, expected a prepared data set. Make it first: "),
     (["--source", "{source}", "--sequences", "0", "--together", "0"], "expected at least one clip"),
     (["--source", "{source}", "--sequences", "-1"], "found --sequences -1"),
     (["--source", "{source}", "--out", "{source}"], "expected two folders: choose another --out"),
 ])
-def test_a_callers_mistake_is_one_sentence(source, tmp_path, monkeypatch, capsys, arguments, told):
+def test_a_callers_mistake_is_one_sentence(source, tmp_path, monkeypatch, refused, arguments, said):
     monkeypatch.chdir(tmp_path)
     arguments = [argument.format(source=source) for argument in arguments]
-    monkeypatch.setattr(sys, "argv", ["prepare", "compose", "--out", "out", *arguments])
-    with pytest.raises(SystemExit) as end:
-        run(main)
-    error = capsys.readouterr().err.splitlines()
-    assert end.value.code == 2 and len(error) == 1 and told in error[0]
+    assert said in refused(main, "compose", "--out", "out", *arguments)
     assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ from dataset.prepare.describe import (
 )
 from dataset.prepare.events import Event
 from dataset.prepare.events.event import WAYS
-from dataset.prepare.grammar import OF_MEN, STYLES, conjugate, draws, phrase_table
+from dataset.prepare.grammar import OF_MEN, STYLES, conjugate, phrase_table, random_of
 from motion.measures import OTHER
 from motion.skeleton import MIRROR
 
@@ -250,7 +250,7 @@ def test_every_event_has_words():
         found |= dict.fromkeys(names, event)
     for name, event in found.items():
         for number in range(10):
-            phrase = expand(name, draws(f"{name} {number}"), context(event))
+            phrase = expand(name, random_of(f"{name} {number}"), context(event))
             assert "<" not in phrase and "{" in phrase, phrase
 
 

@@ -156,7 +156,7 @@ def test_head_loss(prediction):
 
 @each_prediction
 def test_sampling_equals_the_formulae_of_the_paper(prediction):
-    """Guided, with everything computed anew at each step."""
+    """Guided, with everything computed again at each step."""
     head, condition, empty, noise = tiny_head(prediction), torch.randn(3, 6), torch.randn(3, 6), noise_for(3)
     alpha_bar = torch.cat([torch.ones(1), head.diffusion.signal ** 2]).double()
     x = noise[0]

@@ -27,12 +27,12 @@ from models.checkpoints import ar_checkpoint, tae_checkpoint
 from models.text_encoder import MINILM, packaged_minilm
 from models.transformer import StreamingTransformer
 from motion.representation_272 import pose_to_motion272, statistics
+from options.data import Data272
 from options.models import AR, TAE, EvaluatorModel
 from options.sampling import Calibration, Compute, Sampling, SamplingFlags
 from test_representation_272 import walk
 from test_stream_pairs import write_pairs
 from utils.checkpoint import save_checkpoint
-from utils.errors import run
 
 ROOT = Path(__file__).parents[1]
 COUNT = 34           # clips: one batch of 32, and two that no repetition uses
@@ -69,16 +69,16 @@ def set_up(tmp_path_factory) -> EvalT2M:
              for number, motion in enumerate(motions[:PAIRS])}
     write_pairs(folder / "streams", pairs, "val")
     return EvalT2M(evaluator=folder / "evaluator", resume_pth=folder / "tae", resume_trans=folder / "ar",
-                   data_root=str(root), streams=str(folder / "streams"), repetitions=2, out=folder / "out",
+                   data=Data272("mocap_272", root), streams=str(folder / "streams"), repetitions=2, out=folder / "out",
                    compute=Compute("cpu"))
 
 
 @pytest.fixture(scope="module")
 def with_val(set_up, tmp_path_factory) -> EvalT2M:
     """The same for streams, whose single clips are those of val."""
-    root = folder_with(set_up.data_root, tmp_path_factory.mktemp("val"),
+    root = folder_with(set_up.data.root, tmp_path_factory.mktemp("val"),
                        lambda root: shutil.copy(root / "split" / "test.txt", root / "split" / "val.txt"))
-    return replace(set_up, target="stream", data_root=root, repetitions=1)
+    return replace(set_up, target="stream", data=Data272("mocap_272", root), repetitions=1)
 
 
 def rows(config: EvalT2M) -> dict:
@@ -161,30 +161,53 @@ def test_what_was_computed_is_kept_until_something_changes(with_val, tmp_path, m
             rows(replace(config, **change))
 
 
-@pytest.mark.parametrize("target, hashed", [("t2m", {"data"}), ("stream", {"data", "pairs"})])
-def test_two_ranks_give_what_one_gives(with_val, tmp_path, target, hashed):
-    config = replace(with_val, target=target, batch=8, out=tmp_path / "one")
-    flags = [str(flag) for name in ("target", "evaluator", "resume_pth", "resume_trans", "data_root", "streams",
-                                    "repetitions", "batch") for flag in (f"--{name}", getattr(config, name))]
-    flags, out = [*flags, "--device", "cpu"], tmp_path / "two"
+BOTH_TARGETS = """
+import sys
+from contextlib import nullcontext
+import eval_t2m
+from utils.distributed import distributed
+with distributed("cpu") as device:
+    eval_t2m.distributed = lambda name: nullcontext(device)      # both among the same ranks
+    for target in ("t2m", "stream"):
+        sys.argv[-1] = target
+        eval_t2m.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def of_two_ranks(with_val, tmp_path_factory) -> tuple[EvalT2M, str]:
+    """What two ranks are given and print; their reports are in `out`."""
+    folder = tmp_path_factory.mktemp("two")
+    config = replace(with_val, batch=8, out=folder / "out")
+    flags = [str(flag) for name in ("evaluator", "resume_pth", "resume_trans", "streams", "repetitions", "batch", "out")
+             for flag in (f"--{name}", getattr(config, name))]
+    (folder / "both.py").write_text(BOTH_TARGETS)
     ended = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-                            ROOT / "eval_t2m.py", *flags, "--out", out], cwd=tmp_path, capture_output=True, text=True,
-                           env=os.environ | dict(OMP_NUM_THREADS="1"))
+                            "both.py", *flags, "--data-root", config.data.root, "--device", "cpu", "--target", "t2m"],
+                           cwd=folder, capture_output=True, text=True,
+                           env=os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"))
     assert ended.returncode == 0, ended.stderr
-    assert "\nreal " in ended.stdout and f"\n{target} " in ended.stdout and list(out.glob("events.out.tfevents*"))
-    report, one = json.loads((out / f"{target}.json").read_text()), rows(config)
+    return config, ended.stdout
+
+
+@pytest.mark.parametrize("target, hashed", [("t2m", {"data"}), ("stream", {"data", "pairs"})])
+def test_two_ranks_give_what_one_gives(of_two_ranks, tmp_path, target, hashed):
+    config, printed = of_two_ranks
+    assert printed.count("\nreal ") == 2 and f"\n{target} " in printed and list(config.out.glob("events.out.tfevents*"))
+    report = json.loads((config.out / f"{target}.json").read_text())
+    one = rows(replace(config, target=target, out=tmp_path / "one"))
     assert set(report["sha256"]) == {"evaluator", "tae", "ar"} | hashed and set(report["rows"]) == set(one)
     for name, metrics in one.items():
         for metric, (mean, _) in metrics.items():
             assert mean == pytest.approx(report["rows"][name][metric][0], rel=1e-5, abs=1e-7)
 
 
-def folder_with(data_root: str, folder: Path, change) -> str:
+def folder_with(data_root: Path, folder: Path, change) -> Path:
     """A copy of the data set in which `change(root)` has spoilt something."""
     root = folder / "spoilt"
     shutil.copytree(data_root, root)
     change(root)
-    return str(root)
+    return root
 
 
 def empty_split(root: Path) -> None:
@@ -219,21 +242,17 @@ def three_with_nan(root: Path) -> None:
     (None, ["--target", "stream", "--streams", "PAIRS"], "val.txt"),
     (None, ["--target", "stream", "--streams", "PAIRS", "--limit", "15"], "--limit is 15; expected 16 or more"),
 ])
-def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, monkeypatch, capsys, spoil, flags, said):
-    data = folder_with(set_up.data_root, tmp_path, spoil) if spoil else set_up.data_root
+def test_mistakes_are_one_sentence_and_leave_nothing(set_up, tmp_path, refused, spoil, flags, said):
+    data = folder_with(set_up.data.root, tmp_path, spoil) if spoil else set_up.data.root
     if "OTHER" in flags:                                                    # of another representation
         tensors, config = tae_checkpoint(CausalTAE(TAE(4, 8)))
         tensors["encoder.0.weight"] = torch.zeros(8, 263, 3)
         save_checkpoint(tmp_path / "other", tensors, config)
     paths = dict(TAE=set_up.resume_pth, AR=set_up.resume_trans, OTHER=tmp_path / "other", PAIRS=set_up.streams)
     out = tmp_path / "new"
-    monkeypatch.setattr(sys, "argv", ["eval_t2m.py", "--target", "truth", "--evaluator", str(set_up.evaluator),
-                                      "--data-root", data, "--device", "cpu", "--repetitions", "1", "--out", str(out),
-                                      *(str(paths.get(flag, flag)) for flag in flags)])
-    with pytest.raises(SystemExit) as end:
-        run(eval_t2m.main)
-    error = capsys.readouterr().err
-    assert end.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1 and said in error
+    assert said in refused(eval_t2m.main, "--target", "truth", "--evaluator", set_up.evaluator, "--data-root", data,
+                           "--device", "cpu", "--repetitions", 1, "--out", out,
+                           *(paths.get(flag, flag) for flag in flags))
     assert not [path for path in out.rglob("*") if path.is_file() and path.parent.name != "kept"]
 
 
@@ -249,7 +268,7 @@ def test_one_nan_among_many_is_counted_and_left_out(set_up, tmp_path, capsys):
         motion = np.load(root / "motion_data" / "c03.npy")
         np.save(root / "motion_data" / "c03.npy", np.where(motion == motion.max(), np.nan, motion))
 
-    data = folder_with(set_up.data_root, tmp_path, one_with_nan)
-    report = evaluate(replace(set_up, target="truth", data_root=data, out=tmp_path / "out"), CPU)
+    data = folder_with(set_up.data.root, tmp_path, one_with_nan)
+    report = evaluate(replace(set_up, target="truth", data=Data272("mocap_272", data), out=tmp_path / "out"), CPU)
     assert "1 NaN, infinity or no numbers: c03" in capsys.readouterr().out
     assert all(np.isfinite(value).all() for value in report["rows"]["real"].values())

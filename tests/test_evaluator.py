@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from conftest import assert_relative, randomised
 from Evaluator_272.checkpoints import evaluator_checkpoint, load_evaluator
-from Evaluator_272.losses import gaussian_kl, info_nce, rebuilt_error
+from Evaluator_272.losses import gaussian_kl, info_nce, reconstruction_error
 from Evaluator_272.model import Evaluator, sinusoids
 from Evaluator_272.published import load_published_evaluator
 from models.text_encoder import MINILM, packaged_minilm
@@ -129,11 +129,11 @@ def test_contrast_counts_only_true_negatives():
     assert info_nce(text, confused, alike) < info_nce(text, confused, unlike) - 2
 
 
-def test_rebuilt_error_is_the_mean_over_valid_frames():
+def test_reconstruction_error_is_the_mean_over_valid_frames():
     motion, lengths = torch.zeros(2, 6, 272), torch.tensor([6, 2])
-    rebuilt = motion.clone()
-    rebuilt[0], rebuilt[1, :2] = 3, 3                                       # SmoothL1 of 3 is 2.5
-    assert rebuilt_error(rebuilt, motion, lengths) == pytest.approx(2.5)
+    reconstructed = motion.clone()
+    reconstructed[0], reconstructed[1, :2] = 3, 3                                       # SmoothL1 of 3 is 2.5
+    assert reconstruction_error(reconstructed, motion, lengths) == pytest.approx(2.5)
 
 
 def test_every_parameter_learns():
@@ -142,8 +142,8 @@ def test_every_parameter_learns():
     motion = motion.masked_fill((torch.arange(12) >= lengths[:, None])[..., None], 0)
     mean, logvar = evaluator.motion_moments(motion, lengths)
     text = evaluator.text_encoder(evaluator.text_embed(F.relu(torch.randn(4, 7, 384))), torch.tensor([7, 5, 3, 7]))
-    loss = rebuilt_error(evaluator.decoder(mean, lengths), motion, lengths) + info_nce(text[0], mean, torch.eye(4))
-    (loss + gaussian_kl(mean, logvar, *text)).backward()
+    loss = reconstruction_error(evaluator.decoder(mean, lengths), motion, lengths) + gaussian_kl(mean, logvar, *text)
+    (loss + info_nce(text[0], mean, torch.eye(4))).backward()
     assert [name for name, weight in evaluator.named_parameters() if weight.grad is None] == []
 
 

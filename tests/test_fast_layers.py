@@ -93,7 +93,7 @@ def test_what_explodes_is_not_finite():
 
 def test_a_network_is_packed_once():
     tae = accelerate(CausalTAE(TAE(latent_dim=4, width=64)), "float32")
-    with pytest.raises(ValueError, match="changed for inference before: load it anew"):
+    with pytest.raises(ValueError, match="changed for inference before: load it again"):
         accelerate(tae, "int8")
 
 

@@ -44,7 +44,7 @@ def test_the_plain_loop_samples_what_the_fast_path_does(shown, everywhere, predi
 
 
 def test_each_row_is_timed_as_it_says(monkeypatch):
-    """That many streams, with that many latents before, drawn in that many steps; several streams at one position."""
+    """That many streams, with that many latents before, sampled in that many steps; several streams at one position."""
     timed, step = set(), LatentStreams.step
 
     def watched(streams: LatentStreams):
@@ -73,12 +73,12 @@ def test_each_row_is_timed_as_it_says(monkeypatch):
     less = replace(config, steps=(50,), positions=(1,), streams=(1,))
     row, = generate.measure(replace(less, solver="ddim"), "float32")
     assert row["solver"] == "ddim" and row["largest_difference"] is None
-    row, = generate.measure(less, "int8")                                 # the fast path alone has fewer bits
+    row, = generate.measure(less, "int8")                                 # the fast path alone has a low precision
     assert 1e-4 < row["largest_difference"] < 1
 
 
 def test_a_wrong_fast_path_shows(monkeypatch):
-    """The difference is taken between what was drawn, not within one path."""
+    """The difference is taken between what was sampled, not within one path."""
     step = LatentStreams.step
     monkeypatch.setattr(LatentStreams, "step", lambda streams: (step(streams)[0] + 0.5, []))
     config = Generate(size="tiny", steps=(50,), positions=(1,), streams=(1,), latents=1)

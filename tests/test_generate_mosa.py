@@ -91,7 +91,7 @@ def test_lengths_are_those_of_captions_that_are_near(model):
     assert len(model.generate("a person walks")) == 100
 
 
-def test_guidance_draws_to_the_text(model):
+def test_guidance_pulls_to_the_text(model):
     """0 leaves the text's own logits, and the coarsest scale is as without guidance, unless asked otherwise."""
     states = model.text_encoder(["a person walks"])
 

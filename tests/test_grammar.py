@@ -80,7 +80,7 @@ def test_free_sentences_are_many_and_name_one_side(label):
 
 
 def test_no_free_sentence_is_a_variant_of_the_benchmarks():
-    """What says_does calls unlike any caption shares at most two uncommon words with each of them."""
+    """What says_does calls unseen phrasing shares at most two uncommon words with each of them."""
     def words(text):
         return set(re.findall(r"[a-z]{3,}", text.lower()))
 
@@ -94,8 +94,8 @@ def test_no_free_sentence_is_a_variant_of_the_benchmarks():
 
 
 def test_free_sentences_are_drawn_by_the_clip_and_call_no_woman_a_man():
-    drawn = [free_sentences(f"clip{number}", "walk", bandai_namco.STYLES["feminine"]) for number in range(60)]
-    assert drawn[0] == free_sentences("clip0", "walk", bandai_namco.STYLES["feminine"]) != drawn[1]
-    assert len({text for texts in drawn for text in texts}) > 60
-    assert not any(re.search(r"\b(he|his|man)\b", text, re.IGNORECASE) for texts in drawn for text in texts)
+    sampled = [free_sentences(f"clip{number}", "walk", bandai_namco.STYLES["feminine"]) for number in range(60)]
+    assert sampled[0] == free_sentences("clip0", "walk", bandai_namco.STYLES["feminine"]) != sampled[1]
+    assert len({text for texts in sampled for text in texts}) > 60
+    assert not any(re.search(r"\b(he|his|man)\b", text, re.IGNORECASE) for texts in sampled for text in texts)
     assert free_sentences("clip0", "respond") == []

@@ -8,6 +8,7 @@ from dataset.clips import load_clips
 from dataset.prepare import bvh_folder
 from dataset.prepare.folder import prepare, say_empty_splits, with_val
 from motion.formats import write_bvh
+from options.data import Data
 from test_prepare import captures, ids, pose    # noqa: F401, a fixture
 
 
@@ -40,7 +41,7 @@ def test_any_file_name_gives_an_id_that_loads(tmp_path, name):
     (tmp_path / "src").mkdir()
     write_bvh(tmp_path / "src" / f"{name}.bvh", *pose(60))
     prepare(*bvh_folder.trials(tmp_path / "src", "smpl"), tmp_path / "out", workers=0)
-    assert len(load_clips("mocap_272", tmp_path / "out")) == 2
+    assert len(load_clips(Data("mocap_272", tmp_path / "out"))) == 2
 
 
 def test_few_captures_say_that_val_is_empty(captures, tmp_path, capsys):

@@ -159,8 +159,8 @@ def test_known_captions_are_not_encoded_again(tmp_path, kind):
         make(tmp_path / "changed", kind, captions, stopped)
     make(tmp_path / "changed", kind, captions, encoder)
     assert stopped.asked + encoder.asked == [["new", "newer"], ["newest"]]
-    make(tmp_path / "anew", kind, captions)
-    assert contents(tmp_path / "changed") == contents(tmp_path / "anew")
+    make(tmp_path / "again", kind, captions)
+    assert contents(tmp_path / "changed") == contents(tmp_path / "again")
 
 
 def test_parts_of_another_encoder_or_tae_are_not_used(tmp_path, monkeypatch):

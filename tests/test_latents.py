@@ -35,7 +35,7 @@ def write_folder(folder: Path, clips: dict[str, dict]) -> Path:
     return folder
 
 
-def draws(clips: LatentClips, count: int = 600) -> list[tuple[tuple[int, ...], int]]:
+def samples(clips: LatentClips, count: int = 600) -> list[tuple[tuple[int, ...], int]]:
     """Many samples of the first clip, as (numbers of the latents, -1 the end latent; caption)."""
     def number(latent: np.ndarray) -> int:
         return -1 if np.allclose(latent * SCALE, END) else round(float(latent[0] * SCALE))
@@ -44,9 +44,9 @@ def draws(clips: LatentClips, count: int = 600) -> list[tuple[tuple[int, ...], i
     return [(tuple(map(number, latents)), caption) for latents, caption, _ in samples]
 
 
-def test_a_third_of_the_draws_lose_their_first_or_last_latent(tmp_path):
+def test_a_third_of_the_samples_lose_their_first_or_last_latent(tmp_path):
     clips = LatentClips(write_folder(tmp_path, dict(a=dict(latents=4))), "train", 78)
-    counts = Counter(latents for latents, _ in draws(clips))
+    counts = Counter(latents for latents, _ in samples(clips))
     assert set(counts) == {(0, 1, 2, 3, -1), (1, 2, 3, -1), (0, 1, 2, 3)}
     assert counts[0, 1, 2, 3, -1] / 600 == pytest.approx(2 / 3, abs=0.06)
     assert counts[1, 2, 3, -1] / 600 == pytest.approx(1 / 6, abs=0.05)
@@ -67,13 +67,13 @@ def test_tags_cut_and_every_caption_keeps_its_own_latents(tmp_path):
     cuts = {1: (*range(16), -1), 2: (*range(7, 15),), 3: (*range(6),), 4: (*range(11, 16),)}
     expected = {(kept, caption) for caption, latents in cuts.items()
                 for kept in (latents, latents[1:], latents[:-1])}
-    assert set(draws(clips)) == expected
+    assert set(samples(clips)) == expected
 
 
 def test_one_latent_is_never_dropped(tmp_path):
     folder = write_folder(tmp_path, dict(a=dict(latents=4, captions=[(1, 0.2, 0.3)])))
     clips = LatentClips(folder, "train", 78)
-    assert {latents for latents, _ in draws(clips)} == {(1,)}
+    assert {latents for latents, _ in samples(clips)} == {(1,)}
 
 
 def test_what_is_left_out_is_counted(tmp_path, capsys):
@@ -91,12 +91,12 @@ def test_what_is_left_out_is_counted(tmp_path, capsys):
 
 def test_text_is_dropped_for_its_share(tmp_path):
     folder = write_folder(tmp_path, dict(a=dict(latents=4)))
-    assert {caption for _, caption in draws(LatentClips(folder, "train", 78))} == {1}
-    drawn = draws(LatentClips(folder, "train", 78, text_drop=0.1), count=2000)
-    counts = Counter(caption for _, caption in drawn)
+    assert {caption for _, caption in samples(LatentClips(folder, "train", 78))} == {1}
+    sampled = samples(LatentClips(folder, "train", 78, text_drop=0.1), count=2000)
+    counts = Counter(caption for _, caption in sampled)
     assert set(counts) == {0, 1} and counts[0] / 2000 == pytest.approx(0.1, abs=0.02)
     # dropping the text says nothing about dropping a latent
-    assert {latents for latents, caption in drawn if not caption} == {latents for latents, _ in drawn}
+    assert {latents for latents, caption in sampled if not caption} == {latents for latents, _ in sampled}
 
 
 def test_rarity(tmp_path):
@@ -116,8 +116,8 @@ def test_rare_words_are_heard_more_often(tmp_path, monkeypatch):
     (tmp_path / "captions.txt").write_text("\na person walks\na person claps\n")
     clips = LatentClips(tmp_path, "train", 78, balance=1.0)
     np.testing.assert_allclose(clips.rarity / clips.rarity[1], [2.5, 1, 1, 1])         # mean of 1/4 and 1, to 1/4
-    drawn = [caption for _, caption in draws(clips, count=2000)]
-    assert abs(drawn.count(2) / 2000 - 0.8) < 0.03
+    sampled = [caption for _, caption in samples(clips, count=2000)]
+    assert abs(sampled.count(2) / 2000 - 0.8) < 0.03
     assert len(set(LatentClips(tmp_path, "train", 78).rarity)) == 1
 
 
@@ -127,11 +127,11 @@ def test_a_pair_loses_latents_and_keeps_its_past(tmp_path):
     clips = LatentClips(tmp_path, "train", 78, pairs=True)
     assert clips.past == [2, 3, 0] and len(LatentClips(tmp_path, "train", 78)) == 1
 
-    def drawn(clip: int) -> set[tuple[int, int]]:
+    def sampled(clip: int) -> set[tuple[int, int]]:
         samples = [clips.sample(clip, rng) for rng in map(np.random.default_rng, range(200))]
         return {(len(latents), past) for latents, _, past in samples}
 
-    assert drawn(0) == {(5, 2), (4, 1), (4, 2)} and drawn(1) == {(4, 3)} and drawn(2) == {(3, 0), (2, 0)}
+    assert sampled(0) == {(5, 2), (4, 1), (4, 2)} and sampled(1) == {(4, 3)} and sampled(2) == {(3, 0), (2, 0)}
 
 
 def test_a_crop_keeps_the_beginning(tmp_path):

@@ -1,82 +1,20 @@
-"""The live page's server without a browser: one motion whoever watches it, and nothing left of who has gone."""
+"""The live page's server without a browser: one motion whoever watches it."""
 
-import gc
-import random
-import threading
 import time
-import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from live.plan import Prompt, Settings, from_link
-from live.session import Session
-from live.shown import ROW, show_all
-from live.studio import Studio, encode_motion
+from live.plan import Prompt, from_link
+from live.shown import show_all
+from live.studio import encode_motion
 from motion.footing import Footing, grounded_pose
 from motion.representation_272 import Start
 from motion.skeleton import forward_kinematics
-from test_pipeline import ALWAYS, GUIDED, MEAN, NEVER, STD, assert_same, streamer
-
-SETTINGS = Settings(GUIDED)
-
-
-class Page:
-    """A page without a browser: keeps what it is told as the real one does, and reports its playhead when asked to."""
-
-    def __init__(self, studio: Studio, prompts=()):
-        self.studio, self.rows, self.dicts, self.cuts = studio, np.empty((0, ROW), np.float32), [], 0
-        self.session = studio.enter(self.tell, prompts)
-
-    def tell(self, message):
-        if isinstance(message, bytes):
-            first, rows = int.from_bytes(message[:4], "little"), np.frombuffer(message[4:], "<f4").reshape(-1, ROW)
-            assert first <= len(self.rows)
-            self.rows = np.concatenate([self.rows[:first], rows])
-        else:
-            self.dicts.append(message)
-            if "cut" in message:
-                self.rows, self.cuts = self.rows[:message["cut"]], message["cuts"]
-
-    def at(self, frame: float, rate: float = 0.0) -> None:
-        self.studio.submit(lambda: self.session.report(frame, rate)).result()
-
-    def ask(self, text: str, **more) -> None:
-        self.studio.ask(self.session, Prompt(text, SETTINGS, **more)).result()
-
-    def frames(self, count: int) -> np.ndarray:
-        """Play until so many frames are there."""
-        wait(lambda: self.at(max(len(self.rows) - 8, 0)) or len(self.rows) >= count)
-        return self.rows[:count]
-
-    def last(self, key: str):
-        return next((message[key] for message in reversed(self.dicts) if key in message), None)
-
-
-def wait(what, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.002)
-
-
-@pytest.fixture
-def studio():
-    with_end = []
-
-    def make(calibration=NEVER, **more) -> Studio:
-        with_end.append(Studio(lambda precision: streamer(calibration), **more))
-        return with_end[-1]
-
-    yield make
-    for one in with_end:
-        one.close()
-
-
-def motion_of(page: Page) -> np.ndarray:
-    return page.studio.submit(lambda: page.session.stretch(None)).result()[0]
+from test_pipeline import ALWAYS, GUIDED, MEAN, STD, assert_same, streamer
+from visitor import SETTINGS, Page, motion_of, studio, wait    # noqa: F401, a fixture
 
 
 def test_the_first_prompt_moves_as_the_demo_does(studio):
@@ -159,23 +97,6 @@ def test_of_a_long_capture_the_last_is_kept(studio):
     latents = encode_motion(page.studio.model(), motion)
     page.studio.submit(lambda: page.session.give("mine.bvh", show_all(motion), latents)).result()
     assert np.array_equal(motion_of(page), motion[-20:])
-
-
-def test_characters_do_not_depend_on_one_another(studio):
-    alone = Page(studio())
-    alone.ask("walk")
-    expected = alone.frames(80).copy()
-    together = studio()
-    pages = [Page(together) for _ in range(4)]
-    for page, text in zip(pages, ["walk", "jump", "sit", "wave"]):
-        page.ask(text)
-    random.seed(0)
-    while min(len(page.rows) for page in pages) < 80:
-        page = random.choice(pages)
-        page.at(max(len(page.rows) - random.randrange(60), 0))
-        if random.random() < 0.1 and page is not pages[0]:
-            page.ask("jump")
-    np.testing.assert_allclose(pages[0].rows[:80], expected, atol=2e-3)
 
 
 def test_what_waits_begins_when_its_time_has_come(studio):
@@ -270,7 +191,7 @@ def test_a_page_that_comes_back_gets_what_it_lacks(studio):
 
 
 def test_a_page_that_missed_a_cut_shows_nothing_that_is_no_more(studio):
-    """Cut and cut again while it was away: all from the lowest cut on comes anew; and what waits keeps its place."""
+    """Cut and cut again while it was away: all from the lowest cut on comes again; and what waits keeps its place."""
     together = studio(seats=1)
     page, waiter = Page(together), Page(together)
     page.ask("walk")
@@ -300,116 +221,6 @@ def test_a_marked_stretch_has_its_prompts(studio):
     assert page.session.stretch((40, 1000)).title == [(0, "sit")]
 
 
-def test_seats_and_the_queue_behind_them(studio):
-    together = studio(seats=2)
-    pages = [Page(together) for _ in range(4)]
-    for page in pages:
-        page.ask("walk")
-    wait(lambda: min(len(page.rows) for page in pages[:2]) >= 60)
-    assert [page.last("place") for page in pages] == [0, 0, 1, 2]
-    assert len(pages[2].rows) == len(pages[3].rows) == 0
-    together.leave(pages[0].session).result()
-    assert pages[2].last("place") == 0 and pages[3].last("place") == 1
-    pages[2].frames(20)
-
-
-def test_who_sleeps_makes_room_for_who_waits(studio):
-    together = studio(seats=1)
-    sleeper, waiter = Page(together), Page(together)
-    sleeper.session.last_word -= 1e4
-    wait(lambda: waiter.last("place") == 0)
-    assert sleeper.last("place") == 1
-
-
-def test_a_new_seat_is_kept_however_long_was_waited(studio):
-    together = studio(seats=1)
-    sleeper, waiter, third = Page(together), Page(together), Page(together)
-    sleeper.session.last_word -= 1e4
-    waiter.session.last_word -= 1e4
-    wait(lambda: waiter.last("place") == 0)
-    time.sleep(2.2)                                        # two reports
-    assert waiter.last("place") == 0 and third.last("place") == 1
-
-
-def test_who_leaves_leaves_nothing(studio):
-    together = studio()
-    gone = []
-    for number in range(20):
-        page = Page(together)
-        page.ask(f"walk {number}")
-        page.frames(8)
-        gone.append(weakref.ref(page.session))
-        together.leave(page.session).result()
-    del page
-    stay = Page(together)
-    stay.ask("sit")
-    stay.frames(20)
-    gc.collect()
-    assert len(together.sessions) == 1 and sum(one() is not None for one in gone) == 0
-    assert sum(len(batch.moving) for batch in together.batches.values()) == 1
-
-
-def test_a_slow_text_encoder_stops_nobody(studio):
-    together = studio()
-    quick, slow = Page(together), Page(together)
-    quick.ask("walk")
-    held, encode = threading.Event(), together.model().text_encoder
-    together.model().text_encoder = lambda sentences: held.wait(20) and encode(sentences) if sentences == [
-        "slow"] else encode(sentences)
-    asked = together.ask(slow.session, Prompt("slow", SETTINGS))
-    quick.frames(80)
-    assert not asked.done()
-    held.set()
-    asked.result()
-
-
-def test_a_long_list_keeps_nobody_waiting(studio):
-    """All have their turns, one sentence each; and who leaves has the rest of theirs unread."""
-    together = studio()
-    long, short, read, gate = Page(together), Page(together), [], threading.Semaphore(0)
-    embed = together.model().embed
-    together.model().embed = lambda sentences: (gate.acquire(timeout=20), read.append(sentences[0]),
-                                                embed(sentences))[-1]
-    together.queue(long.session, [Prompt(f"sit {number}", SETTINGS) for number in range(100)])
-    asked = together.ask(short.session, Prompt("walk", SETTINGS))
-    gate.release(5)
-    asked.result()
-    assert read.index("walk") <= 2                         # behind the empty text, which guidance needs, and one
-    together.leave(long.session).result()
-    gate.release(200)
-    short.ask("jump")
-    assert len(read) <= 8 and not together.reader.lines
-
-
-def test_a_model_that_loads_keeps_nobody_waiting(studio):
-    """Nor do its own page's prompts pass one another."""
-    together, held = studio(), threading.Event()
-    slow, quick = Page(together), Page(together)
-    quick.ask("walk")
-    load = together.reader.load
-    together.reader.load = lambda precision: held.wait(20) and load(precision)
-    asked = [together.ask(slow.session, Prompt("sit", replace(SETTINGS, precision="int8"))),
-             together.ask(slow.session, Prompt("jump", SETTINGS))]
-    quick.ask("wave")
-    quick.frames(40)
-    assert not any(one.done() for one in asked)
-    held.set()
-    asked[1].result()
-    assert asked[0].done() and slow.last("prompts")[-1][1] == "jump"
-
-
-def test_a_page_without_a_seat_waits_with_what_it_asks(studio):
-    together = studio(seats=1)
-    first, second = Page(together), Page(together)
-    first.ask("walk")
-    for text in ("sit", "wave"):
-        second.ask(text, seconds=1.0)
-    assert second.last("waiting") == [["sit", 1.0], ["wave", 1.0]] and second.session.stream is None
-    together.leave(first.session).result()
-    second.frames(60)
-    assert second.last("prompts") == [[0, "sit"], [32, "wave"]]
-
-
 def test_what_was_read_is_never_read_again(studio):
     """Whatever the text encoder forgets: a prompt brings its embedding with it, also when it waited."""
     page = Page(studio())
@@ -434,38 +245,6 @@ def test_a_prompt_that_cannot_begin_changes_nothing(studio):
     assert np.array_equal(page.frames(len(before) + 20)[:40], before) and page.last("prompts") == [[0, "walk"]]
 
 
-def test_a_prompt_read_after_its_page_left_begins_nothing(studio):
-    together = studio()
-    page = Page(together)
-    together.leave(page.session).result()
-    page.ask("walk")
-    assert not together.batches and page.session.stream is None
-
-
-def test_batches_without_a_stream_go(studio):
-    together = studio()
-    page = Page(together)
-    page.ask("walk")
-    page.frames(8)
-    assert together.batches
-    together.leave(page.session).result()
-    wait(lambda: not together.batches)
-
-
-def test_one_that_fails_says_so_and_the_others_go_on(studio):
-    together = studio()
-    good, bad = Page(together), Page(together)
-    good.ask("walk")
-    bad.session.add = lambda frames: 1 / 0
-    bad.ask("walk")
-    wait(lambda: bad.last("error") and bad.last("over"))
-    assert "ZeroDivisionError" in bad.last("error")
-    good.frames(100)
-    del bad.session.add
-    bad.ask("walk")
-    bad.frames(20)
-
-
 def test_a_motion_that_is_not_finite_stops_and_says_so(studio):
     page = Page(studio())
     page.ask("walk")
@@ -487,13 +266,3 @@ def test_the_past_of_a_new_stream_reaches_as_far_as_any_model_sees():
     from live.session import REACH
     from options.models import AR
     assert REACH >= AR().context
-
-
-def test_sessions_are_told_on_one_thread_alone(studio):
-    page, threads = Page(studio()), set()
-    tell = page.session.tell
-    page.session.tell = lambda message: (threads.add(threading.current_thread()), tell(message))
-    page.ask("walk")
-    page.frames(20)
-    assert threads == {page.studio.thread} and isinstance(page.session, Session)
-    assert torch.is_grad_enabled()

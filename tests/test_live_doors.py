@@ -25,7 +25,7 @@ from live.visits import GONE, GRACE, OTHER, Bucket, Visits, read_report
 from motion.representation_272 import DIM, Start, motion272_to_positions, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix
 from motion.skeleton import forward_kinematics
-from test_live import SETTINGS, wait
+from visitor import SETTINGS, wait
 from test_pipeline import streamer
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse

@@ -13,7 +13,7 @@ from models.mosa.tokenizer import CAQVAE
 from generation.mosa import MoSa
 from options.sampling import Compute
 from test_generate_mosa import Words, checkpoint
-from test_live import Page, motion_of, studio, wait      # noqa: F401
+from visitor import Page, motion_of, studio, wait      # noqa: F401
 from test_mosa import tokenizer
 from train_mosa_tokenizer import TINY
 

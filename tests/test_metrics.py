@@ -24,8 +24,8 @@ def golden(golden_file) -> dict[str, np.ndarray]:
 
 def with_moments(mean: np.ndarray, factor: np.ndarray, rng: np.random.Generator, rows: int = 50) -> np.ndarray:
     """Rows whose sample mean is exactly `mean` and whose sample covariance is factor @ factor.T."""
-    drawn = rng.normal(size=(rows, len(mean)))
-    white, _ = np.linalg.qr(drawn - drawn.mean(axis=0))
+    sampled = rng.normal(size=(rows, len(mean)))
+    white, _ = np.linalg.qr(sampled - sampled.mean(axis=0))
     return mean + np.sqrt(rows - 1) * white @ factor.T
 
 
@@ -146,7 +146,7 @@ def test_diversity_of_known_places(rng):
 
 
 @pytest.mark.parametrize("clips, pairs", [(400, 300), (300, 300), (299, 100), (100, 100), (99, 99), (1, 1)])
-def test_diversity_draws_as_many_pairs_as_the_clips_allow(clips, pairs, rng):
+def test_diversity_samples_as_many_pairs_as_the_clips_allow(clips, pairs, rng):
     x = rng.normal(size=(clips, 3))
     usual, given = (diversity(x, number, rng=np.random.default_rng(7)) for number in (None, pairs))
     assert usual == given
@@ -162,7 +162,7 @@ def test_multimodality_stays_within_each_text(rng):
     assert found == diversity(one[0], 12, rng=np.random.default_rng(3))
 
 
-def test_multimodality_draws_anew_for_each_text(rng):
+def test_multimodality_samples_again_for_each_text(rng):
     same = np.repeat(rng.normal(size=(1, 30, 4)), 2000, axis=0)
     distances = np.linalg.norm(same[0, :, None] - same[0], axis=-1)
     assert multimodality(same, 10, rng=rng) == pytest.approx(distances.mean(), rel=0.01)

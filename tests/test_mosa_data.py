@@ -12,6 +12,7 @@ from models.causal_tae import CausalTAE
 from models.mosa.tokenizer import CAQVAE
 from motion.representation_263 import motion263_to_positions
 from motion.rotation import y_rotation
+from options.data import Data
 from options.models import CAQ, TAE, Codes
 
 MEAN, STD = np.zeros(272, np.float32), np.ones(272, np.float32)
@@ -58,11 +59,11 @@ def test_captioned_windows(tmp_path):
     windows = CaptionedWindows(clips, MEAN, STD, 60, 60, 4, texts, {"walk": 1, "turn": 2}, text_drop=0.2, fps=20)
     assert [windows.name(index) for index in range(len(windows))] == ["62", "200_1-4", "63"]
     rng = np.random.default_rng(0)
-    drawn = [windows.sample(0, rng) for _ in range(600)]
-    lengths = np.array([len(motion) for motion, _ in drawn])
+    sampled = [windows.sample(0, rng) for _ in range(600)]
+    lengths = np.array([len(motion) for motion, _ in sampled])
     assert set(lengths) == {56, 60} and 0.28 < (lengths == 56).mean() < 0.39
-    assert {int(motion[0, 0]) for motion, _ in drawn} == set(range(7))
-    assert 0.15 < np.mean([number == -1 for _, number in drawn]) < 0.25
+    assert {int(motion[0, 0]) for motion, _ in sampled} == set(range(7))
+    assert 0.15 < np.mean([number == -1 for _, number in sampled]) < 0.25
     assert windows.sample(1, rng)[0][0, 0] in range(20, 25)
     batch = windows.collate([(np.zeros((56, 272)), 1), (np.zeros((60, 272)), -1)])
     assert batch["motion"].shape == (2, 60, 272) and batch["lengths"].tolist() == [56, 60]
@@ -117,14 +118,14 @@ def folder263(tmp_path):
 
 def test_the_published_layout_is_read(folder263):
     for _ in range(2):                                                    # the second time from its shard
-        clips = load_clips("humanml3d_263", folder263, "train")
+        clips = load_clips(Data("humanml3d_263", folder263), "train")
         assert [one.id for one in clips] == ["000001", "M000001"] and clips[0].motion.shape == (50, 263)
-    assert load_statistics("motionx_263", folder263)[1].shape == (263,)
+    assert load_statistics(Data("motionx_263", folder263))[1].shape == (263,)
     config = CAQ(channels=263, codes=Codes((2, 10), 4, 4, 8), width=8)
-    tokenizer = with_statistics(CAQVAE(config), "humanml3d_263", folder263)
+    tokenizer = with_statistics(CAQVAE(config), Data("humanml3d_263", folder263))
     assert [float(tokenizer.std[place]) for place in (0, 3, 4, 258, 259, 262)] == [1, 1, 5, 5, 1, 1]
 
 
 def test_networks_of_other_channels_refuse(folder263):
     with pytest.raises(ValueError, match="humanml3d_263 has motions of 263 channels, the tokenizer reads 272"):
-        with_statistics(CausalTAE(TAE(width=8)), "humanml3d_263", folder263)
+        with_statistics(CausalTAE(TAE(width=8)), Data("humanml3d_263", folder263))

@@ -108,7 +108,7 @@ def test_the_decoder_alone_learns_from_clips_and_pairs(chain, data, script, monk
     assert script("train_causal_tae", "--preset", "tiny", "--data-root", str(data), "--device", "cpu",
                   "--exp-name", "tae_smooth", "--resume-pth", "output/tae_tiny/last", "--decoder-only",
                   "--jerk-loss", "2", "--streams", str(tmp_path)) == 0
-    assert "8 clips to draw windows of 64 frames from; 1 left out" in capsys.readouterr().out
+    assert "8 clips to sample windows of 64 frames from; 1 left out" in capsys.readouterr().out
     before, after = (load_tae(f"output/{name}/last").state_dict() for name in ("tae_tiny", "tae_smooth"))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"from_latent", "decoder"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from options import from_json, opt, parse, to_json
+from options.data import Data
 from options.training import Training
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,7 +96,7 @@ def test_the_resolved_config_is_printed_and_dry_run_stops(capsys, monkeypatch):
     assert not capsys.readouterr().out
 
 
-@pytest.mark.parametrize("config", [*PRESETS.values(), Training(lr_scheduler=(4, 5), data_root="x")])
+@pytest.mark.parametrize("config", [*PRESETS.values(), Training(Data("mocap_272", Path("x")), lr_scheduler=(4, 5))])
 def test_json_round_trip(config):
     assert from_json(type(config), json.loads(json.dumps(to_json(config)))) == config
 

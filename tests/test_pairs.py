@@ -1,4 +1,4 @@
-"""Motions with captions: parts told of by captions with times, lengths, and what is drawn."""
+"""Motions with captions: parts that captions with times describe, lengths, and what is sampled."""
 
 import numpy as np
 import pytest
@@ -47,8 +47,8 @@ def test_long_ones_are_cut_anywhere_when_asked_for():
 
 def test_captions_are_drawn_alike():
     pairs = MotionTexts([clip(60)], MEAN, STD, 60, 299)
-    drawn = [pairs.sample(0, np.random.default_rng(seed))[1] for seed in range(200)]
-    assert 60 < drawn.count("walk") < 140 and set(drawn) == {"walk", "stroll"}
+    sampled = [pairs.sample(0, np.random.default_rng(seed))[1] for seed in range(200)]
+    assert 60 < sampled.count("walk") < 140 and set(sampled) == {"walk", "stroll"}
 
 
 def test_batches_are_padded_with_zeros():

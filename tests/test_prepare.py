@@ -20,7 +20,6 @@ from dataset.prepare.grammar import inflect, sentences
 from motion.formats import write_amass, write_bvh
 from motion.representation_272 import motion272_to_positions
 from motion.skeleton import MIRROR
-from utils.errors import run
 
 
 def pose(frames, seed=0):
@@ -361,23 +360,16 @@ def test_a_rule_holds_for_the_other_side_too():
     assert snu.captions(snu.UNNAMED, "take", "take") == []
 
 
-def test_mistakes_of_the_command_line_end_in_one_line(cmu_source, tmp_path, monkeypatch, capsys):
-    def error(*words):
-        monkeypatch.setattr("sys.argv", ["prepare", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            run(main)
-        return stop.value.code, capsys.readouterr().err
-
+def test_mistakes_of_the_command_line_end_in_one_line(cmu_source, tmp_path, refused):
     out, other = tmp_path / "out", tmp_path / "other.csv"
     other.write_text("trial,text\n01_01,walk\n")
     assert cmu.read_humanml3d([]) == []
-    for words, told in ((("cmu", "--source", cmu_source, "--captions", "none.json"), "none.json"),
+    for words, said in ((("cmu", "--source", cmu_source, "--captions", "none.json"), "none.json"),
                         (("cmu", "--source", cmu_source, "--descriptions", "none.csv"), "none.csv"),
                         (("cmu", "--source", cmu_source, "--descriptions", other), "no column description, subject"),
                         (("bandai-namco", "--source", tmp_path / "none"), "archive or a folder"),
                         (("snu", "--source", cmu_source), "index.csv"),
                         (("amass", "--source", cmu_source), "0 captures"),
                         (("bvh-folder", "--source", cmu_source, "--skeleton-map", "none"), "none")):
-        code, printed = error(*words, "--out", out)
-        assert code == 2 and printed.startswith("error: ") and told in printed
+        assert said in refused(main, *words, "--out", out)
     assert not out.exists()

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from dataset.prepare.stream import LATENT, LEAD, LONGEST, LONGEST_A, SHORTEST, p
 from motion.representation_272 import HEADING, ROOT_VELOCITY, VELOCITIES, motion272_to_positions, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from motion.skeleton import forward_kinematics
-from utils.errors import run
 
 
 def pose(frames, seed=0, size=0.15):
@@ -230,17 +228,13 @@ def test_only_earlier_pairs_are_replaced(source, tmp_path):
     assert contents_of(tmp_path / "mine") == {"thesis.txt": b"dear"} and contents_of(source) == before
 
 
-@pytest.mark.parametrize("arguments, told", [
+@pytest.mark.parametrize("arguments, said", [
     (["--source", "nowhere"], "found no nowhere/motion_data, expected a prepared data set. Make it first: "),
     (["--source", "mocap_272", "--pairs", "0"], "expected at least 1"),
 ])
-def test_a_callers_mistake_is_one_sentence(source, tmp_path, monkeypatch, capsys, arguments, told):
+def test_a_callers_mistake_is_one_sentence(source, tmp_path, monkeypatch, refused, arguments, said):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["prepare", "stream", "--out", "out", *arguments])
-    with pytest.raises(SystemExit) as end:
-        run(main)
-    error = capsys.readouterr().err.splitlines()
-    assert end.value.code == 2 and len(error) == 1 and told in error[0]
+    assert said in refused(main, "stream", "--out", "out", *arguments)
     assert not (tmp_path / "out").exists()
 
 

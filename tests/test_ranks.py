@@ -34,7 +34,7 @@ LENGTHS = (4, 30, 9, 17, 6, 12, 23, 5)    # of the clips, in latents without the
 CAPTIONS = ("a person walks", "someone waves the left hand twice and then sits down on a chair", "jump", "he dances",
             "a man swims", "she crawls under the table to the other side", "throwing a ball", "sleep")
 LATENTS = ["--latent-dir", "latents", "--latent-dim", "2", "--text-dim", "3"]
-TRAINERS = {                              # with all losses and all random draws that there are
+TRAINERS = {                              # with all losses and all random numbers that there are
     "train_causal_tae": ["--position-loss", "2", "--jerk-loss", "2"],
     "train_t2m": [*LATENTS, "--early", "4", "--text-noise", "0.02", "--text-drop", "0.5"],
     "train_text": ["--latent-dir", "tokens", "--latent-dim", "2", "--text-dim", "3"],

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,18 +142,25 @@ def test_wrong_captures_and_maps_are_named(tmp_path):
             load_skeleton_map(tmp_path / "map.json")
 
 
-@pytest.mark.parametrize("archive, names, skeleton_map", [
-    ("bandai_namco.tar.xz", ["dataset-1_walk_normal_001.bvh"], "bandai_namco"),
-    ("cmu.tar.xz", ["39_03.amc", "39.asf"], "cmu"),
-    ("cmu.tar.xz", ["35_32.bvh"], "cmu"),
-    ("cmu_extra.tar.xz", ["69_02.bvh"], "cmu"),
-    ("snu.tar.xz", ["Samsung_wd2_middle_walking.bvh"], "snu_woody"),
-    ("snu.tar.xz", ["Physics2_wd2_WalkForwardVFast01.bvh"], "snu_woody"),
-])
-def test_captured_walks_look_like_walks(tmp_path, archive, names, skeleton_map):
+WALKS = {    # archive -> files of captured walks and their skeleton maps; 39.asf is the skeleton of 39_03.amc
+    "bandai_namco.tar.xz": {"dataset-1_walk_normal_001.bvh": "bandai_namco"},
+    "cmu.tar.xz": {"39_03.amc": "cmu", "35_32.bvh": "cmu", "39.asf": ""},
+    "cmu_extra.tar.xz": {"69_02.bvh": "cmu"},
+    "snu.tar.xz": {"Samsung_wd2_middle_walking.bvh": "snu_woody", "Physics2_wd2_WalkForwardVFast01.bvh": "snu_woody"},
+}
+
+
+@pytest.fixture(scope="module")
+def walks(tmp_path_factory) -> dict[str, Path]:
+    """Where they are unpacked; each archive is read once, which takes seconds."""
+    folder = tmp_path_factory.mktemp("walks")
+    return {path.name: path for archive, names in WALKS.items() for path in captured(archive, list(names), folder)}
+
+
+@pytest.mark.parametrize("name, skeleton_map", [pair for names in WALKS.values() for pair in names.items() if pair[1]])
+def test_captured_walks_look_like_walks(walks, name, skeleton_map):
     """They go where the pelvis faces, knees bend forward, toes are ahead, arms hang, feet touch the floor."""
-    path, *_ = captured(archive, names, tmp_path)
-    rotations, joints = retarget(read_capture(path), load_skeleton_map(skeleton_map))
+    rotations, joints = retarget(read_capture(walks[name]), load_skeleton_map(skeleton_map))
     facing = local_to_global(rotations)[:, 0, :, 2]  # (T, 3)
     speed = (np.diff(joints[:, 0], axis=0) * facing[1:]).sum(-1).mean() * 30
     assert 0.8 < speed < 1.8

@@ -1,4 +1,4 @@
-"""Shards: read once, mapped by all, made anew when anything changes, and nothing in them runs."""
+"""Shards: read once, mapped by all, made again when anything changes, and nothing in them runs."""
 
 import gc
 import json
@@ -19,6 +19,7 @@ from benchmarks.startup import mapped_by_workers
 from dataset import shards
 from dataset.clips import load_clips
 from dataset.streams import load_pairs
+from options.data import Data
 from test_clips import make_folder
 from test_stream_pairs import write_pairs
 from utils.cache import cache_folder
@@ -41,10 +42,10 @@ def test_the_search_for_garbage_goes_on_afterwards(tmp_path):
     make_folder(tmp_path, MOTIONS)
     with shards.many_made():
         searched.append(gc.isenabled())
-        load_clips("mocap_272", tmp_path)
+        load_clips(Data("mocap_272", tmp_path))
         searched.append(gc.isenabled())
     with pytest.raises(FileNotFoundError):
-        load_clips("mocap_272", tmp_path / "nowhere")
+        load_clips(Data("mocap_272", tmp_path / "nowhere"))
     assert searched == [False, False] and gc.isenabled()
 
 
@@ -61,21 +62,21 @@ class Code:
 def test_motions_are_read_once(tmp_path, capsys):
     """Files whose names, sizes and times stay are not read again."""
     make_folder(tmp_path, MOTIONS)
-    first = values(load_clips("t2m_272", tmp_path))
+    first = values(load_clips(Data("t2m_272", tmp_path)))
     printed = capsys.readouterr().out
-    assert "4 clips indexed into" in printed and "GB; delete it freely" in printed and "anew" not in printed
+    assert "4 clips indexed into" in printed and "GB; delete it freely" in printed and "again" not in printed
     for path in (tmp_path / "motion_data").iterdir():
         stat = path.stat()
         path.write_bytes(bytes(stat.st_size))
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    again = load_clips("t2m_272", tmp_path)
+    again = load_clips(Data("t2m_272", tmp_path))
     assert values(again) == first and [clip.captions[0].text for clip in again] == [f"clip {name}" for name in "abcd"]
     assert capsys.readouterr().out == "t2m_272 train: 4 of 4 clips\n"
     with pytest.raises(ValueError, match="read-only"):
         again[0].motion[0] = 0
     moved = tmp_path.with_name("moved")
     shutil.move(tmp_path, moved)
-    assert values(load_clips("t2m_272", moved)) == first and "indexed" not in capsys.readouterr().out
+    assert values(load_clips(Data("t2m_272", moved))) == first and "indexed" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change, left, said", [
@@ -83,9 +84,9 @@ def test_motions_are_read_once(tmp_path, capsys):
     ("replaced", "abcd", "4 of 4"), ("another caption", "abcd", "4 of 4"),
     ("added", "abcde", "5 of 5"), ("taken off the list", "ab", "2 of 2"),
 ])
-def test_a_set_that_changed_is_indexed_anew(tmp_path, capsys, change, left, said):
+def test_a_set_that_changed_is_indexed_again(tmp_path, capsys, change, left, said):
     make_folder(tmp_path, MOTIONS)
-    before = load_clips("t2m_272", tmp_path)
+    before = load_clips(Data("t2m_272", tmp_path))
     if change == "vanished":
         (tmp_path / "motion_data" / "b.npy").unlink()
     elif change == "wordless":
@@ -99,10 +100,10 @@ def test_a_set_that_changed_is_indexed_anew(tmp_path, capsys, change, left, said
                     {name: MOTIONS[name] for name in "ab"})
     capsys.readouterr()
     for first in (True, False):    # what is wrong is said each time
-        found = load_clips("t2m_272", tmp_path)
+        found = load_clips(Data("t2m_272", tmp_path))
         assert [clip.id for clip in found] == list(left)
         printed = capsys.readouterr().out
-        assert said in printed and ("anew, since its files have changed, into" in printed) == first
+        assert said in printed and ("again, as its files have changed, into" in printed) == first
     np.testing.assert_array_equal(before[1].motion, MOTIONS["b"])    # who has the old shard keeps it
     np.testing.assert_array_equal(found[0].motion, MOTIONS["a"])
     assert change != "replaced" or (found[1].motion == 2 * MOTIONS["b"]).all()
@@ -115,20 +116,20 @@ def test_a_set_that_changed_is_indexed_anew(tmp_path, capsys, change, left, said
     (".json", lambda whole: whole[:-8]), (".json", lambda whole: b"[]"), (".json", lambda whole: b"{}"),
     (".json", lambda whole: whole.replace(b'"frames": 40', b'"frames": 39')),
 ])
-def test_a_damaged_shard_is_made_anew(tmp_path, capsys, suffix, damage):
+def test_a_damaged_shard_is_made_again(tmp_path, capsys, suffix, damage):
     make_folder(tmp_path, MOTIONS)
-    first = values(load_clips("t2m_272", tmp_path))
+    first = values(load_clips(Data("t2m_272", tmp_path)))
     path, = (tmp_path / ".shards").glob(f"*{suffix}")
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    assert values(load_clips("t2m_272", tmp_path)) == first and path.read_bytes() == whole
-    assert "4 clips indexed anew, being damaged, into" in capsys.readouterr().out
+    assert values(load_clips(Data("t2m_272", tmp_path))) == first and path.read_bytes() == whole
+    assert "4 clips indexed again, being damaged, into" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("where", ["clip", "shard", "index"])
 def test_a_pickle_does_not_run(tmp_path, capsys, where):
     make_folder(tmp_path, MOTIONS)
-    load_clips("t2m_272", tmp_path)
+    load_clips(Data("t2m_272", tmp_path))
     path, = (tmp_path / "motion_data").glob("b.npy") if where == "clip" else (tmp_path / ".shards").glob(
         "*.npy" if where == "shard" else "*.json")
     for content in ("array", "bare"):
@@ -138,7 +139,7 @@ def test_a_pickle_does_not_run(tmp_path, capsys, where):
         else:
             path.write_bytes(pickle.dumps(Code(tmp_path / "ran")))
         capsys.readouterr()
-        assert len(load_clips("t2m_272", tmp_path)) == (3 if where == "clip" else 4)
+        assert len(load_clips(Data("t2m_272", tmp_path))) == (3 if where == "clip" else 4)
         assert where != "clip" or "1 unreadable: b" in capsys.readouterr().out
     assert not (tmp_path / "ran").exists()
 
@@ -147,24 +148,24 @@ def test_where_data_cannot_be_written_the_cache_has_the_shard(tmp_path, capsys, 
     monkeypatch.setenv("MOTION_CACHE", str(tmp_path / "cache"))
     make_folder(tmp_path / "set", MOTIONS)
     (tmp_path / "set" / ".shards").write_text("not a folder, so that nothing can be made in it")
-    first = values(load_clips("t2m_272", tmp_path / "set"))
+    first = values(load_clips(Data("t2m_272", tmp_path / "set")))
     assert len(list(cache_folder().glob("shards/*/train-*.npy"))) == 1
     capsys.readouterr()
-    assert values(load_clips("t2m_272", tmp_path / "set")) == first and "indexed" not in capsys.readouterr().out
+    assert values(load_clips(Data("t2m_272", tmp_path / "set"))) == first and "indexed" not in capsys.readouterr().out
 
 
 def test_no_room_says_how_much_and_where(tmp_path, monkeypatch):
     make_folder(tmp_path, MOTIONS)
     monkeypatch.setattr(shards.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     with pytest.raises(OSError, match="found no room for 0.0 GB in .*shards or .*MOTION_CACHE"):
-        load_clips("t2m_272", tmp_path)
+        load_clips(Data("t2m_272", tmp_path))
 
 
 def test_of_many_processes_one_makes_the_shard(tmp_path):
     make_folder(tmp_path, MOTIONS)
     (tmp_path / ".shards").mkdir()
-    code = ("from dataset.clips import load_clips; print('ready', flush=True); "
-            f"print(len(load_clips('t2m_272', {str(tmp_path)!r})))")
+    code = ("from dataset.clips import load_clips; from options.data import Data; print('ready', flush=True); "
+            f"print(len(load_clips(Data('t2m_272', {str(tmp_path)!r}))))")
     with shards._locked(tmp_path / ".shards"):    # all find no shard, and wait for one another
         started = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
                    for _ in range(3)]
@@ -196,7 +197,7 @@ def test_pairs_lie_in_shards_too(tmp_path, capsys):
 def test_workers_share_the_memory_of_the_data(tmp_path):
     """What is mapped of the shard, over all processes, is its size once, however many they are."""
     make_folder(tmp_path, {str(number): MOTIONS["a"] for number in range(300)})
-    motions = [clip.motion for clip in load_clips("t2m_272", tmp_path)]
+    motions = [clip.motion for clip in load_clips(Data("t2m_272", tmp_path))]
     path, = (tmp_path / ".shards").glob("*.npy")
     one, four = (mapped_by_workers(motions, workers, path) for workers in (1, 4))
     assert one > 0.9 * path.stat().st_size and four < 1.5 * one
@@ -205,7 +206,7 @@ def test_workers_share_the_memory_of_the_data(tmp_path):
 def test_other_processes_get_a_place_not_a_copy(tmp_path):
     """As DataLoader's workers do where they are spawned, not forked."""
     make_folder(tmp_path, MOTIONS)
-    clips = load_clips("t2m_272", tmp_path)
+    clips = load_clips(Data("t2m_272", tmp_path))
     sent = ForkingPickler.dumps(clips)
     assert len(sent) < 0.02 * sum(clip.motion.nbytes for clip in clips)
     for clip, received in zip(clips, pickle.loads(sent)):

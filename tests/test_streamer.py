@@ -112,7 +112,7 @@ def test_steps_go_on_beyond_the_context(config):
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("shown", [0, 4])
 def test_streams_equal_a_loop_over_whole_prefixes(guidance, shown, config):
-    """Without a cache, the past run anew for every latent, text and empty text apart."""
+    """Without a cache, the past run again for every latent, text and empty text apart."""
     model, (*text, empty), past = tiny_ar(config), some_texts(config, 3), torch.randn(2, shown, 4)
     noise = torch.randn(5, STEPS + 1, 2, 4)
     expected = past
@@ -128,7 +128,7 @@ def test_streams_equal_a_loop_over_whole_prefixes(guidance, shown, config):
 
 
 @pytest.mark.parametrize("config", TEXTS)
-def test_a_prompt_reads_the_kept_past_anew(config):
+def test_a_prompt_reads_the_kept_past_again(config):
     """As if the stream had begun with it, that much of the past shown."""
     model, (*texts, empty), noise = tiny_ar(config), some_texts(config, 3), torch.randn(9, STEPS + 1, 4)
     for kept in (0, 3, 11):

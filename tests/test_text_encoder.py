@@ -12,8 +12,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from models import text_encoder
-from models.text_encoder import (DEFAULT_TEXT_ENCODER, KEPT_AT_ONCE, MINILM, TextEncoder, cache_folder, packaged_minilm,
-                                 stack_texts, weights_of)
+from models.text_encoder import (DEFAULT_TEXT_ENCODER, KEPT_AT_ONCE, MINILM, TextEncoder, packaged_minilm, stack_texts,
+                                 weights_of)
+from utils.cache import cache_folder
 
 WALK, JUMP = "a person walks", "he jumps"
 

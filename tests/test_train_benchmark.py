@@ -16,8 +16,8 @@ from benchmarks.train import (SHORTEST, STREAMS, T2M, TAE, Side, Trainer, ar_tra
 from conftest import assert_relative
 from dataset.clips import load_clips, load_statistics
 from models.causal_tae import CausalConv1d
+from options.data import Data
 from test_latents import write_folder
-from utils.errors import run
 
 CPU = torch.device("cpu")
 COUNT = 5
@@ -102,14 +102,14 @@ def test_the_tae_takes_windows_of_real_clips(data):
     motion = made.batch(1, 2)["motion"]
     assert motion.shape == (COUNT, 64, 272) and torch.equal(motion, again.batch(1, 2)["motion"])
     assert not torch.equal(motion, made.batch(2, 2)["motion"])
-    mean, std = load_statistics("mocap_272", data)
-    clips = [(clip.motion - mean) / std for clip in load_clips("mocap_272", data, "train")]
+    mean, std = load_statistics(Data("mocap_272", data))
+    clips = [(clip.motion - mean) / std for clip in load_clips(Data("mocap_272", data), "train")]
     assert any(np.allclose(clip[first:first + 64], motion[0], atol=1e-4)
                for clip in clips for first in range(len(clip) - 63))
 
 
 def operations_of_the_tae() -> int:
-    """Of a sample: each layer's product, and those of its gradients, of which the motion needs none."""
+    """Of a sample: each layer's matmul, and those of its gradients, of which the motion needs none."""
     made, counts = tae_trainer(TAE["tiny"], 1), []
     tae = made.build().tae
     for layer in tae.modules():
@@ -140,7 +140,7 @@ def test_the_script(tmp_path, monkeypatch, capsys):
         assert checks["bfloat16_gradient_difference"] > 1e-4              # or it would not be bfloat16
         assert ("padding_costs" in checks) == (checks["trainer"] != "tae")
         if checks["trainer"] == "tae":
-            assert checks["tera_operations_per_sample"] == pytest.approx(operations_of_the_tae() / 1e12, rel=1e-6)
+            assert checks["tflop_per_sample"] == pytest.approx(operations_of_the_tae() / 1e12, rel=1e-6)
         losses = np.array([report["curves"][checks["trainer"]][name] for name in ("float32", "bfloat16")])
         assert losses.shape == (2, 2)
         np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)
@@ -153,10 +153,7 @@ def test_the_script(tmp_path, monkeypatch, capsys):
     (["--figure", "a.png"], "--figure shows the curves of --curves steps: give their number"),
     (["--data-root", "nowhere"], "found no nowhere/motion_data, expected the data set mocap_272"),
     (["--latent-dir", "."], ". holds texts (vector) of 3 channels, the model reads vector of 384: give another ")])
-def test_mistakes(flags, words, tmp_path, monkeypatch, capsys):
+def test_mistakes(flags, words, tmp_path, monkeypatch, refused):
     write_folder(tmp_path, dict(a=dict(latents=4)))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["train", "--size", "tiny", *flags])
-    with pytest.raises(SystemExit) as stop:
-        run(train.main)
-    assert stop.value.code == 2 and words in capsys.readouterr().err
+    assert words in refused(train.main, "--size", "tiny", *flags)

@@ -27,23 +27,23 @@ def batch() -> dict[str, Tensor]:
     return dict(latents=torch.randn(3, 9, 4), lengths=LENGTHS, text=torch.randn(3, 6))
 
 
-def draws(rows: int, positions: list[int]) -> dict[str, Tensor]:
+def fixed(rows: int, positions: list[int]) -> dict[str, Tensor]:
     """Every random choice of one step: `rows` are scored, `positions` replaced."""
     return dict(replaced_positions=torch.tensor(positions, dtype=torch.long),
                 t_first=torch.randint(STEPS, (27,)), noise_first=torch.randn(27, 4),
                 t_second=torch.randint(STEPS, (REPEATS * rows,)), noise_second=torch.randn(REPEATS * rows, 4))
 
 
-def reference(model, latents, text, first, draws) -> Tensor:
+def reference(model, latents, text, first, choices) -> Tensor:
     """Clip by clip without padding, every latent with its own loss; the predicted latents are constants."""
     losses = []
     for clip, length in enumerate(LENGTHS):
         true, mixed = latents[clip, :length], latents[clip, :length].clone()
         conditions = model(true[None], text[clip][None])[0]
-        for position in draws["replaced_positions"].tolist():
+        for position in choices["replaced_positions"].tolist():
             if first[clip] <= position < length:
                 row = 9 * clip + position
-                t, noise = draws["t_first"][row][None], draws["noise_first"][row][None]
+                t, noise = choices["t_first"][row][None], choices["noise_first"][row][None]
                 noisy = model.head.diffusion.add_noise(true[position][None], t, noise)
                 predicted = model.head(noisy, t, conditions[position][None])
                 diffusion = model.head.diffusion
@@ -52,7 +52,7 @@ def reference(model, latents, text, first, draws) -> Tensor:
         losses += [(true[position], conditions[position]) for position in range(first[clip], length)]
     true, conditions = (torch.stack(rows) for rows in zip(*losses))
     total = 0
-    for t, noise in zip(draws["t_second"].split(len(true)), draws["noise_second"].split(len(true))):
+    for t, noise in zip(choices["t_second"].split(len(true)), choices["noise_second"].split(len(true))):
         predicted = model.head(model.head.diffusion.add_noise(true, t, noise), t, conditions)
         total = total + ((predicted - noise) ** 2).mean(dim=-1).sum()
     return total / (REPEATS * len(true))
@@ -67,8 +67,8 @@ def test_loss_and_gradient_equal_a_plain_reference(contexts, positions, fast):
     if fast:
         accelerate_training(model)
     first = torch.zeros(3, dtype=torch.long) if contexts is None else contexts
-    choices = draws(int((LENGTHS - first).sum()), positions)
-    found = two_forward_loss(model, **data, step=1, total_steps=2, context_lengths=contexts, draws=choices)
+    choices = fixed(int((LENGTHS - first).sum()), positions)
+    found = two_forward_loss(model, **data, step=1, total_steps=2, context_lengths=contexts, choices=choices)
     expected = reference(model, data["latents"], data["text"], first, choices)
     torch.testing.assert_close(found, expected)
     gradients, others = (torch.autograd.grad(loss, list(model.parameters())) for loss in (found, expected))

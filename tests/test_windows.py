@@ -29,7 +29,7 @@ def test_windows_are_normalised_cuts_that_begin_anywhere():
 def test_short_clips_are_left_out_and_counted(capsys):
     windows = MotionWindows([clip(15), clip(16), clip(40), clip(3)], MEAN, STD, frames=16)
     assert len(windows) == 2 and [len(motion) for motion in windows.motions] == [16, 40]
-    assert "2 clips to draw windows of 16 frames from; 2 left out" in capsys.readouterr().out
+    assert "2 clips to sample windows of 16 frames from; 2 left out" in capsys.readouterr().out
 
 
 def test_the_same_generator_gives_the_same_window():

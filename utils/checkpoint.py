@@ -56,8 +56,8 @@ def naming(path: str | Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         # safetensors hides the number in its text; numpy has none, when less was written than it asked for.
-        hidden = re.search(r"os error (\d+)|requested and \d+ written", str(error))
-        number = getattr(error, "errno", None) or (hidden and int(hidden[1] or errno.ENOSPC))
+        inside = re.search(r"os error (\d+)|requested and \d+ written", str(error))
+        number = getattr(error, "errno", None) or (inside and int(inside[1] or errno.ENOSPC))
         if number not in FULL or getattr(error, "filename", None):
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
@@ -74,7 +74,7 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], config: dict
     """Write a checkpoint folder under a temporary name, then rename it; an older one is replaced.
 
     tensors          name -> tensor of any floating type; read back as float32
-    config           what rebuilds the model, as JSON
+    config           what the model is made again from, as JSON
     training_state   tensors and plain values, for `load_training_state`
     Raises OSError as in `naming`; what was there before is then left as it was.
     """
@@ -169,7 +169,7 @@ def read_json(path: str | Path, required: Iterable[str] = ()) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}, expected a JSON object.")
     if missing := [name for name in required if name not in values]:
-        raise ValueError(f"{path} has no {', '.join(map(repr, missing))}; restore it or make it anew.")
+        raise ValueError(f"{path} has no {', '.join(map(repr, missing))}; restore it or make it again.")
     return values
 
 
@@ -192,7 +192,7 @@ def newest_whole(run: str | Path) -> tuple[Path | None, dict[str, Any], list[str
             damaged.append(str(error))
     if damaged:
         raise ValueError(f"No checkpoint in {run} is whole: {' '.join(damaged)} "
-                         f"Remove the folder to train anew.")
+                         f"Remove the folder to train again.")
     return None, {}, []
 
 

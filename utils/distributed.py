@@ -1,7 +1,7 @@
 """One process or many: the same script under `python` and under `torchrun`.
 
 W ranks that share a batch train as one would, since each computes the loss of the whole batch: its sums and rows are
-taken over all ranks, with their gradients, and its random numbers are drawn for all rows, by all ranks alike. The
+taken over all ranks, with their gradients, and its random numbers are sampled for all rows, by all ranks alike. The
 gradient that a rank finds is then W times its own rows' part, as W equal losses depend on them; and
 DistributedDataParallel averages these to the gradient of the one loss. In evaluation, without gradients, each rank
 works by itself.
@@ -70,7 +70,7 @@ def world_size() -> int:
 
 
 def sharing() -> int:
-    """The number of ranks that share a batch: all in training; one under no_grad, so draw before such a block."""
+    """The number of ranks that share a batch: all in training; one under no_grad, so sample before such a block."""
     return world_size() if torch.is_grad_enabled() else 1
 
 
@@ -109,9 +109,9 @@ def of_all_ranks(x: Tensor) -> Tensor:
     return sum_over_ranks(F.pad(x, (0, 0) * (x.ndim - 1) + (before, after)))
 
 
-def own_rows(draw: Callable[[int], Tensor], count: int) -> Tensor:
-    """This rank's `count` rows of `draw(rows of the whole batch)`, which ranks seeded alike draw alike."""
-    return draw(sharing() * count).chunk(sharing())[rank() % sharing()]
+def own_rows(sample: Callable[[int], Tensor], count: int) -> Tensor:
+    """This rank's `count` rows of `sample(rows of the whole batch)`, which is alike on ranks that are seeded alike."""
+    return sample(sharing() * count).chunk(sharing())[rank() % sharing()]
 
 
 def noise_like(x: Tensor) -> Tensor:
@@ -120,9 +120,9 @@ def noise_like(x: Tensor) -> Tensor:
 
 
 def drop(x: Tensor, share: float) -> Tensor:
-    """F.dropout of this rank's rows x (B, ...), drawn for the whole batch."""
+    """F.dropout of this rank's rows x (B, ...), sampled for the whole batch."""
     if sharing() == 1:
-        return F.dropout(x.contiguous(), share)                               # the strides would change what is drawn
+        return F.dropout(x.contiguous(), share)                               # the strides would change what is sampled
     return x * own_rows(lambda rows: F.dropout(x.new_ones(rows, *x.shape[1:]), share), len(x))
 
 

@@ -92,12 +92,12 @@ def trials(sources: list[Path], descriptions: list[Path], described: list[dict],
     """
     own = [path for source in sources for path in sorted(source.rglob("cmu_descriptions.csv"))]
     rows = read_descriptions([*descriptions, *own] or [sources[0].with_name("cmu_descriptions.csv")])
-    segments, told = defaultdict(list), defaultdict(set)    # trial -> its described parts, scene -> splits of those
+    segments, described_in = defaultdict(list), defaultdict(set)    # trial -> its parts, scene -> splits of those
     for row in described:
         start, end = row["start_frame_20fps"] / HUMANML3D_FPS, row["end_frame_20fps"] / HUMANML3D_FPS
         texts = tuple(" ".join(text.split()) for text in row["captions"])
         segments[row["trial"]].append(Segment(f"cmu_{row['trial']}_humanml3d_{row['id']}", start, end, texts))
-        told[scene(row["trial"])].add(row["split"])
+        described_in[scene(row["trial"])].add(row["split"])
     files, skipped = {}, []
     for path in (path for source in sources for path in sorted(source.rglob("*"))):
         if path.suffix.lower() not in (".bvh", ".amc"):
@@ -109,9 +109,9 @@ def trials(sources: list[Path], descriptions: list[Path], described: list[dict],
         else:
             files[path.stem] = path
     known = {name: phrases_of(name, _said(rows[name])) for name in files}
-    strata = {scene(name): known[name][0] for name in files if scene(name) not in told}
+    strata = {scene(name): known[name][0] for name in files if scene(name) not in described_in}
     splits = split_by_strata(strata, val=0.06, test=0)
-    for name, found in told.items():
+    for name, found in described_in.items():
         splits[name] = next(split for split in ("test", "val", "train") if split in found)
     return [Trial(f"cmu_{name}", path, _skeleton_map(path), splits[scene(name)], group,
                   partial(captions, group, phrases), shortest=LONGER.get(name.split("_")[0], 60),

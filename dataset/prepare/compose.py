@@ -26,7 +26,7 @@ from dataset.clips import report, split_ids
 from dataset.prepare.connectives import compose_sentences, forms, plain
 from dataset.prepare.describe import describe_freely, story
 from dataset.prepare.folder import LONGEST, SHORTEST, Entry, building, finish, in_processes
-from dataset.prepare.grammar import STYLES, draws, sentences
+from dataset.prepare.grammar import STYLES, random_of, sentences
 from dataset.prepare.joining import Unfit
 from dataset.prepare.pieces import STILL_KIND, Arms, Piece, change_kind, survey
 from dataset.prepare.sequences import Chain, in_sequence
@@ -35,12 +35,12 @@ from motion.representation_272 import mirror_pose, motion272_to_pose, pose_to_mo
 from motion.skeleton import forward_kinematics
 
 SPLITS = ("train", "val")
-BALANCE = 0.7           # 0: clips are drawn alike, 1: kinds are
-OFTEN = 3               # times as often as others are COMMON kinds drawn
-SAME = 8                # times as often is a part of the same style drawn, and one of the same performer
+BALANCE = 0.7           # 0: clips are sampled alike, 1: kinds are
+OFTEN = 3               # times as often as others are COMMON kinds sampled
+SAME = 8                # times as often is a part of the same style sampled, and one of the same performer
 CANDIDATES = 6          # clips of a kind, of which the one that goes on best is taken
 NEAR, ASIDE = 0.2, 15   # m/s and degrees by which a halt or a start may well differ from the walk that it is of
-REDRAWS = 20            # draws of a sequence before its number is left out
+ATTEMPTS = 20           # at a sequence before its number is left out
 THREE = 0.2             # share of sequences that have three parts
 STILLS = 0.08           # share of the parts that stand still
 SHORTEST_PART = 45      # frames that a part which may be cut anywhere has
@@ -154,7 +154,7 @@ def draft_stills(stock: Stock, split: str) -> list[Draft]:
 
 
 def draft_sequences(stock: Stock, split: str, numbers: range) -> list[Draft]:
-    """A sequence for each number, which draws it; rare kinds often."""
+    """A sequence for each number, which seeds it; rare kinds often."""
     pools = by_kind([piece for piece in stock.pieces + stock.stands if not APART.match(piece.kind)])
     weight = {kind: len(pieces) ** (1 - BALANCE) * (OFTEN if COMMON.match(kind) else 1)
               for kind, pieces in pools.items()}
@@ -164,17 +164,17 @@ def draft_sequences(stock: Stock, split: str, numbers: range) -> list[Draft]:
     for number in numbers if len(pools) > 1 else ():
         rng = np.random.default_rng([SPLITS.index(split), 0, number])
         parts, chain = 3 if rng.random() < THREE else 2, None
-        for _ in range(REDRAWS):
-            chain = chain or _draw_chain(rng, stock, pools, weight, parts)
+        for _ in range(ATTEMPTS):
+            chain = chain or _sample_chain(rng, stock, pools, weight, parts)
         if chain:
             drafts.append(Draft(f"then_{number:06d}", split, chain))
     return drafts
 
 
-def _draw_chain(rng: np.random.Generator, stock: Stock, pools: dict[str, list[Piece]], weight: dict[str, float],
+def _sample_chain(rng: np.random.Generator, stock: Stock, pools: dict[str, list[Piece]], weight: dict[str, float],
                 parts: int) -> Chain | None:
     """Kinds, and of each some clips of one style, so that one person may do it all; None if there are no such."""
-    kinds = [draw(rng, list(weight), list(weight.values()), 1)[0] for _ in range(parts)]
+    kinds = [sample(rng, list(weight), list(weight.values()), 1)[0] for _ in range(parts)]
     if any(first == second for first, second in pairwise(kinds)):
         return None
     longest = LONGEST * 2 // 3 if parts == 2 else LONGEST // parts
@@ -185,7 +185,7 @@ def _draw_chain(rng: np.random.Generator, stock: Stock, pools: dict[str, list[Pi
         if not fitting:
             return None
         likely = [SAME ** ((piece.style == style) + (piece.performer == performer)) for piece in fitting]
-        found = draw(rng, fitting, likely, CANDIDATES)
+        found = sample(rng, fitting, likely, CANDIDATES)
         options.append(tuple(piece for piece in found if piece.style == found[0].style))
         style, performer = style if found[0].style in PLAIN else found[0].style, performer or found[0].performer
     lengths = rng.integers(SHORTEST_PART, min(longest, LONGEST // 2 - SHORTEST_PART), parts).tolist()
@@ -203,7 +203,7 @@ def _detour(rng: np.random.Generator, stock: Stock, options: list[tuple[Piece, .
             faster = max(before, after[0], key=lambda piece: piece.speed)
             likely = [np.exp(-abs(piece.speed - faster.speed) / NEAR
                              - abs((piece.drift - faster.drift + 180) % 360 - 180) / ASIDE) for piece in between]
-            parts.append(tuple(draw(rng, between, likely, 2 * CANDIDATES)))
+            parts.append(tuple(sample(rng, between, likely, 2 * CANDIDATES)))
             times.append(SHORTEST_PART)
         parts.append(after)
         times.append(min(length, short))
@@ -211,7 +211,7 @@ def _detour(rng: np.random.Generator, stock: Stock, options: list[tuple[Piece, .
 
 
 def draft_together(stock: Stock, split: str, numbers: range) -> list[Draft]:
-    """A pairing of arms and legs, or a bow on walking legs, for each number, which draws it."""
+    """A pairing of arms and legs, or a bow on walking legs, for each number, which seeds it."""
     pools = by_kind([piece for piece in stock.pieces if LEGS.match(piece.kind)])
     arms = by_kind([arms for arms in stock.arms if not APART.match(arms.kind)])
     bows = [piece for piece in stock.pieces if BOW.match(piece.kind)]
@@ -229,8 +229,8 @@ def draft_together(stock: Stock, split: str, numbers: range) -> list[Draft]:
 
 def _draw_pairing(rng: np.random.Generator, pools: dict[str, list[Piece]],
                   arms: dict[str, list[Arms]]) -> Pairing | None:
-    kind, = draw(rng, list(arms), [len(found) ** (1 - BALANCE) for found in arms.values()], 1)
-    chosen, = draw(rng, arms[kind], [1] * len(arms[kind]), 1)
+    kind, = sample(rng, list(arms), [len(found) ** (1 - BALANCE) for found in arms.values()], 1)
+    chosen, = sample(rng, arms[kind], [1] * len(arms[kind]), 1)
     up, acting = chosen.up[1] - chosen.up[0], chosen.piece.end - chosen.piece.first
     held = rng.random() < HELD and (up >= SHORTEST_LEGS if chosen.waves else chosen.high)
     least = SHORTEST_LEGS if held else acting
@@ -244,7 +244,7 @@ def _draw_pairing(rng: np.random.Generator, pools: dict[str, list[Piece]],
 
 
 def _draw_bowing(rng: np.random.Generator, pools: dict[str, list[Piece]], bows: list[Piece]) -> Bowing | None:
-    bow, = draw(rng, bows, [1] * len(bows), 1)
+    bow, = sample(rng, bows, [1] * len(bows), 1)
     upright = {kind: pieces for kind, pieces in pools.items() if BOW_LEGS.match(kind)}
     legs = _draw_legs(rng, upright, bow, bow.end - bow.first, LONGEST)
     return Bowing(bow, legs, int(rng.integers(5, LEADS)), rng.random()) if legs else None
@@ -260,9 +260,9 @@ def _draw_legs(rng: np.random.Generator, pools: dict[str, list[Piece]], above: P
     fitting = {kind: found for kind, pieces in pools.items() if (found := list(filter(fits, pieces)))}
     if not fitting:
         return ()
-    kind, = draw(rng, list(fitting), [len(pieces) ** (1 - BALANCE) for pieces in fitting.values()], 1)
+    kind, = sample(rng, list(fitting), [len(pieces) ** (1 - BALANCE) for pieces in fitting.values()], 1)
     likely = [SAME ** (piece.style == above.style) for piece in fitting[kind]]
-    return tuple(draw(rng, fitting[kind], likely, CANDIDATES))
+    return tuple(sample(rng, fitting[kind], likely, CANDIDATES))
 
 
 def by_kind(items: list) -> dict[str, list]:
@@ -278,8 +278,8 @@ def alike(style: str, other: str) -> bool:
     return style == other or style in PLAIN or other in PLAIN
 
 
-def draw(rng: np.random.Generator, items: list, weight: list[float], count: int) -> list:
-    """At most `count` of the items, none twice, each drawn by its weight."""
+def sample(rng: np.random.Generator, items: list, weight: list[float], count: int) -> list:
+    """At most `count` of the items, none twice, each sampled by its weight."""
     share = np.array(weight, dtype=float)
     return [items[place] for place in rng.choice(len(items), min(count, len(items)), False, share / share.sum())]
 
@@ -303,7 +303,7 @@ def compose(draft: Draft) -> tuple[tuple[np.ndarray, np.ndarray], str, list[str]
 
     raises   Unfit if nothing plausible can be made
     """
-    random_ = draws(draft.name)
+    random_ = random_of(draft.name)
     match draft.plan:
         case Chain() as chain:
             motion, parts = in_sequence(chain)

@@ -14,7 +14,7 @@ from dataset.captions import swap_left_right
 from dataset.prepare.events import Event, events
 from dataset.prepare.events.event import side_of
 from dataset.prepare.free import free_sentences_of
-from dataset.prepare.grammar import STYLES, WORDS, draws, inflect, phrase_table, sentence
+from dataset.prepare.grammar import STYLES, WORDS, inflect, phrase_table, random_of, sentence
 
 WAYS = ("walk", "run", "move")
 LIMBS = ("raise", "wave", "stretch", "clap", "punch", "touch-head", "hips", "cross", "behind", "clasp", "stoop")
@@ -33,10 +33,10 @@ def describe(clauses: list[list[Event]], key: str, style: str | None = None) -> 
     """Up to five sentences about a clip: the main thing alone, and all in order; none if nothing is sure.
 
     clauses  its `story`
-    key      the clip's id: it draws the wording
+    key      the clip's id: it seeds the wording
     style    a name of `grammar.STYLES`: some sentences then say it
     """
-    random_ = draws(f"{key} describe")
+    random_ = random_of(f"{key} describe")
     how = STYLES[style] if style else None
     people = phrase_table("events")["people"]
     gait = any(event.kind in WAYS for clause in clauses for event in clause)
@@ -62,7 +62,7 @@ def describe_freely(clauses: list[list[Event]], key: str, style: str | None = No
 
 def verb_phrases(clauses: list[list[Event]], key: str) -> list[str]:
     """Up to eight verb phrases true of the whole clip, to be joined with others; none if too much happens for one."""
-    random_ = draws(f"{key} phrases")
+    random_ = random_of(f"{key} phrases")
     if not clauses or len(clauses) > 3:
         return []
     return list(dict.fromkeys(whole_phrase(clauses, random_) for _ in range(8)))

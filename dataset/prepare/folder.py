@@ -33,7 +33,7 @@ from dataset.captions import Caption, format_caption, read_captions, swap_left_r
 from dataset.clips import read_ids
 from dataset.prepare.describe import describe, describe_freely, kind_of, story, verb_phrases
 from dataset.prepare.faults import good_stretches, lifted
-from dataset.prepare.grammar import draws
+from dataset.prepare.grammar import random_of
 from dataset.prepare.ids import claim
 from motion.captures import Reading, read_body
 from motion.representation_272 import FPS, mirror_pose, pose_to_motion272, statistics
@@ -127,10 +127,10 @@ def with_val(trials: list[Trial], count: int) -> list[Trial]:
 
 
 def windows(frames: int, key: str, shortest: int) -> list[tuple[int, int]]:
-    """Cut a long trial into clips of `shortest` to LONGEST frames that overlap by half; `key` draws them."""
+    """Cut a long trial into clips of `shortest` to LONGEST frames that overlap by half; `key` seeds them."""
     if frames <= LONGEST:
         return [(0, frames)]
-    random_, start, found = draws(key), 0, []
+    random_, start, found = random_of(key), 0, []
     while True:
         length = random_.randint(shortest, LONGEST)
         if start + length >= frames:
@@ -147,7 +147,7 @@ def convert(trial: Trial, out: Path) -> tuple[list[Entry], list[str], list[str]]
             rotations, joints, said, _ = read_body(trial.path, trial.reading)
     except (ValueError, OSError) as error:
         return [], [f"{trial.path.name}: {str(error).removeprefix(f'{trial.path}: ')}"], []
-    read = [said, *(str(told.message) for told in notes if issubclass(told.category, Note))]
+    read = [said, *(str(note.message) for note in notes if issubclass(note.category, Note))]
     if len(joints) < SHORTEST:
         return [], [f"{trial.path.name}: found {len(joints)} frames at {FPS} fps, expected at least {SHORTEST}"], []
     joints = lifted(joints)

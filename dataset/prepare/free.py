@@ -8,7 +8,7 @@ side; the right is its mirror.
 
 from dataset.captions import swap_left_right
 from dataset.prepare.events import Event
-from dataset.prepare.grammar import OF_MEN, STYLES, draws, phrase_table
+from dataset.prepare.grammar import OF_MEN, STYLES, phrase_table, random_of
 
 COUNT = 12     # sentences of a clip
 GAITS = ("walk", "run", "move")
@@ -16,7 +16,7 @@ GAITS = ("walk", "run", "move")
 
 def free_sentences_of(clauses: list[list[Event]], names: list[list[set[str]]], key: str,
                       style: str | None) -> list[str]:
-    """Up to COUNT free sentences about a clip, drawn by `key`.
+    """Up to COUNT free sentences about a clip, sampled by `key`.
 
     clauses  what happens, one thing after another; each an event, and what the hands do meanwhile
     names    what each of these events is called in phrases/events.json
@@ -38,7 +38,7 @@ def free_sentences_of(clauses: list[list[Event]], names: list[list[set[str]]], k
     found = [_sentences(wanted) for wanted in (sorted(styled), sorted(alone | then | at_once))]
     if style and STYLES[style].pronoun == "she":
         found = [[text for text in texts if not OF_MEN.search(text)] for texts in found]
-    random_ = draws(f"{key} free scenes")
+    random_ = random_of(f"{key} free scenes")
     chosen = random_.sample(found[0], min(COUNT // 2, len(found[0])))
     return chosen + random_.sample(found[1], min(COUNT - len(chosen), len(found[1])))
 

@@ -63,8 +63,8 @@ MEN = WORDS["woman_for_man"]             # subjects that are men -> such women
 POSSESSIVES = WORDS["possessives"]       # he -> his
 
 
-def draws(key: str) -> random.Random:
-    """A source of random draws that depends on `key` alone, the same on every machine."""
+def random_of(key: str) -> random.Random:
+    """A source of random numbers that depends on `key` alone, the same on every machine."""
     return random.Random(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
 
 
@@ -134,12 +134,12 @@ def sentence(random_: random.Random, phrases: list[str], style: Style | None, st
 
 def sentences(key: str, phrases: list[str], style: Style | None = None, styled: float = 0.65,
               gait: bool = False, count: int = 6) -> list[str]:
-    """Distinct sentences about one clip, drawn by `key`, its id.
+    """Distinct sentences about one clip, sampled by `key`, its id.
 
     phrases   what happens; see the module's docstring
     style     how; the share `styled` of the sentences says it
     """
-    random_, found = draws(key), {}
+    random_, found = random_of(key), {}
     for _ in range(20 * count):
         text = sentence(random_, phrases, style, style is not None and random_.random() < styled, gait)
         found.setdefault(text.rstrip("."), text)
@@ -158,7 +158,7 @@ def wordings(label: str) -> tuple[str, ...]:
 
 
 def free_sentences(key: str, label: str, style: Style | None = None, count: int = 4) -> list[str]:
-    """Distinct sentences of `wordings(label)`, drawn by `key`; none that calls a woman a man."""
+    """Distinct sentences of `wordings(label)`, sampled by `key`; none that calls a woman a man."""
     she = style is not None and style.pronoun == "she"
     found = [text for text in wordings(label) if not (she and OF_MEN.search(text))]
-    return draws(f"{key} free").sample(found, min(count, len(found)))
+    return random_of(f"{key} free").sample(found, min(count, len(found)))

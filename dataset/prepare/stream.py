@@ -35,7 +35,7 @@ SHORTEST = 32           # frames of A and of B: whole latents, at least a second
 LONGEST_A = 148         # frames: whole latents, at most 5 seconds
 CANDIDATES = 2          # parts of other clips that B may follow: few, so that A may be in full swing where B begins
 LEAD = 30               # frames of B that a join may leave out: it begins behind the one most like A's last
-BALANCE = 0.5           # 0: clips are drawn alike, 1: kinds are
+BALANCE = 0.5           # 0: clips are sampled alike, 1: kinds are
 WINDOW = re.compile(r"(.+)_(\d{5})")                # a trial and the first frame, as folder.py names windows
 PART = re.compile(r"_(\d{5}|humanml3d_\d+)$")       # what a clip's name has behind its trial's
 COMPOSED = re.compile(r"M?(then|both)_\d{6}")       # what compose.py made, which has joins of its own
@@ -153,7 +153,7 @@ def known_clips(source: Path, split: str, problems: dict[str, list[str]]) -> lis
 
 
 def draft_pairs(clips: list[Known], seed: int, count: int, problems: dict[str, list[str]]) -> list[Draft]:
-    """At most `count` pairs of a split's clips, each drawn by its own number; rare kinds often."""
+    """At most `count` pairs of a split's clips, each sampled by its own number; rare kinds often."""
     weight = rarity([clip.kind for clip in clips]) ** BALANCE    # of each clip, like the next two
     trial = np.unique([clip.trial for clip in clips], return_inverse=True)[1]
     performer = np.unique([clip.performer for clip in clips], return_inverse=True)[1]
@@ -169,19 +169,19 @@ def draft_pairs(clips: list[Known], seed: int, count: int, problems: dict[str, l
     many = min(count // 4, len(recorded))
     if many:    # no pair has the number `count`
         kinds = rarity([second.kind for _, second, _ in recorded]) ** BALANCE
-        recorded = [recorded[place] for place in _draw(np.random.default_rng([seed, count]), kinds, many, False)]
+        recorded = [recorded[place] for place in _sample(np.random.default_rng([seed, count]), kinds, many, False)]
     for number in range(count if seconds else many):
         rng = np.random.default_rng([seed, number])
         if number < many:
             first, second, end = recorded[number]
             ends = [(first, end)]
         else:
-            chosen = seconds[_draw(rng, weight[seconds], 1)[0]]
+            chosen = seconds[_sample(rng, weight[seconds], 1)[0]]
             second = clips[chosen]
             others = np.flatnonzero((performer == performer[chosen]) & (trial != trial[chosen]))
-            drawn = [clips[place] for place in others[_draw(rng, weight[others], CANDIDATES)]]
+            sampled = [clips[place] for place in others[_sample(rng, weight[others], CANDIDATES)]]
             ends = [(clip, LATENT * rng.integers(SHORTEST // LATENT, clip.frames // LATENT, endpoint=True))
-                    for clip in drawn]
+                    for clip in sampled]
         longest = min(LONGEST_A, LONGEST - second.latents)
         firsts = [Part(clip.id, end - min(longest, end // LATENT * LATENT), end, _one_of(rng, clip.texts))
                   for clip, end in ends]
@@ -232,8 +232,8 @@ def make(source: Path, folder: Path, task: tuple[str, Draft]) -> str | None:
     return f"not joined: every blend turns a joint by {BENT} degrees or sinks {100 * SUNK:g} cm"
 
 
-def _draw(rng: np.random.Generator, weight: np.ndarray, count: int, replace: bool = True) -> np.ndarray:
-    """Places in `weight`, drawn by it."""
+def _sample(rng: np.random.Generator, weight: np.ndarray, count: int, replace: bool = True) -> np.ndarray:
+    """Places in `weight`, sampled by it."""
     return rng.choice(len(weight), count, replace, weight / weight.sum())
 
 

@@ -2,7 +2,8 @@
 
 A latent takes thousands of small kernels, and starting them one by one takes longer than they do. A graph holds no
 decision of the host's. So where a lone latent's steps are worked on together, it is one pass over the whole path,
-`Path.iterate`, after which the host looks whether its points have settled; else it is all steps, one after another.
+`Path.iterate`, after which the host synchronises, to know whether the points have converged; else it is all steps, one
+after another.
 
 A graph reads the weights that the model had when it was captured: they must not change any more. Nobody has measured
 graphs yet on these networks as they are now: they are used only where they are asked for.
@@ -68,7 +69,7 @@ def side_stream(device: int) -> torch.cuda.Stream:
 
 
 class Graph(Generic[Result]):
-    """Work on tensors that stay where they are. A call does it again, and gives the same tensors, filled anew."""
+    """Work on tensors that stay where they are. A call does it again, and gives the same tensors, filled again."""
 
     def __init__(self, work: Callable[[], Result]):
         stream = side_stream(torch.cuda.current_device())

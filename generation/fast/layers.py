@@ -1,4 +1,4 @@
-"""Linear layers and convolutions for inference: weights packed once for the processor, and fewer bits if asked.
+"""Linear layers and convolutions for inference: weights packed once for the processor, and low precision if asked.
 
 Activations stay float32 between the layers, norms and sums too; only what is multiplied loses bits. What counts is how
 fast the weights come from memory: each pass needs them all, for two rows or, in the diffusion head, twelve and more.
@@ -36,7 +36,7 @@ def pack(model: Network, precision: str) -> Network:
     raises  ValueError for an unknown precision, one that the model's device cannot do, and a network packed before
     """
     if any(isinstance(layer, PACKED) for layer in model.modules()):
-        raise ValueError("this network was changed for inference before: load it anew")
+        raise ValueError("this network was changed for inference before: load it again")
     device = next(model.parameters()).device.type
     if precision not in PRECISIONS:
         raise ValueError(f"the precision {precision!r}: expected one of {', '.join(PRECISIONS)}")

@@ -1,8 +1,8 @@
 """Diffusion timesteps in parallel: `DiffusionHead.sample` as a fixed-point (Picard) iteration over several of them.
 
 A lone latent's pass through the head has two rows, but takes the time that its weights need from memory: twelve rows
-take hardly longer. So several points of the way from noise to x_0 are guessed, the head runs at all of them at once,
-and again at the points that follow from what it found, until they no longer move (Shih et al., arXiv 2305.16317).
+take hardly longer. So several points of the way from noise to x_0 are initialised, the head runs at all of them at
+once, and again at the points that follow from what it found, until these converge (Shih et al., arXiv 2305.16317).
 
 B latents, C channels, D condition width, W head width, M moves, K of them at once, N blocks.
 """
@@ -25,7 +25,7 @@ PredictStarts = Callable[[Tensor, slice], Tensor]    # the x_0 of points (K, B, 
 LEAN = 0.5          # of signal x, by which x_0 follows x if the velocity stays; trained networks lean less
 ROWS = 12           # of a pass that takes hardly longer than one of two rows
 NARROW = 1024       # a head's width up to which small operations take longer than linear layers: twice the rows
-PASSES = 2          # at least over a path: what is guessed must be computed again
+PASSES = 2          # at least over a path: what was initialised must be computed again
 FEW = 10            # moves of a path that take about as many passes over all of it
 
 
@@ -88,8 +88,8 @@ class Path:
     def walk(self, predict: PredictStarts, noise_part: Tensor, together: int = 1, tolerance: float = 0.0) -> Tensor:
         """x_0 (B, C) from the noises' part (M + 1, B, C), with `together` points at a time.
 
-        Those that have moved by at most `tolerance` of their size since they were guessed are settled. What is guessed
-        are the rests: each the last one found.
+        Those that have moved by at most `tolerance` of their size since the iteration before have converged. It starts
+        from rests that are all the last one found.
         """
         count, points, rests, place = len(self.times), noise_part, noise_part[:0], 0
         while place < count:

@@ -50,7 +50,7 @@ class Codebook(nn.Module):
     def statistics(self, x: Tensor, ids: Tensor) -> Tensor:
         """Columns x (N, C) with their codes (N,) -> (V, C + 1): of each code the sum of its columns, and their count.
 
-        By a matrix product, which sums in the same order every time.
+        By a matmul, which sums in the same order every time.
         """
         member = F.one_hot(ids, len(self.codes)).to(x.dtype)                              # (N, V)
         return member.T @ torch.cat([x, x.new_ones(len(x), 1)], dim=-1)                   # (V, C + 1)
@@ -95,7 +95,7 @@ class Quantizer(nn.Module):
     def forward(self, z: Tensor, beta: float = 1.0) -> Quantized:
         """Latents z (B, C, T) -> their codes and what these stand for.
 
-        beta  weight of the part of `commit` that draws the latents towards the codes
+        beta  weight of the part of `commit` that pulls the latents towards the codes
         """
         if self.training and not self.initialised:
             self.initialise(z)
