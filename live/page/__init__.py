@@ -289,7 +289,10 @@ class Page:
 
     def set_mark(self, mark: Any) -> None:
         whole = isinstance(mark, list) and len(mark) == 2 and all(isinstance(frame, int) for frame in mark)
-        self.mark = (mark[0], mark[1]) if whole and 0 <= mark[0] < mark[1] else None
+        new = (mark[0], mark[1]) if whole and 0 <= mark[0] < mark[1] else None
+        if self.clips and new != self.mark:
+            self.clips.keep()
+        self.mark = new
         self.marked.visible = self.mark is not None
         if self.mark:
             self.mark_label.text = f"{self.mark[0] / FPS:.1f} – {self.mark[1] / FPS:.1f} s"
