@@ -21,7 +21,7 @@ from live.page import weakly
 from live.plan import Prompt
 from live.shown import ROW, Stretch, join, show_all
 from live.studio import Studio
-from live.visits import GONE, GRACE, OTHER, Bucket, Visits, read_report
+from live.visits import GONE, GRACE, OTHER, SLOW, Bucket, Outbox, Visits, read_report
 from motion.representation_272 import DIM, Start, motion272_to_positions, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix
 from motion.skeleton import forward_kinematics
@@ -199,6 +199,37 @@ def test_only_so_many_pages_are_open(served):
     assert served.get("/new").status_code == 503
 
 
+def test_who_takes_nothing_is_closed_before_much_is_kept():
+    """However large a message is; and many small ones are not much."""
+    class Slow:
+        def __init__(self):
+            self.open, self.sent, self.code = asyncio.Event(), [], None
+
+        async def send_bytes(self, message):
+            await self.open.wait()
+            self.sent.append(message)
+
+        async def close(self, code):
+            self.code = code
+
+    async def sent(size: int, count: int) -> tuple[int, int | None]:
+        visit, websocket, out = Visits(None).new(), Slow(), Outbox(10 ** 6)
+        visit.hand_over(out)
+        sending = asyncio.create_task(visit.send(websocket, out))
+        for _ in range(count):
+            visit.deliver(bytes(size))
+            await asyncio.sleep(0)
+            assert out.unsent <= 10 ** 6 + size
+        websocket.open.set()
+        out.end()
+        await sending
+        visit.ending.cancel()
+        return len(websocket.sent), websocket.code
+
+    assert asyncio.run(sent(40_000, 100)) == (1, SLOW)
+    assert asyncio.run(sent(40, 20_000)) == (20_000, SLOW)
+
+
 def test_ten_thousand_senseless_messages(served):
     """They change nothing, for this page or another."""
     names = [served.get("/new").text for _ in range(2)]
@@ -361,23 +392,26 @@ def test_a_worker_for_nobody_is_ended():
 
 
 def test_one_file_at_a_time_of_a_page_and_two_of_all():
-    """Others wait for their turn; whose page was closed meanwhile does nothing."""
+    """Others wait for their turn, but none for MoSa's; whose page was closed meanwhile does nothing."""
     async def run() -> None:
         visits = Visits(None)
         pages = [visits.new() for _ in range(4)]
         held, began = threading.Event(), []
         work = lambda number: (began.append(number), held.wait(20))
-        tasks = [asyncio.create_task(page.work(work, number)) for number, page in enumerate(pages)]
-        while len(began) < 2:
+        mosa = [asyncio.create_task(pages[place].work("clip or edit", work, 10 + place)) for place in range(2)]
+        await asyncio.sleep(0.1)
+        tasks = [asyncio.create_task(page.work("file", work, number)) for number, page in enumerate(pages)]
+        while len(began) < 3:
             await asyncio.sleep(0.01)
-        with pytest.raises(ValueError, match="one file at a time"):
-            await pages[0].work(work, 9)
+        for kind in ("file", "clip or edit"):
+            with pytest.raises(ValueError, match=f"one {kind} at a time"):
+                await pages[0].work(kind, work, 9)
         visits.end(pages[2])
         await asyncio.sleep(0.1)
-        assert sorted(began) == [0, 1]
+        assert sorted(began) == [0, 1, 10]
         held.set()
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-        assert sorted(began) == [0, 1, 3] and "closed" in str(found[2])
+        found = await asyncio.gather(*tasks, *mosa, return_exceptions=True)
+        assert sorted(began) == [0, 1, 3, 10, 11] and "closed" in str(found[2])
         for page in pages:
             visits.end(page)
 

@@ -300,7 +300,7 @@ class Page:
     async def upload(self, event: Any) -> None:
         async def work(session: Session) -> None:
             content = {file.name: await file.read() for file in event.files[:2]}
-            shown, latents = await self.visit.work(self.read_capture, content)
+            shown, latents = await self.visit.work("file", self.read_capture, content)
             name = next(name for name in content if not name.lower().endswith(".asf"))[:60]
             await self.wishes.submit(lambda: session.give(name, shown, latents))
 
@@ -320,7 +320,7 @@ class Page:
 
         async def work(session: Session) -> None:
             stretch = await self.wishes.submit(lambda: session.stretch(mark))
-            content = await self.visit.work(files.write_download, kind, stretch, lambda: self.visit.here)
+            content = await self.visit.work("file", files.write_download, kind, stretch, lambda: self.visit.here)
             ui.download.content(content, files.file_name(stretch.title, kind))
 
         await self.wishes.long(f"Writing the {kind.upper()} …", work)

@@ -52,7 +52,7 @@ class Clips:
 
         async def work(session: Session) -> None:
             prompt = self.prompt(text)
-            made = await self.wishes.visit.work(self.editor.clip, prompt.text, prompt.seconds,
+            made = await self.wishes.visit.work("clip or edit", self.editor.clip, prompt.text, prompt.seconds,
                                                 prompt.settings.seed, lambda: self.wishes.visit.here)
             await self.wishes.submit(lambda: session.give(prompt.text, *made, watch=True))
 
@@ -77,7 +77,7 @@ class Clips:
         async def work(session: Session) -> None:
             prompt = self.prompt(text)
             shown = await self.wishes.submit(lambda: list(session.take.shown))
-            made = await self.wishes.visit.work(self.editor.edit, shown, mark, prompt.text,
+            made = await self.wishes.visit.work("clip or edit", self.editor.edit, shown, mark, prompt.text,
                                                 prompt.settings.seed + self.tries, lambda: self.wishes.visit.here)
             await asyncio.wrap_future(self.wishes.studio.edit(session, *made))
 
