@@ -1,6 +1,7 @@
 """What comes from outside the live page: requests, websockets, files. Nothing of it does harm or stops the others."""
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -17,16 +18,20 @@ import pytest
 pytest.importorskip("nicegui", reason="the live page is an extra: pip install '.[live]'")
 from live import files
 from live.guard import BODY, COOKIE, Guard
-from live.page import weakly
+from live.page import body_json, weakly
 from live.plan import Prompt
 from live.shown import ROW, Stretch, join, show_all
 from live.studio import Studio
 from live.visits import GONE, GRACE, OTHER, SLOW, Bucket, Outbox, Visits, read_report
+from motion.body import rest_body
+from motion.formats.export import Style
 from motion.representation_272 import DIM, Start, motion272_to_positions, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix
 from motion.skeleton import forward_kinematics
+from test_gltf import read
 from test_live import SETTINGS, wait
 from test_pipeline import streamer
+from test_smpl import model as smpl
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
@@ -300,6 +305,21 @@ def test_a_stretch_goes_out_and_comes_in_where_it_stands():
         shown = join(files.show_motion(*files.read_upload({f"a.{kind}": content})))
         assert np.abs(shown.rows[0, [0, 2]] - part.rows[0, [0, 2]]).max() < 1e-3, kind
         assert np.abs(shown.rows[:, [0, 2]] - part.rows[:, [0, 2]]).max() < 0.05, kind
+
+
+def test_what_goes_out_has_the_servers_style(tmp_path):
+    """Its bones' names; and the mesh of its SMPL file, which the page shows, too."""
+    whole, arrays = join(show_all(clip())), smpl(24)
+    arrays["v_template"] = 1.1 * arrays["v_template"]
+    np.savez(tmp_path / "tall.npz", **arrays)
+    style = Style(body=tmp_path / "tall.npz", bones="mixamo")
+    assert b"mixamorig:Hips" in files.write_download("bvh", whole, style)
+    (tmp_path / "a.glb").write_bytes(files.write_download("glb", whole, style))
+    gltf, arrays = read(tmp_path / "a.glb")
+    shown = base64.b64decode(json.loads(body_json(style.mesh))["vertices"])
+    np.testing.assert_array_equal(arrays[gltf["meshes"][0]["primitives"][0]["attributes"]["POSITION"]],
+                                  np.frombuffer(shown, "<f4").reshape(-1, 3))
+    assert len(shown) == 12 * len(rest_body().vertices) and body_json(style.mesh) != body_json(Style().mesh)
 
 
 def pelvis_of(bvh: bytes) -> np.ndarray:
