@@ -14,6 +14,7 @@ from pathlib import Path
 
 from demo_t2m import Chosen, load_model
 from generation.pipeline import MotionStreamer
+from motion.formats.export import Style
 from options import opt, parse
 from options.sampling import Sampling
 from utils.errors import run
@@ -33,6 +34,7 @@ class DemoLive:
     minutes: float = opt(10.0, "of motion that one page keeps")
     mosa: Path | None = opt(None, "folder of MoSa's tokenizer/ and transformer/: makes whole clips and edits, too")
     show: bool = opt(True, "open the page in the browser")
+    style: Style = Style()
     chosen: Chosen = Chosen()
 
 
@@ -43,6 +45,7 @@ def main() -> None:
     if importlib.util.find_spec("nicegui") is None:
         raise ValueError("The page needs NiceGUI, which is not installed: bash scripts/live.sh installs it and starts.")
     check_port(config.host, config.port)
+    config.style.check()
     from live.page.server import start    # NiceGUI is slow to import, and not needed for --help
 
     load = loader(config.chosen)

@@ -16,7 +16,6 @@ from demo_t2m import Chosen, file_names, load_mosa
 from generation.mosa import mask_of
 from motion.captures import Reading
 from motion.formats.export import Files, check_files, check_formats, export, save_video, shown_pose
-from motion.formats.smpl import read_smpl
 from motion.render import beside, render_frames
 from options import opt, parse
 from options.sampling import MoSaFlags
@@ -76,8 +75,7 @@ def save(config: EditMotion, name: str, source: Past, edit: np.ndarray, mask: np
     if "mp4" not in config.files.formats:
         return paths
     count, path = min(len(source.motion), len(edit)), config.files.out / f"{name}.mp4"
-    body = read_smpl(config.files.body) if config.files.body else None
-    views = [render_frames(*shown_pose(config.files, motion[:count]), title, size=SIZE, body=body)
+    views = [render_frames(*shown_pose(config.files, motion[:count]), title, size=SIZE, body=config.files.mesh)
              for motion, title in ((source.motion, "source"), (edit, title))]
     save_video(path, with_bar(beside(*views), np.pad(mask, (0, max(0, count - len(mask))))[:count]), count)
     return [*paths, path]

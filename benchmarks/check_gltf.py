@@ -47,7 +47,8 @@ def main() -> None:
 
 
 def installed() -> bool:
-    return bool(shutil.which("node")) and (TOOLS / "node_modules" / "gltf-validator").is_dir()
+    packages = json.loads((TOOLS / "package.json").read_text())["dependencies"]
+    return bool(shutil.which("node")) and all((TOOLS / "node_modules" / name).is_dir() for name in packages)
 
 
 def node(script: str, *arguments: str | Path) -> list | dict:

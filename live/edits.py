@@ -60,9 +60,12 @@ class Editor:
     def edit(self, shown: Sequence[Shown], mark: tuple[int, int], text: str, seed: int,
              wanted: files.Wanted = files.always) -> Edit:
         """Let something else happen from frame mark[0] to mark[1] of a motion, in whole latents. ValueError for a
-        stretch that is too long, and for a motion that is too short to be changed."""
+        stretch that is too long or outside, and for a motion that is too short to be changed."""
         first, end = mark[0] // FRAMES, min(mark[1] // FRAMES + 1, len(shown))
-        if not 0 < end - first <= self.most:
+        if end <= first:
+            raise ValueError(f"the mark holds nothing of this motion of {len(shown) * FRAMES / FPS:.1f} s: mark a "
+                             "stretch of it")
+        if end - first > self.most:
             raise ValueError(f"the mark has {(end - first) * FRAMES / FPS:.1f} s: expected at most "
                              f"{self.most * FRAMES / FPS:.1f} s")
         begin = max(min(first - (self.most - end + first) // 2, len(shown) - self.most), 0)

@@ -17,7 +17,7 @@ import numpy as np
 from dataset.clips import load_motion
 from live.shown import FRAMES, Shown, Stretch, show_all
 from motion.captures import read_body
-from motion.formats.export import ENDINGS, Files, pose_writers, save_array
+from motion.formats.export import ENDINGS, Style, pose_writers, save_array
 from motion.representation_272 import FPS, Start, check_denormalised, pose_to_motion272, start_of
 
 FORMATS = (*(name for name in ENDINGS if name != "joints"), "txt")
@@ -54,7 +54,7 @@ def show_motion(motion: np.ndarray, start: Start = Start(), before: Shown | None
     return in_worker(show_all, motion, start, before, seconds=60.0, wanted=wanted)
 
 
-def write_download(kind: str, stretch: Stretch, wanted: Wanted = always) -> bytes:
+def write_download(kind: str, stretch: Stretch, style: Style = Style(), wanted: Wanted = always) -> bytes:
     """The content of a file of one of FORMATS. Errors as in `read_upload`."""
     if kind not in FORMATS:
         raise ValueError(f"there is no format {kind[:20]!r}: expected one of {', '.join(FORMATS)}")
@@ -64,7 +64,7 @@ def write_download(kind: str, stretch: Stretch, wanted: Wanted = always) -> byte
         return "".join(f"{first / FPS:8.2f} s  {text}\n" for first, text in stretch.title).encode()
     if kind == "mp4" and len(stretch.motion) > SHOWN:
         raise ValueError(f"a video has {SHOWN // FPS} s at most: mark a stretch of the timeline")
-    return in_worker(write, kind, stretch, seconds=WAIT.get(kind, 60.0), wanted=wanted)
+    return in_worker(write, kind, stretch, style, seconds=WAIT.get(kind, 60.0), wanted=wanted)
 
 
 def in_worker(work: Callable[..., Any], *arguments: Any, seconds: float, megabytes: int = MEMORY,
@@ -177,14 +177,14 @@ def last(frames: int) -> slice:
     return slice(frames - kept, None)
 
 
-def write(kind: str, stretch: Stretch) -> bytes:
+def write(kind: str, stretch: Stretch, style: Style) -> bytes:
     """`write_download` in the worker: the page's own pose, or of npy the model's own numbers."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "motion" + ENDINGS[kind])
         if kind == "npy":
             save_array(path, stretch.motion)
         else:
-            pose_writers(Files(), *stretch.pose, stretch.title)[kind](path)
+            pose_writers(style, *stretch.pose, stretch.title)[kind](path)
         return path.read_bytes()
 
 

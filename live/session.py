@@ -91,6 +91,7 @@ class Session:
         self.studio, self.tell, self.longest = studio, tell, longest
         self.take, self.before = Take(), None
         self.edited = False                  # `before` is the motion without the last edit, or with it
+        self.held = False                    # nothing goes on: the page compares these, or an edit's end is read
         self.waiting: list[Prompt] = []
         self.stream: MotionStream | None = None
         self.over = False                    # the motion came to its end by itself
@@ -102,11 +103,19 @@ class Session:
         self.last_word = time.monotonic()
 
     @property
+    def moves(self) -> bool:
+        """Whether its prompt's motion is not over."""
+        return self.stream is not None and not self.over
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more comes by itself."""
+        return (self.moves or bool(self.waiting)) and not self.held and len(self.take) < self.longest
+
+    @property
     def due(self) -> bool:
         """Whether the page will soon need frames, and there is something to be made."""
-        wants = self.stream is not None and not self.over or bool(self.waiting)
-        return wants and len(self.take) < self.longest and (
-            len(self.take) * FRAMES < self.playhead.frame + self.ahead * FPS)
+        return self.goes_on and len(self.take) * FRAMES < self.playhead.frame + self.ahead * FPS
 
     def report(self, frame: float, rate: float) -> None:
         """Where the playhead is, in frames, and how many a second it passes."""
@@ -126,9 +135,9 @@ class Session:
     def cut(self, latent: int) -> None:
         """Forget what was made from this latent on; `undo` brings it back."""
         if latent < len(self.take):
-            self.before = self.take
+            self.before, self.edited = self.take, False
             self.forget(latent)
-        self.take, self.edited = self.take.until(latent), False
+        self.take = self.take.until(latent)
         self.finish()
 
     def forget(self, latent: int) -> None:
@@ -136,15 +145,31 @@ class Session:
         self.cuts.append(latent)
         self.tell({"cut": latent * FRAMES, "cuts": len(self.cuts)})
 
-    def undo(self, keep: bool = False) -> None:
-        """The motion as it was before the last cut or edit; keep: and let the same bring this one back. ValueError if
-        there is none."""
-        self.heard()
+    def undo(self) -> None:
+        """The motion as it was before the last cut or edit. ValueError if there is none."""
         if self.before is None:
             raise ValueError("there is nothing to undo")
+        self.rest(self.before, None)
+
+    def compare(self) -> None:
+        """The motion without the last edit, or with it again; what waits stands still until `keep`, or another prompt.
+        ValueError if there is none."""
+        if self.before is None or not self.edited:
+            raise ValueError("the motion has changed since: there is nothing to compare")
+        self.rest(self.before, self.take)
+
+    def rest(self, take: Take, before: Take | None) -> None:
+        """Stand still at the end of another motion; `before`, if there is one, is to be compared with it."""
+        self.heard()
         self.finish()
-        self.put(self.before, self.take if keep else None)
-        self.over, self.edited = True, self.edited and keep
+        self.put(take, before)
+        self.over, self.edited, self.held = True, before is not None, before is not None
+        self.say()
+
+    def keep(self) -> None:
+        """The motion that is shown; what waits goes on."""
+        self.heard()
+        self.edited = self.held = False
         self.say()
 
     def put(self, take: Take, before: Take | None) -> None:
@@ -155,22 +180,40 @@ class Session:
         self.forget(common)
         self.send(common)
 
-    def edit(self, first: int, shown: Sequence[Shown], latents: Tensor, text: str, last: Shown) -> None:
+    def edit(self, first: int, shown: Sequence[Shown], latents: Tensor, text: str, last: Shown) -> list[Prompt]:
         """Put in place of all from latent `first` on what is shown from there, with the stretch of these latents new.
+        What was made meanwhile comes behind it, or is forgotten, if the stretch was the end: it went on from another.
 
-        last    the last piece of the motion that was edited; ValueError if that is no more
+        last     the last piece of the motion that was edited; ValueError if that is no more
+        returns  what has to go on from the new end instead: nothing does until `resume`
         """
         self.heard()
-        take, end = self.take, first + len(shown)
-        if len(take) < end or take.shown[end - 1] is not last:
+        before, end, until = self.take, first + len(shown), first + len(latents)
+        if len(before) < end or before.shown[end - 1] is not last:
             raise ValueError("the motion has changed since: mark the stretch again")
+        again = self.prompts_from(end) if until == end else []
+        take = before.until(end) if until == end else before
         new = [*take.shown[:first], *shown]
-        for one in take.shown[end:]:                                   # what was made meanwhile
+        for one in take.shown[end:]:
             new.append(show(one.motion, new[-1]))
-        changed = [*take.latents[:first], *latents.clone(), *take.latents[first + len(latents):]]
-        edits = [*take.edits, (first, first + len(latents), text)]
-        self.put(replace(take, latents=changed, shown=new, edits=edits), take)
-        self.edited = True
+        changed = [*take.latents[:first], *latents.clone(), *take.latents[until:]]
+        self.put(replace(take, latents=changed, shown=new, edits=[*take.edits, (first, until, text)]), before)
+        self.edited, self.held = True, bool(again)
+        if again:
+            self.finish()
+        self.say()
+        return again
+
+    def prompts_from(self, latent: int) -> list[Prompt]:
+        """What goes on from this latent: the prompt that held until there, if it did not end, and those since."""
+        since = [prompt for prompt in self.take.prompts if (prompt.at or 0) >= latent]
+        until = (since[0].at or 0) if since else len(self.take) + self.moves
+        held = self.take.until(latent).prompts[-1:] if until > latent else []
+        return [*(replace(prompt, at=latent) for prompt in held), *since]
+
+    def resume(self, prompts: Sequence[Prompt]) -> None:
+        """Go on behind an edit with these prompts, then with what waits."""
+        self.waiting, self.held = [*prompts, *self.waiting], False
         self.say()
 
     def begin(self, prompt: Prompt, at: int) -> None:
@@ -178,7 +221,7 @@ class Session:
         past = self.take.latents[max(at - REACH, 0):at]
         stream = self.studio.start(prompt, at, torch.stack(past) if past else None)    # first: if it fails, all stays
         self.cut(at)
-        self.stream, self.over = stream, False
+        self.stream, self.over, self.held = stream, False, False
         self.take.prompts.append(replace(prompt, at=at, read=None))
 
     def next_prompt(self) -> None:
@@ -267,7 +310,7 @@ class Session:
         self.heard()
         self.finish()
         self.take, self.before, self.waiting, self.over, self.playhead = Take(), None, [], False, Playhead()
-        self.edited = False
+        self.edited = self.held = False
         self.forget(0)
         self.say()
 
@@ -290,11 +333,10 @@ class Session:
     def say(self) -> None:
         """Tell what was asked when, what waits, and whether more comes by itself."""
         take = self.take
-        full = len(take) >= self.longest
         self.tell({
             "prompts": [list(one) for one in take.asked],
             "waiting": [[prompt.text, prompt.seconds] for prompt in self.waiting],
-            "over": full or not self.waiting and (self.over or self.stream is None), "full": full,
+            "over": not self.goes_on, "full": len(take) >= self.longest,
             "undo": self.before is not None, "edited": self.edited,
             "link": to_link([*take.prompts, *self.waiting]) if take.prompts and not (take.given or take.edits) else "",
         })

@@ -16,6 +16,7 @@ from motion.footing import Footing
 from motion.representation_272 import DIM, Start
 
 ROW = 3 + 22 * 4            # numbers of a frame on the wire: the pelvis' position, and quaternions (x, y, z, w)
+BYTES = FRAMES * ROW * 4    # of a latent's frames there
 
 
 class Shown(NamedTuple):

@@ -23,6 +23,7 @@ from generation.pipeline import MotionStream, MotionStreamer, MotionStreams
 from live.plan import Prompt
 from live.reader import Read, Reader
 from live.session import Message, Session
+from live.shown import Shown
 from options.sampling import Sampling
 
 IDLE = 300.0            # seconds without a word after which a page gives its seat to one that waits
@@ -59,13 +60,17 @@ class Studio:
             self.tell_places()
 
         self.submit(come)
+        if prompts:
+            self.tell_error(session, self.queue(session, prompts))
+        return session
+
+    def tell_error(self, session: Session, done: Future) -> None:
+        """Let the page of a session know if this fails, for which nobody waits."""
         def say(done: Future) -> None:
             if error := done.exception():
                 self.submit(lambda: session.tell({"error": str(error)}))
 
-        if prompts:
-            self.queue(session, prompts).add_done_callback(say)
-        return session
+        done.add_done_callback(say)
 
     def connect(self, session: Session, have: int, cuts: int) -> Future:
         """`Session.connect`; and it hears its place."""
@@ -89,6 +94,17 @@ class Studio:
     def queue(self, session: Session, prompts: Sequence[Prompt]) -> Future:
         """Read prompts, then `Session.queue`."""
         return self.reading(session, prompts, session.queue)
+
+    def edit(self, session: Session, first: int, shown: Sequence[Shown], latents: Tensor, text: str,
+             last: Shown) -> Future:
+        """`Session.edit`; what goes on behind it does when it is read again."""
+        def put() -> None:
+            again, take = session.edit(first, shown, latents, text, last), session.take
+            if again:
+                self.tell_error(session, self.reading(
+                    session, again, lambda read: session.resume(read) if session.take is take else None))
+
+        return self.submit(put)
 
     def reading(self, session: Session, prompts: Sequence[Prompt], then: Read) -> Future:
         """`then(prompts)` on the studio's thread, when the text encoder has read them; nothing if the session left."""

@@ -17,14 +17,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from live.plan import Prompt
 from live.session import Message, Session
+from live.shown import BYTES
 from live.studio import Studio
 
 GRACE = 4.0             # seconds for which a page may lose its websocket
 FIRST = 60.0            # seconds until a page that was sent has to have one
 REPORTS = 50.0          # reports of the playhead a second, at most
 WORDS = (1.5, 12.0)     # of prompts and other wishes: a second in the long run, and at once
-WORKERS = 2             # files of all pages that are read or written at once
-UNSENT = 4000           # messages that a page has not taken; then its websocket is closed
+WORKERS = {"file": 2, "clip or edit": 1}    # things of a kind that are read or made at once, of all pages
+UNSENT = 8_000_000      # bytes beyond a whole motion that a page has not taken; then its websocket is closed
 GONE, OTHER, SLOW = 4404, 4409, 4413    # with these a websocket is closed: no such page, another took its place, UNSENT
 
 
@@ -43,16 +44,41 @@ class Bucket:
         return True
 
 
+class Outbox:
+    """What is to be sent to one websocket: `most` bytes, those of texts but roughly; with more it is full for good."""
+
+    def __init__(self, most: int):
+        self.messages: asyncio.Queue[bytes | str | None] = asyncio.Queue()
+        self.most, self.unsent, self.full = most, 0, False
+
+    def put(self, message: Message) -> None:
+        if not self.full:
+            sent = message if isinstance(message, bytes) else json.dumps(message, ensure_ascii=False)
+            self.unsent += len(sent)
+            self.full = self.unsent > self.most
+            self.messages.put_nowait(sent)
+
+    def end(self) -> None:
+        """Nothing is sent behind what is there."""
+        self.messages.put_nowait(None)
+
+    async def get(self) -> bytes | str | None:
+        """The next one, or None at the end."""
+        sent = await self.messages.get()
+        self.unsent -= len(sent or "")
+        return sent
+
+
 class Visit:
     """One open page."""
 
     def __init__(self, visits: "Visits", prompts: Sequence[Prompt] = ()):
         self.name, self.visits, self.prompts = secrets.token_urlsafe(18), visits, prompts
         self.session: Session | None = None
-        self.out: asyncio.Queue[Message | None] | None = None
+        self.out: Outbox | None = None
         self.watch: Callable[[dict], object] | None = None     # the page's own elements; called on the event loop
         self.words, self.reports = Bucket(*WORDS), Bucket(REPORTS, REPORTS)
-        self.working = False                                   # at a file
+        self.working: set[str] = set()                         # at what, of WORKERS
         self.loop = asyncio.get_running_loop()
         self.ending = self.loop.call_later(FIRST, visits.end, self)
 
@@ -62,8 +88,8 @@ class Visit:
             self.loop.call_soon_threadsafe(self.deliver, message)
 
     def deliver(self, message: Message) -> None:
-        if self.out is not None and self.out.qsize() <= UNSENT:    # with more, `send` closes it: the rest is in vain
-            self.out.put_nowait(message)
+        if self.out is not None:
+            self.out.put(message)
         if isinstance(message, dict) and self.watch:
             self.watch(message)
 
@@ -76,27 +102,27 @@ class Visit:
     def here(self) -> bool:
         return self.name in self.visits.open
 
-    async def work(self, what: Callable[..., Any], *arguments: Any) -> Any:
-        """What `what(*arguments)` gives, on a thread: a file that comes in or goes out, one at a time of a page and
-        WORKERS of all. ValueError if the page has one under way, or was closed meanwhile."""
-        if self.working:
-            raise ValueError("one file at a time: the last one is not done yet")
-        self.working = True
+    async def work(self, kind: str, what: Callable[..., Any], *arguments: Any) -> Any:
+        """What `what(*arguments)` gives, on a thread: something of a kind, one at a time of a page and WORKERS[kind] of
+        all. ValueError if the page has one under way, or was closed meanwhile."""
+        if kind in self.working:
+            raise ValueError(f"one {kind} at a time: the last one is not done yet")
+        self.working.add(kind)
         try:
-            async with self.visits.workers:
+            async with self.visits.workers[kind]:
                 if not self.here:
                     raise ValueError("the page was closed")
                 return await asyncio.to_thread(what, *arguments)
         finally:
-            self.working = False
+            self.working.remove(kind)
 
     async def serve(self, websocket: WebSocket, have: int, cuts: int) -> None:
         """Until the websocket ends; another one of the same page takes its place."""
         await websocket.accept()
         self.ending.cancel()
-        out = asyncio.Queue()
-        self.hand_over(out)
         studio = self.visits.studio
+        out = Outbox(UNSENT + studio.longest * BYTES)
+        self.hand_over(out)
         if self.session is None:
             self.session = studio.enter(self.tell, self.prompts)
         studio.connect(self.session, have, cuts)
@@ -111,19 +137,16 @@ class Visit:
                 self.out = None
                 self.ending = self.loop.call_later(GRACE, self.visits.end, self)
 
-    def hand_over(self, out: asyncio.Queue[Message | None] | None) -> None:
+    def hand_over(self, out: Outbox | None) -> None:
         """From now on messages go there; the websocket that had them is closed."""
         if self.out is not None:
-            self.out.put_nowait(None)
+            self.out.end()
         self.out = out
 
-    async def send(self, websocket: WebSocket, out: asyncio.Queue[Message | None]) -> None:
+    async def send(self, websocket: WebSocket, out: Outbox) -> None:
         with suppress(WebSocketDisconnect, RuntimeError):
-            while (message := await out.get()) is not None and self.out is out and out.qsize() < UNSENT:
-                if isinstance(message, bytes):
-                    await websocket.send_bytes(message)
-                else:
-                    await websocket.send_text(json.dumps(message, ensure_ascii=False))
+            while (message := await out.get()) is not None and self.out is out and not out.full:
+                await (websocket.send_bytes if isinstance(message, bytes) else websocket.send_text)(message)
             await websocket.close(SLOW if self.out is out else OTHER if self.out else GONE)
 
     async def receive(self, websocket: WebSocket) -> None:
@@ -141,7 +164,7 @@ class Visits:
 
     def __init__(self, studio: Studio, most: int = 64):
         self.studio, self.most, self.open = studio, most, {}
-        self.workers = asyncio.Semaphore(WORKERS)
+        self.workers = {kind: asyncio.Semaphore(most) for kind, most in WORKERS.items()}
 
     def new(self, prompts: Sequence[Prompt] = ()) -> Visit:
         """A page that is about to be sent; ValueError if there are too many."""

@@ -313,7 +313,7 @@ def test_of_263_channels_there_are_only_joints(weights, tmp_path, capsys):
     motion, joints = (np.load(tmp_path / "out" / f"a-person-walks{more}.npy") for more in ("", "_joints"))
     assert motion.shape == (60, 263) and joints.shape == (60, 22, 3) and "3.0 s of motion" in capsys.readouterr().out
     with pytest.raises(ValueError, match="bvh,mp4 needs rotations"):
-        export(Files(tmp_path, "npy,bvh,mp4"), "walk", motion, "walk")
+        export(Files(out=tmp_path, format="npy,bvh,mp4"), "walk", motion, "walk")
     for script, more in ((demo_t2m, flags), (edit_motion, ["--source", "clip.npy", "--mask", "0.1,0.2"])):
         with pytest.raises(SystemExit):
             start(script, tmp_path, *data, *more, "--format", "mp4", "--out", str(tmp_path / "none"))

@@ -141,7 +141,7 @@ def test_what_is_no_motion_is_not_written(tmp_path, takes):
 
 def test_khronos_and_three_js_agree(tmp_path):
     if not check_gltf.installed():
-        pytest.skip("node's packages are not there: npm install --prefix benchmarks/gltf")
+        pytest.skip("there is no node, or not its packages: npm install --prefix benchmarks/gltf")
     take = Take("round", *circle(40))
     assert check_gltf.validate(take, tmp_path) == []
     assert check_gltf.played_glb(take, tmp_path) < check_gltf.MILLIMETRES

@@ -1,6 +1,7 @@
 """What comes from outside the live page: requests, websockets, files. Nothing of it does harm or stops the others."""
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -17,16 +18,20 @@ import pytest
 pytest.importorskip("nicegui", reason="the live page is an extra: pip install '.[live]'")
 from live import files
 from live.guard import BODY, COOKIE, Guard
-from live.page import weakly
+from live.page import body_json, weakly
 from live.plan import Prompt
 from live.shown import ROW, Stretch, join, show_all
 from live.studio import Studio
-from live.visits import GONE, GRACE, OTHER, Bucket, Visits, read_report
+from live.visits import GONE, GRACE, OTHER, SLOW, Bucket, Outbox, Visits, read_report
+from motion.body import rest_body
+from motion.formats.export import Style
 from motion.representation_272 import DIM, Start, motion272_to_positions, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix
 from motion.skeleton import forward_kinematics
+from test_gltf import read
 from visitor import SETTINGS, wait
 from test_pipeline import streamer
+from test_smpl import model as smpl
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
@@ -199,6 +204,37 @@ def test_only_so_many_pages_are_open(served):
     assert served.get("/new").status_code == 503
 
 
+def test_who_takes_nothing_is_closed_before_much_is_kept():
+    """However large a message is; and many small ones are not much."""
+    class Slow:
+        def __init__(self):
+            self.open, self.sent, self.code = asyncio.Event(), [], None
+
+        async def send_bytes(self, message):
+            await self.open.wait()
+            self.sent.append(message)
+
+        async def close(self, code):
+            self.code = code
+
+    async def sent(size: int, count: int) -> tuple[int, int | None]:
+        visit, websocket, out = Visits(None).new(), Slow(), Outbox(10 ** 6)
+        visit.hand_over(out)
+        sending = asyncio.create_task(visit.send(websocket, out))
+        for _ in range(count):
+            visit.deliver(bytes(size))
+            await asyncio.sleep(0)
+            assert out.unsent <= 10 ** 6 + size
+        websocket.open.set()
+        out.end()
+        await sending
+        visit.ending.cancel()
+        return len(websocket.sent), websocket.code
+
+    assert asyncio.run(sent(40_000, 100)) == (1, SLOW)
+    assert asyncio.run(sent(40, 20_000)) == (20_000, SLOW)
+
+
 def test_ten_thousand_senseless_messages(served):
     """They change nothing, for this page or another."""
     names = [served.get("/new").text for _ in range(2)]
@@ -269,6 +305,21 @@ def test_a_stretch_goes_out_and_comes_in_where_it_stands():
         shown = join(files.show_motion(*files.read_upload({f"a.{kind}": content})))
         assert np.abs(shown.rows[0, [0, 2]] - part.rows[0, [0, 2]]).max() < 1e-3, kind
         assert np.abs(shown.rows[:, [0, 2]] - part.rows[:, [0, 2]]).max() < 0.05, kind
+
+
+def test_what_goes_out_has_the_servers_style(tmp_path):
+    """Its bones' names; and the mesh of its SMPL file, which the page shows, too."""
+    whole, arrays = join(show_all(clip())), smpl(24)
+    arrays["v_template"] = 1.1 * arrays["v_template"]
+    np.savez(tmp_path / "tall.npz", **arrays)
+    style = Style(body=tmp_path / "tall.npz", bones="mixamo")
+    assert b"mixamorig:Hips" in files.write_download("bvh", whole, style)
+    (tmp_path / "a.glb").write_bytes(files.write_download("glb", whole, style))
+    gltf, arrays = read(tmp_path / "a.glb")
+    shown = base64.b64decode(json.loads(body_json(style.mesh))["vertices"])
+    np.testing.assert_array_equal(arrays[gltf["meshes"][0]["primitives"][0]["attributes"]["POSITION"]],
+                                  np.frombuffer(shown, "<f4").reshape(-1, 3))
+    assert len(shown) == 12 * len(rest_body().vertices) and body_json(style.mesh) != body_json(Style().mesh)
 
 
 def pelvis_of(bvh: bytes) -> np.ndarray:
@@ -361,23 +412,26 @@ def test_a_worker_for_nobody_is_ended():
 
 
 def test_one_file_at_a_time_of_a_page_and_two_of_all():
-    """Others wait for their turn; whose page was closed meanwhile does nothing."""
+    """Others wait for their turn, but none for MoSa's; whose page was closed meanwhile does nothing."""
     async def run() -> None:
         visits = Visits(None)
         pages = [visits.new() for _ in range(4)]
         held, began = threading.Event(), []
         work = lambda number: (began.append(number), held.wait(20))
-        tasks = [asyncio.create_task(page.work(work, number)) for number, page in enumerate(pages)]
-        while len(began) < 2:
+        mosa = [asyncio.create_task(pages[place].work("clip or edit", work, 10 + place)) for place in range(2)]
+        await asyncio.sleep(0.1)
+        tasks = [asyncio.create_task(page.work("file", work, number)) for number, page in enumerate(pages)]
+        while len(began) < 3:
             await asyncio.sleep(0.01)
-        with pytest.raises(ValueError, match="one file at a time"):
-            await pages[0].work(work, 9)
+        for kind in ("file", "clip or edit"):
+            with pytest.raises(ValueError, match=f"one {kind} at a time"):
+                await pages[0].work(kind, work, 9)
         visits.end(pages[2])
         await asyncio.sleep(0.1)
-        assert sorted(began) == [0, 1]
+        assert sorted(began) == [0, 1, 10]
         held.set()
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-        assert sorted(began) == [0, 1, 3] and "closed" in str(found[2])
+        found = await asyncio.gather(*tasks, *mosa, return_exceptions=True)
+        assert sorted(began) == [0, 1, 3, 10, 11] and "closed" in str(found[2])
         for page in pages:
             visits.end(page)
 

@@ -1,20 +1,24 @@
 """MoSa in the live page, with random networks: what is not marked stays, and what is made goes on and comes back."""
 
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from live.edits import Editor
+from live.plan import Prompt
 from live.shown import join
 from models.checkpoints import fingerprint
 from models.mosa.tokenizer import CAQVAE
 from generation.mosa import MoSa
 from options.sampling import Compute
 from test_generate_mosa import Words, checkpoint
-from visitor import Page, motion_of, studio, wait      # noqa: F401
+from visitor import SETTINGS, Page, motion_of, studio, wait      # noqa: F401
 from test_mosa import tokenizer
+from test_pipeline import assert_same
 from train_mosa_tokenizer import TINY
 
 
@@ -38,7 +42,7 @@ def page(studio) -> Page:
 def edit(page: Page, editor: Editor, mark, text: str = "wave", meanwhile=lambda: None):
     made = editor.edit(list(page.session.take.shown), mark, text, 0)
     meanwhile()
-    page.studio.submit(lambda: page.session.edit(*made)).result()
+    page.studio.edit(page.session, *made).result()
     return made
 
 
@@ -63,11 +67,76 @@ def test_before_and_after_are_compared_as_often_as_one_likes(page, mosa):
     edit(page, Editor(mosa, page.studio.model), (41, 70))
     after = page.rows.copy()
     for expected in (before, after, before, after):
-        page.studio.submit(lambda: page.session.undo(keep=True)).result()
+        page.studio.submit(page.session.compare).result()
         assert np.array_equal(page.rows, expected) and page.last("edited")
     page.studio.submit(page.session.undo).result()
     assert np.array_equal(page.rows, before) and not page.last("edited") and not page.last("undo")
     assert page.last("prompts") == [[0, "walk"]]
+    with pytest.raises(ValueError, match="nothing to compare"):
+        page.studio.submit(page.session.compare).result()
+
+
+@pytest.mark.parametrize("kept", ["before", "after"])
+def test_what_waits_stands_still_while_one_compares(page, mosa, kept):
+    """And begins behind the one that is kept, when that is."""
+    edit(page, Editor(mosa, page.studio.model), (41, 70))
+    page.studio.queue(page.session, [Prompt("sit", SETTINGS, 1.0)]).result()
+    for _ in range(1 if kept == "before" else 2):
+        page.studio.submit(page.session.compare).result()
+        page.at(len(page.rows))
+        time.sleep(0.1)
+        assert page.last("waiting") == [["sit", 1.0]] and page.last("edited") and page.last("over")
+    rows = page.rows.copy()
+    page.studio.submit(page.session.keep).result()
+    page.frames(len(rows) + 20)
+    assert np.array_equal(page.rows[:len(rows)], rows) and not page.last("edited") and page.last("undo")
+    assert page.last("prompts")[-1] == [len(rows), "sit"] and (kept == "after") == ("wave" in str(page.last("prompts")))
+
+
+def test_what_begins_of_the_queue_leaves_the_choice(page, mosa):
+    before = page.rows.copy()
+    edit(page, Editor(mosa, page.studio.model), (41, 70))
+    page.studio.queue(page.session, [Prompt("sit", SETTINGS, 1.0)]).result()
+    page.frames(len(before) + 20)
+    assert page.last("prompts")[-1][1] == "sit" and page.last("edited")
+    page.studio.submit(page.session.compare).result()
+    assert np.array_equal(page.rows, before)
+
+
+def test_the_character_goes_on_from_an_edit_of_the_end(page, mosa):
+    """Not from what was there: what was made meanwhile comes anew, as a stream with this past gives it."""
+    end = len(page.rows)
+    made = edit(page, Editor(mosa, page.studio.model), (41, end - 1), meanwhile=lambda: page.frames(end + 40))
+    old = page.session.before
+    page.frames(end + 20)
+    assert page.last("prompts") == [[0, "walk"], [40, "wave"], [end, "walk"]] and page.last("edited")
+    latents = torch.stack([*old.latents[:made.first], *made.latents])
+    expected = page.studio.model().stream("walk", Prompt("walk", SETTINGS).seed(end // 4), latents, hold=True)
+    assert_same(motion_of(page)[end:end + 20], np.concatenate([next(expected) for _ in range(5)]))
+    assert len(old) * 4 >= end + 40 and [prompt.text for prompt in old.prompts] == ["walk"]
+
+
+def test_what_began_meanwhile_begins_behind_an_edit_of_the_end(page, mosa):
+    """Each when it did; and what waits, after them."""
+    end, prompts = len(page.rows), [Prompt(text, SETTINGS, 1.0) for text in ("sit", "bow", "jump")]
+
+    def play() -> None:
+        page.studio.queue(page.session, prompts).result()
+        wait(lambda: page.at(len(page.rows) - 8) or len(page.last("prompts")) == 3)
+
+    edit(page, Editor(mosa, page.studio.model), (41, end - 1), meanwhile=play)
+    assert [prompt.text for prompt in page.session.before.prompts] == ["walk", "sit", "bow"]
+    page.frames(end + 120)
+    assert page.last("prompts") == [[0, "walk"], [40, "wave"], [end, "sit"], [end + 32, "bow"], [end + 64, "jump"]]
+
+
+def test_nothing_goes_on_from_an_edit_of_an_end_at_rest(page, mosa):
+    page.studio.submit(page.session.finish).result()
+    end = len(page.rows)
+    edit(page, Editor(mosa, page.studio.model), (41, end - 1))
+    page.at(end)
+    time.sleep(0.1)
+    assert len(page.rows) == end and page.last("over") and page.last("prompts") == [[0, "walk"], [40, "wave"]]
 
 
 def test_the_character_goes_on_meanwhile_and_afterwards(page, mosa):
@@ -81,7 +150,7 @@ def test_the_character_goes_on_meanwhile_and_afterwards(page, mosa):
     page.at(len(page.rows))
     page.ask("sit")
     page.frames(before + 90)
-    assert page.last("prompts")[-1][1] == "sit" and not page.last("edited")
+    assert page.last("prompts")[-1][1] == "sit"
 
 
 def test_a_motion_that_changed_meanwhile_is_not_edited(page, mosa):
@@ -92,7 +161,7 @@ def test_a_motion_that_changed_meanwhile_is_not_edited(page, mosa):
 
 
 @pytest.mark.parametrize("mark, said", [((0, 119), "the mark has 4.0 s: expected at most 3.3 s"),
-                                        ((500, 510), "at most"), ((20, 10), "at most")])
+                                        ((500, 510), "nothing of this motion of 4"), ((20, 10), "nothing of this")])
 def test_marks_that_cannot_be(page, mosa, mark, said):
     with pytest.raises(ValueError, match=said):
         edit(page, Editor(mosa, page.studio.model), mark)

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Callable, Coroutine, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakMethod
@@ -25,7 +25,8 @@ from live.session import HELD, Session
 from live.shown import Shown
 from live.studio import encode_motion
 from live.visits import Visit, Visits
-from motion.body import rest_body
+from motion.body import Body
+from motion.formats.export import Style
 from motion.representation_272 import FPS
 from motion.skeleton import JOINT_NAMES, PARENTS
 
@@ -47,13 +48,17 @@ class Stage(Element, component="stage.js", esm={"nicegui-scene": str(THREE), "li
         self._props.update(page=visit.name, body=BODY, socket=SOCKET)
 
 
-def serve(visits: Visits, settings: Settings, editor: Editor | None = None) -> None:
-    """Add the page and what it fetches to NiceGUI's app; with an editor it makes clips and edits."""
+def serve(visits: Visits, settings: Settings, style: Style, editor: Editor | None = None) -> None:
+    """Add the page and what it fetches to NiceGUI's app; with an editor it makes clips and edits.
+
+    style   of what is seen and downloaded
+    """
     app.add_api_websocket_route(SOCKET, visits.endpoint)
+    content = body_json(style.mesh)
 
     @app.get(BODY)
     def body() -> Response:
-        return Response(body_json(), media_type="application/json", headers={"cache-control": "max-age=3600"})
+        return Response(content, media_type="application/json", headers={"cache-control": "no-cache"})
 
     @ui.page("/", title="Type, and the character obeys")
     def index(request: Request) -> None:
@@ -67,18 +72,17 @@ def serve(visits: Visits, settings: Settings, editor: Editor | None = None) -> N
         except ValueError as error:
             prompts, problem = [], str(error)
         try:
-            Page(visits, prompts, settings, editor)
+            Page(visits, prompts, settings, style, editor)
         except ValueError as error:
             ui.label(str(error)).classes("absolute-center")
         if problem:
             ui.notify(problem, type="warning")
 
 
-@cache
-def body_json() -> str:
-    """The body as the scene reads it: names and parents of the joints, and arrays as base64."""
+def body_json(body: Body) -> str:
+    """A body as the scene reads it: names and parents of the joints, and arrays as base64."""
     arrays = {name: base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
-              for name, values in rest_body()._asdict().items()}
+              for name, values in body._asdict().items()}
     return json.dumps(dict(names=JOINT_NAMES, parents=PARENTS, **arrays))
 
 
@@ -96,9 +100,10 @@ def weakly(method: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any]
 class Page:
     """The elements of one visit. Who sends events by hand reaches these methods only; each checks what it got."""
 
-    def __init__(self, visits: Visits, prompts: Sequence[Prompt], settings: Settings, editor: Editor | None = None):
+    def __init__(self, visits: Visits, prompts: Sequence[Prompt], settings: Settings, style: Style,
+                 editor: Editor | None):
         ui.colors(primary="#2f78ab")
-        self.visit, self.studio = visits.new(prompts), visits.studio
+        self.visit, self.studio, self.style = visits.new(prompts), visits.studio, style
         self.mark: tuple[int, int] | None = None
         self.waiting: list[str] = []
         self.link = ""
@@ -289,7 +294,10 @@ class Page:
 
     def set_mark(self, mark: Any) -> None:
         whole = isinstance(mark, list) and len(mark) == 2 and all(isinstance(frame, int) for frame in mark)
-        self.mark = (mark[0], mark[1]) if whole and 0 <= mark[0] < mark[1] else None
+        new = (mark[0], mark[1]) if whole and 0 <= mark[0] < mark[1] else None
+        if self.clips and new != self.mark:
+            self.clips.keep()
+        self.mark = new
         self.marked.visible = self.mark is not None
         if self.mark:
             self.mark_label.text = f"{self.mark[0] / FPS:.1f} – {self.mark[1] / FPS:.1f} s"
@@ -297,7 +305,7 @@ class Page:
     async def upload(self, event: Any) -> None:
         async def work(session: Session) -> None:
             content = {file.name: await file.read() for file in event.files[:2]}
-            shown, latents = await self.visit.work(self.read_capture, content)
+            shown, latents = await self.visit.work("file", self.read_capture, content)
             name = next(name for name in content if not name.lower().endswith(".asf"))[:60]
             await self.wishes.submit(lambda: session.give(name, shown, latents))
 
@@ -317,7 +325,8 @@ class Page:
 
         async def work(session: Session) -> None:
             stretch = await self.wishes.submit(lambda: session.stretch(mark))
-            content = await self.visit.work(files.write_download, kind, stretch, lambda: self.visit.here)
+            content = await self.visit.work("file", files.write_download, kind, stretch, self.style,
+                                            lambda: self.visit.here)
             ui.download.content(content, files.file_name(stretch.title, kind))
 
         await self.wishes.long(f"Writing the {kind.upper()} …", work)

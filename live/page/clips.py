@@ -1,5 +1,6 @@
 """MoSa in the page: whole clips, and edits of what is marked."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -51,8 +52,8 @@ class Clips:
 
         async def work(session: Session) -> None:
             prompt = self.prompt(text)
-            made = await self.wishes.visit.work(self.editor.clip, prompt.text, prompt.seconds, prompt.settings.seed,
-                                                lambda: self.wishes.visit.here)
+            made = await self.wishes.visit.work("clip or edit", self.editor.clip, prompt.text, prompt.seconds,
+                                                prompt.settings.seed, lambda: self.wishes.visit.here)
             await self.wishes.submit(lambda: session.give(prompt.text, *made, watch=True))
 
         if await self.wishes.long("Making the clip …", work):
@@ -76,9 +77,9 @@ class Clips:
         async def work(session: Session) -> None:
             prompt = self.prompt(text)
             shown = await self.wishes.submit(lambda: list(session.take.shown))
-            made = await self.wishes.visit.work(self.editor.edit, shown, mark, prompt.text, prompt.settings.seed
-                                                + self.tries, lambda: self.wishes.visit.here)
-            await self.wishes.submit(lambda: session.edit(*made))
+            made = await self.wishes.visit.work("clip or edit", self.editor.edit, shown, mark, prompt.text,
+                                                prompt.settings.seed + self.tries, lambda: self.wishes.visit.here)
+            await asyncio.wrap_future(self.wishes.studio.edit(session, *made))
 
         if await self.wishes.long("Changing the stretch …", work):
             self.shown = self.which.value = "after"
@@ -88,9 +89,12 @@ class Clips:
         """Let the other one be shown."""
         if event.value != self.shown:
             before, self.shown = self.shown, event.value
-            if not await self.wishes.wish(lambda session: self.wishes.studio.submit(
-                    lambda: session.undo(keep=True))):
+            if not await self.wishes.wish(lambda session: self.wishes.studio.submit(session.compare)):
                 self.shown = self.which.value = before
 
     def keep(self) -> None:
-        self.choice.visible = False
+        """The one that is shown; another mark, or none, keeps it too."""
+        session = self.wishes.visit.session
+        if self.choice.visible and session:
+            self.choice.visible = False
+            self.wishes.studio.submit(session.keep)

@@ -34,7 +34,8 @@ def start(load: Callable[[str], MotionStreamer], sampling: Callable[[MotionStrea
     warm_up(model, settings)
     threading.Thread(target=warm_worker, daemon=True).start()
     mosa = MoSa.from_pretrained(config.mosa, config.chosen.compute.device) if config.mosa else None
-    page.serve(Visits(studio, most=max(64, 4 * config.people)), settings, Editor(mosa, studio.model) if mosa else None)
+    page.serve(Visits(studio, most=max(64, 4 * config.people)), settings, config.style,
+               Editor(mosa, studio.model) if mosa else None)
     app.add_middleware(Guard, hosts=LOCAL if local else (), token=token)
     app.on_shutdown(studio.close)
     name = "localhost" if local else gethostname() if config.host in ("0.0.0.0", "::") else config.host

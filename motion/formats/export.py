@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from motion.body import Body, rest_body
 from motion.characters import read_character
 from motion.footing import grounded_pose
 from motion.formats.bones import BONES
@@ -31,15 +32,8 @@ Writers = dict[str, Callable[[Path], None]]
 
 
 @dataclass(frozen=True)
-class Files:
-    """What is written and where."""
-
-    out: Path = opt(Path("demo_output"), "folder of the files")
-    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, glb, vrma, mp4, "
-                      "strip (frames in a row, png)")
-    mode: str = opt("pos", "the feet stand where the model's positions say, or as its rotations give them alone",
-                    choices=("pos", "rot"))
-    lock_feet: bool = opt(True, "with --mode pos, hold feet that rest on the floor where they are")
+class Style:
+    """How a pose is shown in files."""
 
     body: Path | None = opt(None, "your SMPL, SMPL-H or SMPL-X file (.npz, .pkl), whose mesh mp4, strip and glb show")
     bones: str = opt("smpl", "names of the bones in bvh and glb", choices=tuple(BONES))
@@ -51,21 +45,44 @@ class Files:
     skeleton_from_map: str = opt("auto", "whose skeleton that is: auto, the name of a map that ships, or a JSON file")
 
     @property
+    def mesh(self) -> Body:
+        return read_smpl(self.body) if self.body else rest_body()
+
+    @property
+    def own(self) -> str | None:
+        """The format of the character, if there is one."""
+        return None if self.skeleton_from is None else "bvh" if self.skeleton_from.suffix.lower() == ".bvh" else "glb"
+
+    def check(self) -> None:
+        """Make sure that its files can be read, and say what was found; ValueError or FileNotFoundError if not."""
+        _ = self.mesh
+        if self.skeleton_from:
+            print(read_character(self.skeleton_from, self.skeleton_from_map).said)
+
+
+@dataclass(frozen=True)
+class Files(Style):
+    """What is written and where."""
+
+    out: Path = opt(Path("demo_output"), "folder of the files")
+    format: str = opt("npy,bvh,mp4", "some of npy (272 channels), joints (T, 22, 3), npz (AMASS), bvh, glb, vrma, mp4, "
+                      "strip (frames in a row, png)")
+    mode: str = opt("pos", "the feet stand where the model's positions say, or as its rotations give them alone",
+                    choices=("pos", "rot"))
+    lock_feet: bool = opt(True, "with --mode pos, hold feet that rest on the floor where they are")
+
+    @property
     def formats(self) -> list[str]:
         """What is written; the format of the character, too."""
         words = [word.strip() for word in self.format.split(",")]
-        own = [] if self.skeleton_from is None else ["bvh" if self.skeleton_from.suffix.lower() == ".bvh" else "glb"]
-        return list(dict.fromkeys(words + own))
+        return list(dict.fromkeys([*words, self.own] if self.own else words))
 
 
 def check_files(config: Files) -> None:
     """Make sure that files can be written, before the work and not after it; ValueError if not."""
     if unknown := set(config.formats) - set(ENDINGS):
         raise ValueError(f"--format has {', '.join(map(repr, unknown))}: expected {','.join(ENDINGS)}.")
-    if config.body:
-        read_smpl(config.body)
-    if config.skeleton_from:
-        print(read_character(config.skeleton_from, config.skeleton_from_map).said)
+    config.check()
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=config.out).close()
@@ -109,20 +126,19 @@ def shown_pose(config: Files, motion: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return grounded_pose(motion, config.lock_feet) if config.mode == "pos" else motion272_to_pose(motion)
 
 
-def pose_writers(config: Files, rotations: np.ndarray, pelvis: np.ndarray, title: Title) -> Writers:
+def pose_writers(style: Style, rotations: np.ndarray, pelvis: np.ndarray, title: Title) -> Writers:
     """Format -> what writes a pose in it, rotations (T, 22, 3, 3) and pelvis (T, 3) as they are shown, to a path."""
-    body = read_smpl(config.body) if config.body else None
-    takes = cut(rotations, pelvis, title, config.takes)
+    body, takes = style.mesh, cut(rotations, pelvis, title, style.takes)
     writers: Writers = {
         "npz": lambda path: write_amass(path, rotations, pelvis),
-        "bvh": lambda path: write_bvh(path, rotations, pelvis, bones=config.bones, unit=config.bvh_scale),
-        "glb": lambda path: write_glb(path, takes, config.bones, body=body),
+        "bvh": lambda path: write_bvh(path, rotations, pelvis, bones=style.bones, unit=style.bvh_scale),
+        "glb": lambda path: write_glb(path, takes, style.bones, body=body),
         "vrma": lambda path: write_vrma(path, takes),
         "mp4": lambda path: save_video(path, render_frames(rotations, pelvis, title, body=body), len(pelvis)),
-        "strip": lambda path: save_picture(path, strip(rotations, pelvis, transparent=config.transparent, body=body)),
+        "strip": lambda path: save_picture(path, strip(rotations, pelvis, transparent=style.transparent, body=body)),
     }
-    if config.skeleton_from:
-        character = read_character(config.skeleton_from, config.skeleton_from_map)
+    if style.skeleton_from:
+        character = read_character(style.skeleton_from, style.skeleton_from_map)
         writers[character.kind] = lambda path: character.write(path, takes)
     return writers
 
