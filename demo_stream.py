@@ -24,7 +24,6 @@ from models.causal_tae import FRAMES_PER_LATENT
 from motion.captures import Reading, read_body
 from motion.formats.export import Files, check_files, export
 from motion.representation_272 import (DIM, FPS, Start, check_denormalised, end_of, pose_to_motion272, start_of)
-from motion.skeleton_map import load_skeleton_map
 from options import opt, parse
 from utils.errors import run
 
@@ -119,13 +118,7 @@ def read_past(path: Path, reading: Reading = Reading(), flag: str = "--past", ch
         if channels == DIM and len(motion) >= FRAMES_PER_LATENT:
             check_denormalised(motion, f"{flag} {path}")
         return Past(motion)
-    if reading.skeleton != "auto":
-        load_skeleton_map(reading.skeleton)                      # a fault of the map is none of the capture
-    try:
-        rotations, joints, said, _ = read_body(path, reading)
-    except ValueError as error:
-        raise ValueError(f"{flag} {path} could not be read as a capture of --skeleton {reading.skeleton}: "
-                         f"{error}") from None
+    rotations, joints, said, _ = read_body(path, reading)
     print(said)
     return Past(pose_to_motion272(rotations, joints).astype(np.float32), start_of(rotations, joints))
 

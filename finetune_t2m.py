@@ -20,6 +20,7 @@ from dataset.prepare.archive import unpacked
 from dataset.prepare.bandai_namco import content_phrases
 from dataset.prepare.folder import SHORTEST, Entry, Trial, building, finish, merge, prepare
 from dataset.prepare.grammar import STYLES, phrase_table, sentences
+from Evaluator_272.report import hash_of
 from generation.pipeline import MotionStreamer
 from get_latent import GetLatent, encode_set
 from models.checkpoints import ar_checkpoint, load_ar, load_tae, tae_checkpoint
@@ -28,12 +29,13 @@ from options import opt, parse
 from options.data import Data, Data272
 from options.training import DEVICES, Training
 from train_t2m import TrainT2M, train_ar
-from utils.checkpoint import save_checkpoint
+from utils.checkpoint import read_json, save_checkpoint, write_json
 from utils.distributed import pick_device
 from utils.errors import run
 
 SHIPPED = Path(__file__).parent / "weights" / "mocap_stream"
 BATCH = 32                                       # motions generated at once
+MADE_OF = "made_of.json"                         # of which weights and sentences rehearsed motions are
 CONTENTS = ("walk", "run", "walk-turn-left", "walk-turn-right", "raise-up-left-hand", "raise-up-right-hand",
             "raise-up-both-hands", "wave-left-hand", "wave-right-hand", "wave-both-hands")
 PRESET = TrainT2M(training=Training(
@@ -98,10 +100,14 @@ def captures(source: Path, reading: Reading) -> tuple[list[Trial], list[str]]:
 def rehearse(config: Finetune, out: Path) -> None:
     """A data set of the model's own motions, of sentences that it knows, as they are without guidance; a tenth for val.
 
-    With guidance they would be more alike than those that it learned from.
+    With guidance they would be more alike than those that it learned from. Those that are there already, of the same
+    weights and sentences, stay.
     """
-    model = MotionStreamer.from_pretrained(config.weights, config.device)
     texts, entries = known_sentences(config.rehearsed, config.seed), []
+    made_of = dict(weights={name: hash_of(config.weights / name) for name in ("tae", "ar")}, texts=texts)
+    if (out / MADE_OF).is_file() and read_json(out / MADE_OF) == made_of:
+        return print(f"{out}: {len(texts)} motions are rehearsed already")
+    model = MotionStreamer.from_pretrained(config.weights, config.device)
     with building(out) as folder:
         (folder / "motion_data").mkdir()
         for first in tqdm(range(0, len(texts), BATCH), unit=f" x {BATCH} motions rehearsed"):
@@ -113,6 +119,7 @@ def rehearse(config: Finetune, out: Path) -> None:
                     np.save(folder / "motion_data" / f"{name}.npy", motion)
                     entries.append(Entry(name, split, "rehearsed", (format_caption(text),)))
         finish(folder, entries, [])
+        write_json(folder / MADE_OF, made_of)
 
 
 def known_sentences(count: int, seed: int) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dataset.clips import Clip, load_clips, load_groups, with_statistics
+from dataset.clips import Clip, load_clips, load_groups, long_enough, with_statistics
 from dataset.latent_folder import KINDS, Entry, Kept, LatentFolder, digest, places_of
 from dataset.streams import load_pairs
 from generation.fast import accelerate
@@ -94,7 +94,7 @@ def clips_by_split(config: GetLatent) -> tuple[dict[str, list[Clip]], dict[str, 
     clips, groups = {}, load_groups(config.data)
     for split in ("train", "val"):
         found = load_clips(config.data, split)
-        clips[split] = [clip for clip in found if len(clip.motion) >= SHORTEST]
+        clips[split] = long_enough(found, SHORTEST, split)
         if rank() == 0:
             print(f"{split}: {len(clips[split])} clips to encode; "
                   f"{len(found) - len(clips[split])} left out, being shorter than {SHORTEST} frames")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dataset.clips import Clip, load_clips, load_groups, with_statistics
+from dataset.clips import Clip, load_clips, load_groups, long_enough, with_statistics
 from dataset.streams import load_pairs
 from dataset.windows import MotionWindows
 from Evaluator_272.watch import side_by_side
@@ -144,7 +144,7 @@ def main():
             pairs, kinds = load_pairs(config.streams, "train")
             train, groups = train + pairs, groups | kinds
         windows = MotionWindows(train, tae.mean.numpy(), tae.std.numpy(), config.window, groups)
-        clips = [clip for clip in load_clips(data, "val") if len(clip.motion) >= FRAMES_PER_LATENT]
+        clips = long_enough(load_clips(data, "val"), FRAMES_PER_LATENT, "val")
         if config.decoder_only:
             tae.encoder.requires_grad_(False)
             tae.to_moments.requires_grad_(False)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dataset.clips import layout_of, load_clips, load_groups, with_statistics
+from dataset.clips import layout_of, load_clips, load_groups, long_enough, with_statistics
 from dataset.mosa import CaptionedWindows, caption_texts
 from dataset.latent_folder import Texts
 from Evaluator_272.watch import load_watch
@@ -145,7 +145,7 @@ def main():
     fps = layout_of(data).fps
     with distributed(config.training.device) as device:
         tokenizer = with_statistics(load_mosa_tokenizer(config.tokenizer), data)
-        clips = {split: load_clips(data, split) for split in ("train", "val")}
+        clips = {split: long_enough(load_clips(data, split), SHORTEST * fps, split) for split in ("train", "val")}
         folder = Path(config.text_dir or f"{config.training.out_dir}/texts_{data.name}")
         texts, numbers = caption_texts(folder, clips["train"] + clips["val"], config.text_encoder, device)
         if texts.dim != config.model.text_dim:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dataset.clips import Clip, layout_of, load_clips, load_groups, with_statistics
+from dataset.clips import Clip, layout_of, load_clips, load_groups, long_enough, with_statistics
 from dataset.mosa import EveryWindow
 from Evaluator_272.codes import CodeUse
 from Evaluator_272.metrics import mpjpe
@@ -120,7 +120,7 @@ def main():
         tokenizer = with_statistics(begin(config.start, load_mosa_tokenizer, CAQVAE, config.model), data)
         windows = EveryWindow(load_clips(data, "train"), tokenizer.mean.numpy(), tokenizer.std.numpy(), shortest,
                               config.model.frames, config.model.frames_per_code, load_groups(data))
-        clips = [clip for clip in load_clips(data, "val") if len(clip.motion) >= shortest]
+        clips = long_enough(load_clips(data, "val"), shortest, "val")
         objective = TokenizerObjective(tokenizer.to(device), config)
         fit(objective, windows, config.training, to_json(config), lambda step: reconstruction(tokenizer, clips),
             best="mpjpe_mm")

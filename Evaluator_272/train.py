@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dataset.clips import load_clips, load_groups, load_statistics
+from dataset.clips import load_clips, load_groups, load_statistics, long_enough
 from dataset.pairs import POOL, SHORTEST, MotionTexts
 from Evaluator_272.checkpoints import evaluator_checkpoint
 from Evaluator_272.losses import gaussian_kl, info_nce, reconstruction_error
@@ -116,7 +116,8 @@ def main():
         evaluator.load_backbone()                              # first, so that a wrong name fails early
         mean, std = load_statistics(data)
         train = MotionTexts(load_clips(data, "train"), mean, std, SHORTEST, LONGEST, True, load_groups(data))
-        val = MotionTexts(load_clips(data, "val"), mean, std, SHORTEST, LONGEST, crop=True)
+        val = long_enough(load_clips(data, "val"), SHORTEST, "val")
+        val = MotionTexts(val, mean, std, SHORTEST, LONGEST, crop=True)
         objective = EvaluatorObjective(evaluator, TextEncoder(config.sentence_encoder, device, on_disk=False),
                                        torch.from_numpy(mean), torch.from_numpy(std), config)
 

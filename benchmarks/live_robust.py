@@ -207,7 +207,7 @@ def read(count: int, rng: random.Random) -> Counter:
         for number in range(count):
             kind = KINDS[number % len(KINDS)]
             try:
-                motion, _ = files.read_upload({f"a.{kind}": damaged(whole[kind], rng)})
+                motion, *_ = files.read_upload({f"a.{kind}": damaged(whole[kind], rng)})
                 assert motion.shape[1] == DIM and np.isfinite(motion).all(), f"of a damaged {kind}: {motion}"
                 found["read"] += 1
             except ValueError:

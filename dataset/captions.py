@@ -30,7 +30,16 @@ NO_SIDE = [re.sub(r"\s", r"\\s+", pattern) for pattern in (
     r"\bright-angled?\b", r"\ball right\b(?=\s*[,.;!?]|$)",
     r"\bright back (?:up|down|upright|to standing)\b",
     r"\b(?:walk|run|step|go|come|get)(?:s|es)? right up to\b",
-    r"\b(?:stops?|stands?|standing|lands?|sits?|is|are) right (?:in front|in the middle|next to|behind|beside)\b")]
+    r"\b(?:stops?|stands?|standing|lands?|sits?|is|are) right (?:in front|in the middle|next to|behind|beside)\b",
+    rf"\b{SUBJECTS} left (?:together|to (?:get|go|do|find|take|join|fetch|catch|meet|see|work|be))\b",
+    r"\b(?:foot|feet|heels?|toes?|legs?|hands?) left the (?:floor|ground|mat|seat|chair)\b",
+    r"^left the (?:room|house|building|scene|stage|ground|floor|field|area)\b", r"\bwhat(?:'s| is| was) left\b",
+    r"\b(?:is|are|was|were|be|been) left to (?:him|her|them|you|us)\b",
+    r"(?:^|[.;!?] )right (?:after|before)\b(?! (?:the )?left\b)",
+    r"\b(?:gets?|sits?|lies?|stands?) right (?:up|down)\b", r"\b(?:comes?|gets?|jumps?|bounces?|springs?) right back\b",
+    r"\b(?:walks?|runs?|goes|go|jogs?|rushes) right (?:past|into|through)\b",
+    r"\b(?:stands?|stops?|stays?|waits?|sits?|is|are) right (?:there|here)\b", r"\bthat(?:'s| is) right(?=[,.;!?]|$)",
+    r"\brights? (?:himself|herself|itself|themselves|oneself)\b", r"\bthe right (?:amount|moment|time|size|order)\b")]
 SIDE = re.compile("(" + "|".join(NO_SIDE) + r")|(?<!\w)(" + "|".join(
     [*TURNED, *sorted(SWAPS, key=len, reverse=True)]) + r")(?!\w)", re.IGNORECASE)
 

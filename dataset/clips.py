@@ -9,6 +9,7 @@ And in that of HumanML3D's 263 channels, which MoSa reads too:
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -119,13 +120,28 @@ def load_clips(data: Data, split: str = "train") -> list[Clip]:
     if rank() == 0:
         print(f"{data.name} {split}: {len(clips)} of {listed} clips" + report(problems), flush=True)
     if not listed:
-        raise FileNotFoundError(f"{path.name} of {data.name} in {root} is empty, expected an id a line: move some "
-                                "lines of train.txt there, or prepare the captures again with --val 1, or with more "
-                                "of them")
+        raise FileNotFoundError(f"{path.name} of {data.name} in {root} is empty, expected an id a line: "
+                                f"{more_of(split)}")
     if not clips:
         raise FileNotFoundError(f"0 of {listed} clips of {data.name} {split} in {root} are good. "
                                 f"Get them again: {layout.command}")
     return clips
+
+
+def long_enough(clips: Sequence[Clip], frames: int, split: str) -> list[Clip]:
+    """The clips of a split that have so many frames; ValueError if none has."""
+    found = [clip for clip in clips if len(clip.motion) >= frames]
+    if not found:
+        raise ValueError(f"none of {len(clips)} clips of {split} has {frames} frames, expected at least one: "
+                         f"{more_of(split)}")
+    return found
+
+
+def more_of(split: str) -> str:
+    """How a split gets clips, for what is said of one without."""
+    return "give more captures" if split == "train" else (
+        f"move some lines of train.txt to {split}.txt, or prepare the captures again with --val 1, or with more of "
+        "them")
 
 
 def entry_of(folder: Path, prefix: str, layout: Layout, clip_id: str,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dataset.captions import words
+from dataset.clips import more_of
 from dataset.latent_folder import LatentFolder, entries
 from dataset.shards import many_made
 from dataset.windows import rarity
@@ -76,7 +77,8 @@ class LatentClips:
                 self.past.append(entry.past)
                 self.groups.append(entry.group)
         if not self.latents:
-            raise ValueError(f"{folder} has no usable clips of split {split!r} ({dict(+left_out)}). {remedy}")
+            raise ValueError(f"{folder} has no usable clips of split {split!r} ({dict(+left_out)}): {more_of(split)}. "
+                             f"{remedy}")
         if rank() == 0:
             print(f"{len(self.latents)} {split} clips from {folder}; left out: {dict(+left_out) or 'none'}")
         self.rarity, self.shares = rarity(self.groups), [np.ones(len(captions)) for captions in self.captions]

@@ -10,13 +10,13 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dataset.clips import load_motion
 from live.shown import FRAMES, Shown, Stretch, show_all
-from motion.captures import read_body
+from motion.captures import Reading, read_body
 from motion.formats.export import ENDINGS, Style, pose_writers, save_array
 from motion.representation_272 import FPS, Start, check_denormalised, pose_to_motion272, start_of
 
@@ -36,16 +36,23 @@ def always() -> bool:
     return True
 
 
-def read_upload(files: Mapping[str, bytes], wanted: Wanted = always) -> tuple[np.ndarray, Start]:
-    """The motion (T, 272) of uploaded files {name: content}, its last whole latents, T = 4 L, and where it begins; the
-    names serve for their suffix only.
+class Upload(NamedTuple):
+    """A motion (T, 272), whole latents, T = 4 L; where it begins; in one line what its file was taken for."""
+    motion: np.ndarray
+    start: Start
+    said: str
 
+
+def read_upload(files: Mapping[str, bytes], wanted: Wanted = always, reading: Reading = Reading()) -> Upload:
+    """The motion of uploaded files {name: content}, its last whole latents; the names serve for their suffix only.
+
+    reading  how a capture is read, where it is not found out rightly
     wanted   asked while it is read: False ends that
     raises   ValueError for anything that is no capture, is too large, or takes too long
     """
     if sum(map(len, files.values())) > SENT:
         raise ValueError(f"the file is too large: expected {SENT // 10 ** 6} MB at most")
-    return in_worker(parse, dict(files), seconds=25.0, wanted=wanted)
+    return in_worker(parse, dict(files), reading, seconds=25.0, wanted=wanted)
 
 
 def show_motion(motion: np.ndarray, start: Start = Start(), before: Shown | None = None,
@@ -136,7 +143,7 @@ def limit(megabytes: int, seconds: int) -> None:
         resource.setrlimit(what, (value if most == resource.RLIM_INFINITY else min(value, most), most))
 
 
-def parse(files: Mapping[str, bytes]) -> tuple[np.ndarray, Start]:
+def parse(files: Mapping[str, bytes], reading: Reading) -> Upload:
     """`read_upload` in the worker."""
     found = {suffix: content for name, content in files.items() if (suffix := Path(name).suffix.lower()) in
              (*KINDS, ".asf")}
@@ -151,22 +158,22 @@ def parse(files: Mapping[str, bytes]) -> tuple[np.ndarray, Start]:
             Path(folder, f"capture{suffix}").write_bytes(found[suffix])
         path = Path(folder, f"capture{kind}")
         try:
-            return read_array(path) if kind == ".npy" else read_capture(path)
+            return read_array(path) if kind == ".npy" else read_capture(path, reading)
         except ValueError as error:
             raise ValueError(str(error).replace(folder + os.sep, "")) from None
 
 
-def read_array(path: Path) -> tuple[np.ndarray, Start]:
+def read_array(path: Path) -> Upload:
     motion = load_motion(path, name=path.name)
     check_denormalised(motion, path.name)
-    return motion[last(len(motion))].astype(np.float32), Start()
+    return Upload(motion[last(len(motion))].astype(np.float32), Start(), "")
 
 
-def read_capture(path: Path) -> tuple[np.ndarray, Start]:
-    rotations, joints, *_ = read_body(path)
+def read_capture(path: Path, reading: Reading) -> Upload:
+    rotations, joints, said, _ = read_body(path, reading)
     kept = last(len(joints))
     pose = rotations[kept], joints[kept]
-    return pose_to_motion272(*pose).astype(np.float32), start_of(*pose)
+    return Upload(pose_to_motion272(*pose).astype(np.float32), start_of(*pose), said.partition(": ")[2])
 
 
 def last(frames: int) -> slice:

@@ -9,8 +9,8 @@ from motion.formats.capture import TO_Y
 from motion.rest_pose import BONES, ELBOWS, HEAD, NECK, SHOULDERS, WRISTS, directions, standing_shares, unit
 from motion.skeleton import ANKLES, HIPS, JOINT_NAMES, KNEES, OFFSETS, TOES
 
-# degrees, on average over the frames, from which on something is wrong
-TRUNK, LIMB, FACING, FOOT, TOP = 28, 30, 45, 65, 85
+# degrees, on average over the frames, from which on something is wrong: limbs of the right map are 0 degrees off
+TRUNK, LIMB, FACING, FOOT, TOP = 20, 12, 45, 50, 85
 BENT = 0.02                                           # of a limb: how far its middle is from the line of its ends
 ODD, UNEVEN = 3.2, 2                                  # likewise of proportions, and of one side to the other
 
@@ -66,8 +66,13 @@ def proportions(places: np.ndarray, missing: set[int]) -> dict[str, float]:
               for joint, child in BONES.items() if not {joint, child} & missing}
     ours = {joint: float(np.linalg.norm(OFFSETS[child])) for joint, child in BONES.items()}
     pairs = [(1, 4), (2, 5), (16, 18), (17, 19), (1, 2), (4, 5), (16, 17), (18, 19), (1, 16), (2, 17)]
-    return {f"{JOINT_NAMES[a]} and {JOINT_NAMES[b]}": max(length[a], 1e-9) / max(length[b], 1e-9) * ours[b] / ours[a]
-            for a, b in pairs if a in length and b in length}
+    found = {f"{JOINT_NAMES[a]} and {JOINT_NAMES[b]}": max(length[a], 1e-9) / max(length[b], 1e-9) * ours[b] / ours[a]
+             for a, b in pairs if a in length and b in length}
+    for hip in (hip for hip in HIPS if hip in length and 0 not in missing):
+        way = np.linalg.norm(places[:, hip] - places[:, 0], axis=-1).mean() / max(length[hip], 1e-9)
+        way *= ours[hip] / np.linalg.norm(OFFSETS[hip])
+        found[f"pelvis and {JOINT_NAMES[hip]}"] = max(1.0, float(way))                # some have both in one place
+    return found
 
 
 def faults(found: dict[str, float], ratios: dict[str, float]) -> list[str]:

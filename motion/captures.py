@@ -24,7 +24,7 @@ from options import opt
 UNITS = {1.0: "metres", 0.056444: "CMU's units", 0.01: "centimetres", 0.001: "millimetres", 0.0254: "inches",
          0.3048: "feet", 0.1: "decimetres"}
 LEG = 0.81                    # metres of an adult's leg, from hip to ankle
-FAST, HIGH = 15, 5            # metres a second, metres over the floor: beyond either no body goes for a whole clip
+FAST, HIGH = 12, 5            # metres a second, metres over the floor: beyond either no body goes for a whole clip
 TIGHT = 20                    # degrees within which a known skeleton's rests must fit, head and feet thrice that
 
 
@@ -59,33 +59,36 @@ def read_body(path: str | Path, reading: Reading = Reading()) -> Body:
     path = Path(path)
     capture = read_capture(path, reading.asf, reading.fps, unit=reading.unit)
     npz = path.suffix.lower() == ".npz"        # its body is in metres, whatever its path is in
-    if reading.skeleton != "auto":
-        load_skeleton_map(reading.skeleton)    # a fault of the map is none of the capture
+    given = given_map(reading)                 # a fault of the map is none of the capture
     try:
-        skeleton_map, skeleton = map_of(capture, reading)
+        skeleton_map, skeleton = map_of(capture, reading, given)
         source = Source(capture, skeleton_map)
         rotations, joints, _ = source.retargeted()
         unit = unit_of(source, None if npz else reading.unit)
-        if npz and reading.unit is None:
-            check_path(source.places)
+        if not npz or reading.unit is None:
+            check_path(source, npz)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     skip = skeleton_map.get("skip_frames", 0)
-    said = [f"{len(capture.names)} joints, skeleton {skeleton}",
+    said = [f"{len(capture.names)} joints, skeleton {skeleton}", *one_of_several(capture, source),
             f"{len(capture.positions)} frames at {capture.fps:g} fps", unit, f"{source.capture.up} up",
             *[f"its first {skip} frames, a calibration pose, left out"] * (skip > 0), *source.said]
     return Body(rotations, joints, f"{path.name}: {'; '.join(said)}", skeleton)
 
 
-def map_of(capture: Capture, reading: Reading) -> tuple[dict, str]:
-    """The skeleton map of a capture with what the reading says, and its name."""
+def given_map(reading: Reading) -> dict | None:
+    """The skeleton map that a reading names; None: it is found out."""
+    return None if reading.skeleton == "auto" else load_skeleton_map(reading.skeleton)
+
+
+def map_of(capture: Capture, reading: Reading, given: dict | None) -> tuple[dict, str]:
+    """The skeleton map of a capture, `given` or found out, with what the reading says, and its name."""
     said: dict[str, Any] = {} if reading.up == "auto" else {"up": reading.up}
     if reading.rest_frame is not None:
         said["rest_frame"] = reading.rest_frame
-    if reading.skeleton != "auto":
-        skeleton_map = load_skeleton_map(reading.skeleton)
+    if given is not None:
         said |= {} if reading.fps is None else {"fps": reading.fps}
-        return skeleton_map | said, reading.skeleton
+        return given | said, reading.skeleton
     skeleton_map, name = recognised(capture, said)
     return skeleton_map | said, name
 
@@ -169,13 +172,26 @@ def unit_of(source: Source, given: float | None) -> str:
     return f"{UNITS.get(unit, f'units of {unit} m')}, legs of {unit * legs:.2f} m"
 
 
-def check_path(places: np.ndarray) -> None:
-    """ValueError if a body's path (T, J, 3), y up, cannot be in metres as the body is."""
+def check_path(source: Source, npz: bool) -> None:
+    """ValueError if a body's path cannot be in the unit of its skeleton; an npz' path has one of its own."""
+    places = source.places * (1 if npz else LEG / source.legs)
     speed = np.linalg.norm(np.diff(places[:, 0], axis=0), axis=-1).mean() * FPS if len(places) > 1 else 0.0
-    height = np.abs(places[:, 0, 1]).min()
+    height = np.abs(places[:, 0, 1]).min() if npz else 0.0
     if speed > FAST or height > HIGH:
-        raise ValueError(f"found a path of {speed:.3g} m/s, {height:.3g} m above the floor, expected at most "
-                         f"{FAST} m/s and {HIGH} m: give its unit, --unit 0.01 for centimetres, 1 if this is right.")
+        above = f", {height:.3g} m above the floor" * npz
+        what = "give its unit, --unit 0.01 for centimetres, 1 if this is right" if npz else (
+            "the root's path and the skeleton are in different units, export it again with one")
+        raise ValueError(f"found a path of {speed:.3g} m/s{above}, expected at most {FAST} m/s"
+                         f"{f' and {HIGH} m' * npz}: {what}.")
+
+
+def one_of_several(capture: Capture, source: Source) -> list[str]:
+    """Of a file with several persons or things: which is read, in words."""
+    root = source.theirs[0]
+    while capture.parents[root] >= 0:
+        root = capture.parents[root]
+    count = capture.parents.count(-1)
+    return [f"of its {count} roots {capture.names[root]} and what is below it is read"] * (count > 1)
 
 
 def _fits(capture: Capture, skeleton_map: dict) -> bool:

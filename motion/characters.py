@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from motion.captures import Reading, map_of
+from motion.captures import Reading, given_map, map_of
 from motion.formats.capture import TO_Y
 from motion.formats.glb import Take
 from motion.formats.own_bvh import OwnBVH, Posed, euler
@@ -35,7 +35,7 @@ class Character:
         self.own = own = OwnBVH(path) if path.suffix.lower() == ".bvh" else OwnGLB(path)
         self.kind = own.kind
         try:
-            skeleton_map, self.skeleton = map_of(own.capture, Reading(skeleton))
+            skeleton_map, self.skeleton = map_of(own.capture, Reading(skeleton), given_map(Reading(skeleton)))
             self.source = source = Source(own.capture, skeleton_map)
             local, _, _ = source.retargeted()
             self.mover = own.mover(source.theirs[0])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from motion.captures import Reading, map_of, read_body
+from motion.captures import Reading, given_map, map_of, read_body
 from motion.formats import Capture, read_capture
 from motion.retarget import Source
 from motion.skeleton import JOINT_NAMES, PARENTS
@@ -39,7 +39,7 @@ def main() -> None:
                    show=False)
     capture = read_capture(config.file, config.reading.asf, config.reading.fps, unit=config.reading.unit)
     try:
-        skeleton_map, _ = map_of(capture, config.reading)
+        skeleton_map, _ = map_of(capture, config.reading, given_map(config.reading))
     except ValueError:
         print("\n".join(tree(capture, {})))
         if config.write_map:

@@ -1,7 +1,7 @@
 """What the names of a skeleton's joints say: sides and parts, in the spellings of many tools.
 
-`LeftUpLeg`, `thigh_l`, `mixamorig:LeftUpLeg`, `J_Bip_L_UpperLeg`, `lfemur`, `Bip01 L Thigh`, `DEF-thigh.L`, `左足` are
-all ("left", "thigh").
+`LeftUpLeg`, `thigh_l`, `mixamorig:LeftUpLeg`, `J_Bip_L_UpperLeg`, `lfemur`, `Bip01 L Thigh`, `DEF-thigh.L`,
+`THIGH_LEFT`, `左足` are all ("left", "thigh"). A piece of a bone, `thigh_twist.l`, is no part, but has its words.
 """
 
 import re
@@ -9,17 +9,18 @@ from collections import Counter
 
 SIDES = {"l": "left", "left": "left", "lft": "left", "左": "left", "r": "right", "right": "right", "rgt": "right",
          "右": "right"}
-NOISE = {"c", "center", "joint", "jnt", "bone", "bind", "bend", "base", "def", "skel", "sk", "bip"}
+NOISE = {"c", "m", "center", "joint", "jnt", "bone", "bind", "bend", "base", "def", "skel", "sk", "bip"}
+PIECES = {"twist", "roll", "stretch", "part", "share", "corrective"}
 # Words of the tools for a part; "hip", "shoulder", "leg" and "arm" mean one or another, which their chain tells.
 PARTS = {
     "neck": "neck 首 neck1 lowerneck necklower",
     "head": "head 頭 headneck skull",
     "foot": "foot ankle feet 足首",
-    "toe": "toe toes ball つま先 forefoot toebase football midfoot metatarsals",
+    "toe": "toe toes bigtoe ball つま先 forefoot toebase football midfoot metatarsals",
     "hand": "hand wrist palm 手首",
     "thigh": "thigh upleg upperleg uleg femur 足 legupper upperlimb",
     "hip": "hip hips",
-    "shin": "shin lowerleg lowleg loleg knee calf tibia ひざ leglower",
+    "shin": "shin shank lowerleg lowleg loleg knee calf tibia ひざ leglower",
     "leg": "leg",
     "collar": "collar clavicle 肩 clav collarbone",
     "shoulder": "shoulder",
@@ -27,22 +28,24 @@ PARTS = {
     "forearm": "forearm lowerarm lowarm loarm farm elbow radius ひじ armlower",
 }
 PART_OF = {word: part for part, words in PARTS.items() for word in words.split()}
+# LEFT and JNT are words, LUArm is three.
+TOKEN = re.compile(r"(?<![A-Za-z])[A-Z]{3,}(?![A-Za-z])|[A-Z]?[a-z]+|[A-Z]|[^\W\dA-Za-z_]")
 
 
 def parts_of(names: tuple[str, ...]) -> list[tuple[str, str, str]]:
     """(side, part, words) of each joint; "" for what a name does not say."""
     found = []
     for name in without_prefix(names):
-        tokens = [token.lower() for token in re.findall(r"[A-Z]?[a-z]+|[A-Z]|[^\W\dA-Za-z_]", name)]
+        tokens = [token.lower() for token in TOKEN.findall(name)]
         joined = "".join(re.findall(r"[^\W\dA-Za-z_]+", name))
         if joined:                                   # 左ひざ: the side, then the part
             found.append((SIDES.get(joined[0], ""), PART_OF.get(joined.lstrip("左右"), ""), joined.lstrip("左右")))
             continue
         side = next((SIDES[token] for token in tokens if token in SIDES), "")
-        words = "".join(token for token in tokens if token not in SIDES and token not in NOISE)
+        words = "".join(token for token in tokens if token not in SIDES and token not in NOISE and token not in PIECES)
         if not side and words not in PART_OF and words[:1] in ("l", "r") and words[1:] in PART_OF:
             side, words = SIDES[words[0]], words[1:]  # lfemur
-        found.append((side, PART_OF.get(words, ""), words))
+        found.append((side, "" if PIECES & {*tokens} else PART_OF.get(words, ""), words))
     return found
 
 

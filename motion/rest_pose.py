@@ -17,7 +17,7 @@ SHOULDERS, ELBOWS, WRISTS = [16, 17], [18, 19], [20, 21]
 BONES = {1: 4, 2: 5, 4: 7, 5: 8, 13: 16, 14: 17, 16: 18, 17: 19, 18: 20, 19: 21}
 ALONG = 0.8           # the cosine from which on a body part points along an axis
 STRAIGHT = 0.75       # likewise of two body parts
-FLAT = 0.3            # the sine of how much steeper a foot may be than ours to stand flat
+FLAT, HEELS = 0.3, 0.5    # how much the sine of a flat foot's slope may differ from ours: of any pose, of a drawn one
 UPRIGHT = np.cos(np.radians(15))
 
 
@@ -47,18 +47,23 @@ def up_axis(places: np.ndarray, rest: np.ndarray | None, default: str, axes: Seq
 
     places   (T, J, 3); rest (J, 3), where the joints are if nothing is turned, or None
     Frames count in which trunk and legs are in line. Where there are few, the body at rest says it if it stands
-    along an axis; else it is `default`. A body that may lie is only stood up if it goes along the ground, or, where
-    no rest speaks for `default`, if the file's height 0 is under its feet as it stands and not under it as it lies.
+    along an axis; else it is `default`. Where many frames say another axis than the body at rest, or than the file's
+    kind if that does not stand, the body may as well lie: what counts is whether it goes along the ground as it stands,
+    and whether the file's height 0 is under its feet as it stands or under it as it lies.
     axes     those that may be up
     """
     shares = {axis: share for axis, share in standing_shares(places).items() if axis in axes}
     best = max(shares, key=lambda axis: (shares[axis], axis == default))
     at_rest = None if rest is None else standing_axis(rest)
-    if best == default or shares[best] >= 0.3 and shares[default] < shares[best] / 4 and (
-            at_rest not in (default, None) or _walks(places @ TO_Y[best].T)
-            or at_rest is None and _on_floor(places @ TO_Y[best].T) and not _on_floor(places @ TO_Y[default].T)):
+    other = at_rest or default
+    if best == other:
         return best
-    return at_rest if at_rest and shares[default] < 0.1 else default
+    if shares[best] < 0.3 or best != default and shares[default] >= shares[best] / 4:
+        return other if shares[default] < 0.1 else default
+    stands, lies = places @ TO_Y[best].T, places @ TO_Y[other].T
+    if best == default:                                   # a rest pose of other axes than the motion is no rare thing
+        return other if shares[other] and not _walks(stands) and _on_floor(lies) > _on_floor(stands) else best
+    return best if _walks(stands) or at_rest != default and _on_floor(stands) > _on_floor(lies) else other
 
 
 def standing_shares(places: np.ndarray) -> dict[str, float]:
@@ -123,7 +128,8 @@ def pose_of(places: np.ndarray, has_toes: bool, level: bool, aligned: bool) -> n
     Bones are swung the shortest way from the trunk, so that twists are those of arms that sink to the sides.
     """
     found, ours = directions(places), directions(_rest_places())
-    pelvis = _frame(found["left"], found["trunk"]) @ _frame(ours["left"], ours["trunk"]).T
+    upright = found["trunk"] + found["legs"] if level else found["trunk"]    # who stands with a bent back, still stands
+    pelvis = _frame(found["left"], upright) @ _frame(ours["left"], ours["trunk"]).T
     if level:
         pelvis = _snapped(pelvis, (1, 0) if aligned else (1,))
     chest = _frame(found["left_above"], found["trunk"]) @ _frame(ours["left_above"], ours["trunk"]).T
@@ -139,7 +145,7 @@ def pose_of(places: np.ndarray, has_toes: bool, level: bool, aligned: bool) -> n
         rotations[wrist] = rotations[elbow]
     feet = [unit(pelvis.T @ (places[toe] - places[ankle]))[1] - unit(OFFSETS[toe])[1]
             for ankle, toe in zip(ANKLES, TOES)]
-    level = level and (aligned or not has_toes or max(map(abs, feet)) < FLAT)
+    level = level and (not has_toes or max(map(abs, feet)) < (HEELS if aligned else FLAT))
     for ankle, toe, knee in zip(ANKLES, TOES, KNEES):
         rotations[ankle] = rotations[toe] = _foot(pelvis, rotations[knee], places[toe] - places[ankle], toe, level,
                                                   has_toes)

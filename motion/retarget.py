@@ -15,7 +15,7 @@ from motion.agreement import angles, faults, lies, proportions
 from motion.formats import Capture
 from motion.formats.capture import TO_Y, turned
 from motion.representation_272 import FPS
-from motion.rest_pose import is_straight, pose_of, straightest, swing, up_axis
+from motion.rest_pose import is_straight, pose_of, standing_axis, straightest, swing, up_axis
 from motion.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from motion.skeleton import ANKLES, HIPS, JOINT_NAMES, KNEES, OFFSETS, TOES, forward_kinematics, global_to_local
 from motion.skeleton_map import load_skeleton_map
@@ -68,11 +68,18 @@ class Source:
 
     def stood_up(self, capture: Capture) -> Capture:
         """The capture with y up: along which axis it stands, or what the map says."""
+        if self.map.get("up"):
+            return turned(capture, self.map["up"])
         places = filled(capture.positions[:, self.theirs] @ TO_Y[capture.up], self.between)  # in the file's own axes
-        up = self.map.get("up") or up_axis(places, self.rest_places(capture), capture.up, capture.axes)
-        if up != capture.up and not self.map.get("up"):
+        rest = self.rest_places(capture)
+        up = up_axis(places, rest, capture.up, capture.axes)
+        other = None if rest is None else standing_axis(rest)
+        if up != capture.up:
             self.said.append(f"the body stands along the file's {up} axis, which is taken as up (--up {capture.up} if "
                              "the person lies)")
+        elif other not in (None, up):
+            self.said.append(f"the skeleton's own pose stands along the file's {other} axis (--up {other} if the "
+                             "person lies)")
         return turned(capture, up)
 
     def rest_places(self, capture: Capture) -> np.ndarray | None:

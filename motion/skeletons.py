@@ -6,7 +6,7 @@ Letters: J joints of the skeleton. A joint is its number among them.
 import numpy as np
 
 from motion.formats import Capture
-from motion.joint_names import parts_of
+from motion.joint_names import PART_OF, parts_of
 from motion.rest_pose import unit
 
 Ends = dict[str, int]    # "left foot", "right foot", "left hand", "right hand", "head" -> a joint
@@ -89,8 +89,8 @@ def ends_by_shape(tree: Tree) -> Ends:
             for second in below[place + 1:]:
                 longs = [tree.lengths[child] + tree.reach[child] for child in (first, second)]
                 if tree.sizes[first] == tree.sizes[second] > 2 and min(longs) > 0.95 * max(longs) > 0:
-                    pairs.append((min(longs), joint, first, second))
-    pairs = sorted(pairs, reverse=True)
+                    pairs.append((-min(longs), joint, first, second))
+    pairs = sorted(pairs)                                # of two persons as long the first
     for _, legs_at, *legs in pairs:
         arms = next(((joint, limbs) for _, joint, *limbs in pairs
                      if legs_at in tree.path(joint) and not set(limbs) & set(legs)
@@ -159,6 +159,7 @@ def _leg(tree: Tree, side: str, foot: int, pelvis: int) -> dict[str, list[str] |
     hip, knee = _two_of(tree, above, ("thigh", "hip"), ("shin", "leg"), "leg")
     ankle = f"{side}_ankle"
     toes = [child for child in tree.children[foot] if tree.said[child][1] in ("toe", "foot")]
+    toes = sorted(toes, key=lambda child: -tree.lengths[child])        # of metatarsals and toes these
     toes += [child for child in tree.children[foot] if tree.lengths[child] > 0 and tree.children[foot] == [child]]
     return {f"{side}_hip": tree.names[hip], f"{side}_knee": tree.names[knee], ankle: tree.names[foot],
             f"{side}_foot": tree.names[toes[0]] if toes else [ankle, ankle]}
@@ -166,7 +167,7 @@ def _leg(tree: Tree, side: str, foot: int, pelvis: int) -> dict[str, list[str] |
 
 def _arm(tree: Tree, side: str, hand: int, chest: int) -> dict[str, list[str] | str]:
     above = [joint for joint in tree.path(hand)[len(tree.path(chest)):-1] if tree.said[joint][1] != "neck"]
-    named = {tree.said[joint][1] for joint in above}
+    named = {PART_OF.get(tree.said[joint][2]) for joint in above}
     upper = ("upper arm",) if "upper arm" in named else ("shoulder",)
     shoulder, elbow = _two_of(tree, above, upper, ("forearm",), "arm")
     collars = [joint for joint in above[:above.index(shoulder)] if tree.lengths[joint] > 0 or joint == above[0]]
@@ -181,9 +182,12 @@ def _two_of(tree: Tree, above: list[int], upper: tuple[str, ...], lower: tuple[s
     Of upper ones the last counts, for a hip joint may carry the thigh; pieces of one bone (thigh, thigh.001) are one.
     """
     words = [tree.said[joint][2] for joint in above]
-    own = [joint for place, joint in enumerate(above) if not tree.said[joint][1] or words[place] not in words[:place]]
-    uppers = [joint for joint in own if tree.said[joint][1] in upper]
-    lowers = [joint for joint in own if tree.said[joint][1] in lower]
+    parts = {joint: PART_OF.get(word) for joint, word in zip(above, words)}
+    own = [joint for place, joint in enumerate(above) if words[place] not in words[:place]]
+    if len(own) < 2 or parts[own[-1]] in upper:          # leg 0 and leg 1 are two bones
+        own = above
+    uppers = [joint for joint in own if parts[joint] in upper]
+    lowers = [joint for joint in own if parts[joint] in lower]
     if uppers and lowers and uppers[-1] < lowers[0]:
         return uppers[-1], lowers[0]
     if len(own) < 2:

@@ -56,7 +56,10 @@ def test_sides_swap_as_whole_words(text, swapped):
 @pytest.mark.parametrize("text", [
     "he left the room", "they left.", "the person has left their place", "right away he runs", "gets right back up",
     "bends the arm at a right angle", "is all right", "nothing left to do", "they left through the door",
-    "walks and left the scene", "she left and came back"])
+    "walks and left the scene", "she left and came back", "she left to get water", "they left together",
+    "one foot left the floor", "both feet left the ground", "left the room", "what is left of the crowd",
+    "the rest is left to him", "right after walking, he waves", "he bows. Right before that he sits", "sits right down",
+    "comes right back", "walks right past the table", "stands right there", "that's right", "he rights himself"])
 def test_what_is_no_side_stays(text):
     assert swap_left_right(text) == text
 
@@ -68,9 +71,14 @@ def test_what_is_no_side_stays(text):
     ("moves it from left to right in front of them", "moves it from right to left in front of them"),
     ("the current takes it left;", "the current takes it right;"), ("he is left of it", "he is right of it"),
     ("they left with the left foot", "they left with the right foot"),
-    ("he left his left hand up", "he left his right hand up")])
+    ("he left his left hand up", "he left his right hand up"), ("shifts left first and right after", None),
+    ("from left to right back to left", None), ("turns right there", "turns left there"),
+    ("balances on the left alone", "balances on the right alone"), ("turn left to see the door", None),
+    ("the left foot left the floor", "the right foot left the floor"), ("right after left", None)])
 def test_sides_beside_other_senses_swap(text, swapped):
-    assert swap_left_right(text) == swapped
+    """None: every left and right of it is a side."""
+    sides = dict(left="right", right="left")
+    assert swap_left_right(text) == (swapped or " ".join(sides.get(word, word) for word in text.split()))
 
 
 @pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])

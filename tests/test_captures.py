@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 import motion.inspect
 import wardrobe
-from motion.captures import Reading, read_body
+from motion.captures import Reading, map_of, read_body
 from motion.formats import read_capture, write_amass, write_bvh
 from motion.formats.capture import TO_Y
 from motion.rest_pose import swing
@@ -22,7 +22,7 @@ from motion.skeleton import JOINT_NAMES, OFFSETS, local_to_global
 from motion.skeleton_map import check_map, shipped
 from motion.skeletons import Tree, ends_by_shape, sources
 from utils.errors import Note, run
-from wardrobe import SKELETONS, dressed, walk
+from wardrobe import BY_NAMES, SKELETONS, dressed, walk
 
 NAMED = dict(hdm05="cmu", smplh="smpl") | {"100style": "xsens"}    # skeletons that share a map with another tool's
 
@@ -46,10 +46,10 @@ def angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(((traces - 1) / 2).clip(-1, 1)))
 
 
-def worn(tmp_path: Path, name: str, **changes: object) -> tuple[Path, np.ndarray, np.ndarray]:
+def worn(tmp_path: Path, name: str, frames: int = 60, **changes: object) -> tuple[Path, np.ndarray, np.ndarray]:
     """A BVH of a tool, how its body is turned (T, 22, 3, 3), global, and where its joints are (T, 22, 3)."""
-    skeleton = replace(SKELETONS[name], **changes)
-    rotations, joints = walk(60, skeleton.t_pose)
+    skeleton = replace((SKELETONS | BY_NAMES)[name], **changes)
+    rotations, joints = walk(frames, skeleton.t_pose)
     theirs = dressed(tmp_path / f"{name}.bvh", skeleton, rotations, joints[:, 0])
     return tmp_path / f"{name}.bvh", local_to_global(rotations), theirs
 
@@ -70,6 +70,20 @@ def test_any_tools_skeleton_is_recognised(tmp_path, name):
     assert went[2] > 0.85 or SKELETONS[name].up != "y"
     for said in (f"skeleton {body.skeleton}", "at 30 fps", f"{SKELETONS[name].up} up"):
         assert said in body.said
+
+
+@pytest.mark.parametrize("rest", ["T", "A", "N"])
+@pytest.mark.parametrize("name", BY_NAMES)
+def test_words_tell_the_joints(tmp_path, name, rest):
+    """Of tools without a map, whatever their prefixes, sides, twists and own pose."""
+    path, turned, theirs = worn(tmp_path, name, 20, rest=rest)
+    found, how = map_of(read_capture(path), Reading(), None)
+    taken = {joint: entry.get("source") for joint, entry in found["joints"].items() if not joint.startswith("spine")}
+    assert taken == {joint: BY_NAMES[name].ours[joint] for joint in taken} and how.startswith("by its names")
+    body = read_body(path)
+    assert np.nanmean(distances(body.joints, theirs)) < 0.03
+    wrong = angles(local_to_global(body.rotations), turned[len(turned) - len(body.rotations):]).mean(0)
+    assert wrong.mean() < 8 and wrong[[joint for joint, ours in enumerate(JOINT_NAMES) if taken.get(ours)]].max() < 25
 
 
 @pytest.mark.parametrize("name", ["mixamo", "smpl", "lafan1", "unreal", "rigify", "nameless"])
@@ -147,6 +161,82 @@ def test_a_body_that_lies_is_not_stood_up_but_told_about(tmp_path):
     standing = read_body(lying(tmp_path), Reading(up="-z"))
     assert (standing.joints[:, 15, 1] - standing.joints[:, 0, 1]).min() > 0.5
     assert "lies" not in read_body(lying(tmp_path), Reading(up="y")).said
+
+
+def rewritten(path: Path, *changes: tuple[str, str], roots: str = "", path_times: float = 1.0) -> Path:
+    """The file with other words, another hierarchy behind its own, whose channels are 0, or a longer path."""
+    head, motion = path.read_text().split("MOTION\n")
+    for old, new in changes:
+        head = head.replace(old, new)
+    rows = [row.split() for row in motion.strip().split("\n")]
+    more = ["0"] * sum(map(int, re.findall(r"CHANNELS (\d+)", roots)))
+    rows = rows[:2] + [[str(path_times * float(value)) for value in row[:3]] + row[3:] + more for row in rows[2:]]
+    path.write_text(f"{head}{roots}MOTION\n" + "\n".join(map(" ".join, rows)) + "\n")
+    return path
+
+
+PROP = """ROOT Prop
+{
+\tOFFSET 0 0 0
+\tCHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
+\tEnd Site
+\t{
+\t\tOFFSET 0 0 9
+\t}
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["mixamo", "nameless"])
+@pytest.mark.parametrize("what", ["a prop", "another person"])
+def test_of_several_roots_the_first_person_is_read_and_told(tmp_path, name, what):
+    path, _, theirs = worn(tmp_path, name)
+    alone, person = read_body(path), path.read_text().split("MOTION")[0].removeprefix("HIERARCHY\n")
+    body = read_body(rewritten(path, roots=PROP if what == "a prop" else person))
+    np.testing.assert_array_equal(body.joints, alone.joints)
+    root = SKELETONS[name].ours["pelvis"]
+    assert f"of its 2 roots {root} and what is below it is read" in body.said and "roots" not in alone.said
+
+
+@pytest.mark.parametrize("times", [10, 100, 1000])
+def test_a_path_of_another_unit_than_the_skeleton_is_refused(tmp_path, times):
+    path = rewritten(worn(tmp_path, "mixamo")[0], path_times=1.2 * times)
+    with pytest.raises(ValueError, match="mixamo.bvh: found a path of .* m/s, expected at most 12 m/s: .* one"):
+        read_body(path)
+
+
+def test_joints_that_are_placed_but_do_not_turn_are_refused(tmp_path):
+    """A file of points: every rotation is 0, so limbs would stand still on our body."""
+    skeleton, (rotations, joints) = SKELETONS["smpl"], walk(60)
+    dressed(tmp_path / "a.bvh", skeleton, rotations, joints[:, 0])
+    capture = read_capture(tmp_path / "a.bvh")
+    with pytest.raises(ValueError, match="bones point elsewhere than the capture's .*knee by .* degrees"):
+        retarget(replace(capture, rotations=np.broadcast_to(np.eye(3), capture.rotations.shape)),
+                 load_skeleton_map("smpl") | {"rest_frame": "auto"})
+
+
+def test_pieces_of_bones_taken_for_bones_are_refused(tmp_path):
+    """Half a thigh and half a shin are as long as a person's: what is wrong is their distance from the pelvis."""
+    path, *_ = worn(tmp_path, "Auto-Rig Pro")
+    wrong = map_of(read_capture(path), Reading(), None)[0]
+    for side in "lr":
+        full = dict(l="left", r="right")[side]
+        for ours, theirs in (("hip", "leg_stretch"), ("knee", "leg_twist"), ("shoulder", "forearm_stretch"),
+                             ("elbow", "forearm_twist")):
+            wrong["joints"][f"{full}_{ours}"] = {"source": f"{theirs}.{side}"}
+    with pytest.raises(ValueError, match="the bones of pelvis and left_hip are to each other .* times as in a person"):
+        retarget(read_capture(path), wrong)
+
+
+@pytest.mark.parametrize("kind, degrees, most", [("ankle", 60, 0.03), ("ankle", 85, 0.03), ("spine1", 30, 0.07)])
+def test_a_rest_pose_with_pointed_feet_or_a_bent_back(tmp_path, kind, degrees, most):
+    """Feet that hang in the skeleton's own pose do not stand there; a bent back is none of the pelvis."""
+    pose = {joint: [degrees, 0, 0] for joint in JOINT_NAMES if kind in joint}
+    path, turned, theirs = worn(tmp_path, "mixamo", pose=pose)
+    body = read_body(path)
+    assert "own pose" in body.said and np.nanmean(distances(body.joints, theirs)) < most
+    wrong = angles(local_to_global(body.rotations), turned).mean(0)
+    assert wrong[0] < 1 and wrong.max() < 25
 
 
 @pytest.mark.parametrize("unit", [1.0, 0.01, 0.001, 0.0254, 0.7])
@@ -345,19 +435,20 @@ def test_skipped_frames_do_not_count_as_a_rest_frame(tmp_path):
 
 def row(name: str, path: Path, theirs: np.ndarray) -> str:
     """A line of the matrix in docs/captures.md."""
-    skeleton, body = SKELETONS[name], read_body(path)
-    apart, found = distances(body.joints, theirs), "map" if not body.skeleton.startswith("by its") else "shape"
+    skeleton, body = (SKELETONS | BY_NAMES)[name], read_body(path)
+    by = re.match("by its (names|shape)", body.skeleton)
+    apart, found = distances(body.joints, theirs), by[1] if by else f"map `{body.skeleton}`"
     how = dict(T="a T-pose", A="an A-pose", N="arms down", bones="none: axes along the bones")[skeleton.rest]
     how += ", T-pose in frame 0" * skeleton.t_pose
     return (f"| {name} | {path.read_text(encoding='utf-8').count('CHANNELS')} | {how} | {skeleton.up} | "
             f"{skeleton.unit:g} m | "
-            f"{found}{f' `{body.skeleton}`' * (found == 'map')} | {100 * np.nanmean(apart):.1f}, "
+            f"{found} | {100 * np.nanmean(apart):.1f}, "
             f"{100 * np.nanmax(np.nanmean(apart, axis=0)):.1f} cm | "
             f"{100 * np.percentile(body.joints[..., 1].min(1), 50):.0f} cm |")
 
 
 def test_the_matrix_of_the_docs_is_what_is_measured(tmp_path):
-    rows = [row(name, *worn(tmp_path, name)[::2]) for name in SKELETONS]
+    rows = [row(name, *worn(tmp_path, name)[::2]) for name in SKELETONS | BY_NAMES]
     text = (Path(__file__).parents[1] / "docs" / "captures.md").read_text(encoding="utf-8")
     assert not [line for line in rows if line not in text], "\n".join(rows)
 

@@ -108,3 +108,15 @@ def test_an_empty_split_is_no_missing_set(tmp_path):
             load_clips(Data("mocap_272", tmp_path), split)
     make_folder(tmp_path, {"b": MOTION}, split="val")
     assert [clip.id for clip in load_clips(Data("mocap_272", tmp_path), "test")] == ["b"]
+
+
+@pytest.mark.parametrize("val", [{}, {"b": MOTION[:3]}])
+@pytest.mark.parametrize("name", ["train_causal_tae", "train_mosa_tokenizer"])
+def test_training_without_a_val_clip_is_one_sentence(tmp_path, script, capsys, name, val):
+    make_folder(tmp_path, {str(number): np.tile(MOTION, (3, 1)) for number in range(4)})
+    make_folder(tmp_path, val, split="val")
+    assert script(name, "--preset", "tiny", "--dataname", "mocap_272", "--data-root", str(tmp_path), "--out-dir",
+                  str(tmp_path / "out"), "--device", "cpu") == 2
+    said = capsys.readouterr().err
+    assert "val" in said and "move some lines of train.txt to val.txt" in said and "--val 1" in said
+    assert said.count("\n") == 1 and ("none of 1 clips of val has" in said) == bool(val)

@@ -1,13 +1,15 @@
 """Fine-tuning on a few captures, from them to a model that the demo takes."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dataset.captions import words
 from dataset.prepare.grammar import phrase_table
-from finetune_t2m import known_sentences
+from finetune_t2m import Finetune, known_sentences, rehearse
 from generation.pipeline import MotionStreamer
 from models.checkpoints import load_ar
 from test_prepare import captures    # noqa: F401, a fixture
@@ -35,6 +37,28 @@ def test_five_captures_make_another_model_of_the_same_kind(weights, captures, tm
     assert motion.shape == (8, 272) and np.isfinite(motion).all()
     groups = json.loads((tmp_path / "mine" / "both_272" / "groups.json").read_text())
     assert set(groups.values()) == {"captured", "rehearsed"}
+
+
+def test_a_command_that_is_repeated_rehearses_once(weights, tmp_path, monkeypatch, capsys):
+    """The same motions stay; of other sentences, or of other weights, they are made anew."""
+    class Rehearsed(Exception):
+        pass
+
+    def load(*_):
+        raise Rehearsed
+
+    config = Finetune(weights=weights, rehearsed=20, device="cpu")
+    rehearse(config, tmp_path / "made")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(MotionStreamer, "from_pretrained", load)
+    rehearse(config, tmp_path / "made")
+    assert "20 motions are rehearsed already" in capsys.readouterr().out
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for other in (replace(config, seed=7), replace(config, rehearsed=21),
+                  replace(config, weights=Path(__file__).parents[1] / "weights" / "mocap_stream")):
+        with pytest.raises(Rehearsed):
+            rehearse(other, tmp_path / "made")
+    assert (tmp_path / "made" / "skipped.txt").is_file()                   # a failure leaves what was there
 
 
 def test_too_little_to_rehearse_is_refused(captures, tmp_path, script, capsys):    # noqa: F811

@@ -225,7 +225,7 @@ def test_nothing_usable_refuses(tmp_path):
     write_folder(tmp_path, dict(a=dict(latents=40)))
     with pytest.raises(ValueError, match="no usable clips of split 'train' .*'longer than 10 latents': 1"):
         LatentClips(tmp_path, "train", 10)
-    with pytest.raises(ValueError, match=r"no usable clips of split 'val' \({}\). Make it"):
+    with pytest.raises(ValueError, match=r"no usable clips of split 'val' \({}\): move .* to val.txt, .* Make it"):
         LatentClips(tmp_path, "val", 78)
 
 

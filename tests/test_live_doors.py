@@ -24,6 +24,7 @@ from live.shown import ROW, Stretch, join, show_all
 from live.studio import Studio
 from live.visits import GONE, GRACE, OTHER, SLOW, Bucket, Outbox, Visits, read_report
 from motion.body import rest_body
+from motion.captures import Reading
 from motion.formats.export import Style
 from motion.representation_272 import DIM, Start, motion272_to_positions, pose_to_motion272
 from motion.rotation import axis_angle_to_matrix
@@ -284,7 +285,7 @@ def test_what_goes_out_comes_in_again():
     motion, stretch = clip(), join(show_all(clip()), [(0, "walk"), (45, "sit")])
     for kind in ("bvh", "npz", "npy"):
         content = files.write_download(kind, stretch)
-        found, _ = files.read_upload({f"C:\\..\\etc/{kind}.{kind.upper()}": content})
+        found, *_ = files.read_upload({f"C:\\..\\etc/{kind}.{kind.upper()}": content})
         shown, expected = motion272_to_positions(found.astype(float)), motion272_to_positions(motion.astype(float))
         assert found.shape == motion.shape and np.abs(shown - expected)[:, 0].max() < 0.05, kind
     assert [one.rows for one in files.show_motion(motion)] == [one.rows for one in show_all(motion)]
@@ -295,6 +296,15 @@ def test_what_goes_out_comes_in_again():
     assert files.file_name([], "txt") == "motion.txt"
 
 
+def test_an_upload_is_read_as_it_is_told_and_says_what_it_is():
+    content = {"a.bvh": files.write_download("bvh", join(show_all(clip()), []))}
+    found, slow = files.read_upload(content), files.read_upload(content, reading=Reading(fps=15, up="y"))
+    assert len(slow.motion) > 1.8 * len(found.motion)
+    assert "skeleton smpl" in found.said and "at 30 fps" in found.said and "at 15 fps" in slow.said
+    with pytest.raises(ValueError, match="expected a T-pose at frame 999"):
+        files.read_upload(content, reading=Reading(rest_frame=999))
+
+
 def test_a_stretch_goes_out_and_comes_in_where_it_stands():
     """A marked part of a motion that begins anywhere, in the pose that is shown; read again, it is shown there."""
     whole = join(show_all(clip(), Start(0.7, 5.0, -3.0)))
@@ -302,7 +312,7 @@ def test_a_stretch_goes_out_and_comes_in_where_it_stands():
     for kind in ("bvh", "npz"):
         content = files.write_download(kind, part)
         assert (kind != "bvh") or np.abs(pelvis_of(content) - part.rows[:, :3]).max() < 1e-4
-        shown = join(files.show_motion(*files.read_upload({f"a.{kind}": content})))
+        shown = join(files.show_motion(*files.read_upload({f"a.{kind}": content})[:2]))
         assert np.abs(shown.rows[0, [0, 2]] - part.rows[0, [0, 2]]).max() < 1e-3, kind
         assert np.abs(shown.rows[:, [0, 2]] - part.rows[:, [0, 2]]).max() < 0.05, kind
 
@@ -449,7 +459,7 @@ def test_damaged_uploads_do_no_harm():
                 if damaged:
                     damaged[rng.randrange(len(damaged))] = rng.randrange(256)
             try:
-                found, _ = files.read_upload({f"a.{kind}": bytes(damaged)})
+                found, *_ = files.read_upload({f"a.{kind}": bytes(damaged)})
             except ValueError:
                 continue
             assert found.shape[1] == DIM and found.dtype == np.float32

@@ -1,5 +1,6 @@
 """Capture files in every spelling that tools write: read like the plain one, or refused in one sentence."""
 
+import re
 import warnings
 
 import numpy as np
@@ -57,6 +58,17 @@ SPELLINGS = {
     "time before frames": swapped(("Frames: 2\nFrame Time: 0.0333333", "Frame Time: 0.0333333\nFrames: 2")),
     "no number of frames": swapped(("Frames: 2\n", "")),
     "exponents": swapped(("90.25", "9.025E+01"), ("-0.5", "-5e-1")),
+    "a decimal comma in the frame time alone": swapped(("0.0333333", "0,0333333")),
+    "a unit behind the frame time": swapped(("0.0333333", "0.0333333 s")),
+    "a unit that touches": swapped(("0.0333333", "0.0333333sec")),
+    "words that touch": swapped(("Frame Time:", "FrameTime:"), ("End Site", "EndSite")),
+    "underscores": swapped(("Frame Time:", "Frame_Time:"), ("End Site", "End_Site")),
+    "a colon behind MOTION": swapped(("MOTION", "MOTION:")),
+    "semicolons between numbers": swapped(("1.5 2 3 90.25 0", "1.5;2;3;90.25;0")),
+    "comments behind numbers": swapped(("OFFSET 0 2 0", "OFFSET 0 2 0 # inches"),
+                                       ("CHANNELS 3 Xrotation Yrotation Zrotation",
+                                        "CHANNELS 3 Xrotation Yrotation Zrotation // order")),
+    "a minus that is no hyphen": swapped(("-68.75", "\u221268.75"), ("-0.5", "\u22120.5")),
 }
 
 
@@ -92,8 +104,10 @@ def test_more_frames_than_announced_are_read_with_a_note(tmp_path, counted):
 
 @pytest.mark.parametrize("change, message", [
     (("Frames: 2", "Frames: 1000000000"), "expected 1000000000 frames of 9"), (("90.25", "1.#QNAN"), "found NaN"),
-    (("90.25", "-nan(ind)"), "found NaN"), (("90.25 ", ""), "Is the file whole"), (("0.0333333", "33.3"), "--fps"),
-    (("OFFSET 0 2 0", "OFFSET 0 2"), "found OFFSET"), (("HIERARCHY", "<html>"), "found '<html>'")])
+    (("90.25", "-nan(ind)"), "found NaN"), (("90.25", "None"), "found NaN"),
+    (("1.5 2", "0 1.5 2"), "found 2 frames of 10 numbers"), (("90.25 ", ""), "Is the file whole"),
+    (("0.0333333", "33.3"), "--fps"), (("OFFSET 0 2 0", "OFFSET 0 2"), "found OFFSET"),
+    (("HIERARCHY", "<html>"), "found '<html>'")])
 def test_what_cannot_be_read_is_one_sentence(tmp_path, change, message):
     text = arm(tmp_path / "a.bvh", **BASE).read_text()
     (tmp_path / "a.bvh").write_text(text.replace(*change))
@@ -164,7 +178,15 @@ def test_a_given_rate_reads_a_file_with_a_broken_one(tmp_path):
         read_capture(arm(tmp_path / "a.bvh"), fps=-5)
 
 
+def in_radians(text: str) -> str:
+    """An ASF or AMC with its angles, which are multiples of 90 here, in radians."""
+    text = re.sub(r"(?<=\s)-?90(?=\s)", lambda angle: str(np.radians(float(angle[0]))), text)
+    return text.replace("angle deg", "angle rad").replace(":DEGREES\n", "")
+
+
 ACCLAIM = {
+    "radians that the ASF alone says": (in_radians, in_radians),
+    "radians that the AMC alone says": (str, lambda text: in_radians(text).replace("1\nroot", ":RADIANS\n1\nroot")),
     "comments": (swapped((":bonedata", "# the bones\n:bonedata"), ("length 2", "length 2 # inches")),
                  swapped(("2\nroot", "# take two\n2\nroot"), ("arm 90 0", "arm 90 0 # up"))),
     "capitals": (swapped((":bonedata", ":BONEDATA"), ("begin", "BEGIN"), ("direction", "Direction"), ("  end", "  End"),
@@ -235,6 +257,8 @@ def test_npz_variants_are_the_same(tmp_path):
         dict(poses=matrices, transl=trans, frame_rate=np.float32(30)), dict(fullpose=flat, trans=trans, mocap_fps="30"),
         dict(root_orient=flat[:, :3], pose_body=flat[:, 3:66], trans=trans, fps=30),
         dict(global_orient=poses[:, :1], body_pose=poses[:, 1:24], transl=trans, fps=30),
+        dict(global_orient=flat[:, None, :3], body_pose=flat[:, None, 3:66], transl=trans, fps=30),
+        dict(poses=flat.astype(">f8"), trans=np.asfortranarray(trans), fps=np.array(30, ">i4")),
         dict(global_orient=matrices[:, 0], body_pose=matrices[:, 1:22], transl=trans[:, None], fps=b"30"),
         dict(poses=flat[None], trans=trans[None], fps=30), dict(poses=flat, trans=trans.T, fps=30),
         dict(poses=flat, trans=94 * trans, smpl_scaling=[94.0], fps=30), dict(poses=flat, trans=trans * 5, scale=5,
@@ -269,6 +293,8 @@ def test_a_few_frames_in_any_shape(tmp_path, count):
     (dict(poses=np.zeros((6, 96))), "found poses (6, 96)"), (dict(poses=np.ones((6, 198))), "found poses (6, 198)"),
     (dict(poses=90 * np.ones((6, 66))), "no radians"), (dict(trans=np.zeros((6, 3, 2))), "trans (6, 3, 2)"),
     (dict(poses=np.zeros((6, 22, 6))), "found poses (6, 22, 6)"),
+    (dict(poses=np.zeros((0, 66)), trans=np.zeros((0, 3))), "found 0 frames"),
+    (dict(poses=np.where(np.arange(6)[:, None] == 4, np.nan, np.zeros((6, 66)))), "in 1 of 6 frames, first in frame 4"),
     (dict(poses=np.array([["a"] * 66] * 6)), "other things than numbers"),
     (dict(trans=np.zeros((6, 2))), "trans (6, 2)")])
 def test_npz_that_cannot_be_read_is_one_sentence(tmp_path, change, message):

@@ -1,5 +1,6 @@
 """What Windows and macOS have otherwise: modules that are missing, links that became text files."""
 
+import io
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from utils.checkpoint import load_torch
+from utils.errors import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,6 +44,14 @@ def test_scripts_for_windows_do_what_those_for_bash_do(name):
     assert windows.isascii() and not re.search(r"--\w+ \w+,", windows)
     found = set(re.findall(COMMANDS, bash))
     assert len(found) > 3 and not [said for said in found if said not in windows]
+
+
+def test_a_terminal_that_has_not_all_letters_prints_what_it_can(monkeypatch):
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", shown)
+    run(lambda: print("左足 -> Hüfte"))
+    shown.flush()
+    assert shown.buffer.getvalue().decode("cp1252").strip() == r"\u5de6\u8db3 -> Hüfte"
 
 
 def test_a_link_that_became_a_text_file_is_named(tmp_path):

@@ -4,8 +4,8 @@ files.
 Letters: T frames, J joints (22, ours), N joints of a tool's skeleton.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ class Skeleton:
     rest: str = "T"                      # the skeleton's own pose: T, A, N (arms down) or axes along the bones
     order: str = "ZXY"
     t_pose: bool = False                 # whether the first frame is a T-pose
+    pose: Mapping[str, Sequence[float]] = field(default_factory=dict)    # and how else joints are turned in it, degrees
 
 
 def sides(left: str, right: str, **joints: str | None) -> dict[str, str | None]:
@@ -125,6 +126,87 @@ SKELETONS = {
     "kinect": Skeleton(middle("SpineBase", (None, "SpineMid", "SpineShoulder"), "Neck", "Head") | limbs(
         "Left", "Right", "Hip* Knee* Ankle* Foot* - Shoulder* Elbow* Wrist*"), unit=1.0, rest="N"),
     "nameless": Skeleton({name: f"b{number:02d}" for number, name in enumerate(JOINT_NAMES)}, unit=0.1),
+}
+
+
+def every(ours: dict[str, str | None], name: str) -> dict[str, str | None]:
+    """Their names with what a tool puts before or behind: * of `name` is the joint's."""
+    return {joint: theirs and name.replace("*", theirs) for joint, theirs in ours.items()}
+
+
+HUMANOID = middle("hips", ("spine", "chest", "upperChest"), "neck", "head") | limbs(
+    "left", "right", "*UpperLeg *LowerLeg *Foot *Toes *Shoulder *UpperArm *LowerArm *Hand")
+BIPED = middle("Pelvis", SPINES, "Neck", "Head") | limbs(
+    "L", "R", "*_Thigh *_Calf *_Foot *_Toe0 *_Clavicle *_UpperArm *_Forearm *_Hand")
+ICLONE = middle("Hip", ("Waist", "Spine01", "Spine02"), "NeckTwist01", "Head") | limbs(
+    "L", "R", "*_Thigh *_Calf *_Foot *_ToeBase *_Clavicle *_Upperarm *_Forearm *_Hand")
+# Tools whose skeletons have no map of their own: their joints are found by the words of the names.
+BY_NAMES = {
+    "mixamo in Blender": Skeleton(every(MIXAMO, "mixamorig_*"), up="z", unit=1.0),
+    "mixamo from Sketchfab": Skeleton(every(MIXAMO, "mixamorig:*_07")),
+    "Maya HumanIK": Skeleton(every(MIXAMO, "Character1_*"), root="Character1_Reference", split=tuple(
+        (f"Character1_{side}{bone}Roll", f"Character1_{side}{behind}") for side in ("Left", "Right")
+        for bone, behind in (("UpLeg", "Leg"), ("Leg", "Foot"), ("Arm", "ForeArm"), ("ForeArm", "Hand")))),
+    "OptiTrack Motive, FBX": Skeleton(every(SKELETONS["optitrack"].ours, "Skeleton 001_*")),
+    "VRM 1.0, no more than it asks": Skeleton(HUMANOID | dict(
+        spine2="chest", spine3=None, left_foot=None, right_foot=None, left_collar=None, right_collar=None), unit=1.0),
+    "DeepMotion": Skeleton(every(middle("hips", ("spine", "spine1", "spine2"), "neck", "head") | limbs(
+        "l", "r", "*_upleg *_leg *_foot *_toebase *_shoulder *_arm *_forearm *_hand"), "*_JNT")),
+    "Cascadeur": Skeleton(middle("pelvis", ("stomach", "chest", None), "neck", "head") | limbs(
+        "l", "r", "thigh_* calf_* foot_* toe_* clavicle_* arm_* forearm_* hand_*"), unit=1.0),
+    "iClone, AccuRIG": Skeleton(every(ICLONE, "CC_Base_*"), tuple(
+        (f"CC_Base_{side}_{bone}", f"CC_Base_{side}_{above}") for side in "LR" for bone, above in (
+            ("ThighTwist01", "Thigh"), ("KneeShareBone", "Calf"), ("ToeBaseShareBone", "Foot"),
+            ("UpperarmTwist01", "Upperarm"), ("ElbowShareBone", "Forearm"), ("Thumb1", "Hand"))),
+        (("CC_Base_Pelvis", "CC_Base_L_Thigh"), ("CC_Base_NeckTwist02", "CC_Base_Head")), root="CC_Base_BoneRoot",
+        rest="A"),
+    "DAZ Genesis 9": Skeleton(middle("hip", ("spine1", "spine2", "spine4"), "neck1", "head") | limbs(
+        "l", "r", "*_thigh *_shin *_foot *_toes *_shoulder *_upperarm *_forearm *_hand"), tuple(
+        (f"{side}_{bone}", f"{side}_{above}") for side in "lr" for bone, above in (
+            ("thightwist1", "thigh"), ("upperarmtwist1", "upperarm"), ("metatarsals", "foot"))), (
+        ("spine3", "spine4"), ("neck2", "head")), rest="A"),
+    "Second Life": Skeleton(middle("mPelvis", ("mTorso", "mChest", None), "mNeck", "mHead") | limbs(
+        "Left", "Right", "mHip* mKnee* mAnkle* mFoot* mCollar* mShoulder* mElbow* mWrist*"), unit=1.0, up="z"),
+    "Valve": Skeleton(every(BIPED, "ValveBiped.Bip01_*"), unit=0.0254, up="z"),
+    "3ds Max Biped, two spines": Skeleton(every(BIPED | dict(spine2="Spine1", spine3=None), "Bip001 *"), up="z",
+                                          rest="bones", t_pose=True),
+    "Azure Kinect": Skeleton(middle("PELVIS", ("SPINE_NAVEL", None, "SPINE_CHEST"), "NECK", "HEAD") | limbs(
+        "LEFT", "RIGHT", "HIP_* KNEE_* ANKLE_* FOOT_* CLAVICLE_* SHOULDER_* ELBOW_* WRIST_*"), (
+        ("HAND_LEFT", "WRIST_LEFT"), ("HANDTIP_LEFT", "HAND_LEFT"), ("THUMB_RIGHT", "WRIST_RIGHT"), ("NOSE", "HEAD")),
+        unit=0.001),
+    "OpenPose": Skeleton(middle("MidHip", (None, None, None), "Neck", "Nose") | limbs(
+        "L", "R", "*Hip *Knee *Ankle *BigToe - *Shoulder *Elbow *Wrist"), tuple(
+        (f"{side}{part}", f"{side}Ankle") for side in "LR" for part in ("SmallToe", "Heel"))),
+    "video2bvh": Skeleton(middle("Hip", (None, "Spine", "Thorax"), "Neck", "Head") | limbs(
+        "Left", "Right", "*Hip *Knee *Ankle - - *Shoulder *Elbow *Wrist"), unit=1.0, up="z"),
+    "MakeHuman": Skeleton(middle("root", ("spine05", "spine03", "spine01"), "neck01", "head") | limbs(
+        "L", "R", "upperleg01.* lowerleg01.* foot.* toe1-1.* shoulder01.* upperarm01.* lowerarm01.* wrist.*"), (), (
+        ("spine04", "spine03"), ("spine02", "spine01"), ("neck02", "head"), *(
+            (f"{bone}.{side}", f"{behind}.{side}") for side in "LR" for bone, behind in (
+                ("pelvis", "upperleg01"), ("upperleg02", "lowerleg01"), ("lowerleg02", "foot"),
+                ("clavicle", "shoulder01"), ("upperarm02", "lowerarm01"), ("lowerarm02", "wrist")))), unit=0.1),
+    "Auto-Rig Pro": Skeleton(middle("root.x", ("spine_01.x", "spine_02.x", "spine_03.x"), "neck.x", "head.x") | limbs(
+        "l", "r", "thigh_twist.* leg_stretch.* foot.* toes_01.* shoulder.* arm_twist.* forearm_stretch.* hand.*"), (),
+        tuple((f"{bone}.{side}", f"{behind}.{side}") for side in "lr" for bone, behind in (
+            ("thigh_stretch", "leg_stretch"), ("leg_twist", "foot"), ("arm_stretch", "forearm_stretch"),
+            ("forearm_twist", "hand"))), unit=1.0, up="z"),
+    "mocopi": Skeleton(middle("root", ("torso_1", "torso_4", "torso_7"), "neck_1", "head") | limbs(
+        "l", "r", "*_up_leg *_low_leg *_foot *_toes *_shoulder *_up_arm *_low_arm *_hand"), (), (
+        ("torso_3", "torso_4"), ("torso_6", "torso_7"), ("neck_2", "head"))),
+    "Roblox R15": Skeleton(middle("LowerTorso", (None, "UpperTorso", None), None, "Head") | limbs(
+        "Left", "Right", "*UpperLeg *LowerLeg *Foot - - *UpperArm *LowerArm *Hand"), root="HumanoidRootPart", unit=0.3),
+    "Advanced Skeleton": Skeleton(middle("Root_M", ("Spine1_M", "Spine2_M", "Chest_M"), "Neck_M", "Head_M") | limbs(
+        "L", "R", "Hip_* Knee_* Ankle_* Toes_* Scapula_* Shoulder_* Elbow_* Wrist_*"), (
+        ("Cup_L", "Wrist_L"), ("Cup_R", "Wrist_R")), tuple(
+        (f"{bone}Part1_{side}", f"{behind}_{side}") for side in "LR" for bone, behind in (
+            ("Hip", "Knee"), ("Knee", "Ankle"), ("Shoulder", "Elbow"), ("Elbow", "Wrist")))),
+    "Talking With Hands": Skeleton(every(middle("root", ("spine0", "spine1", "spine3"), "neck0", "head") | limbs(
+        "l", "r", "*_upleg *_leg *_foot - *_shoulder *_arm *_forearm *_wrist"), "b_*"), (), (
+        *((f"b_{side}_{part}_twist", f"b_{side}_{part}") for side in "lr" for part in ("foot", "wrist")),),
+        root="body_world"),
+    "MMD, semi-standard": Skeleton(SKELETONS["mmd"].ours | dict(pelvis="腰"), rest="A", unit=0.08),
+    "MMD, in English": Skeleton(middle("lower body", (None, "upper body", "upper body2"), "neck", "head") | limbs(
+        "L", "R", "leg_* knee_* ankle_* toe_* shoulder_* arm_* elbow_* wrist_*"), root="center", rest="A", unit=0.08),
 }
 
 
@@ -231,6 +313,8 @@ def _axes(skeleton: Skeleton, names: list[str], parents: list[int], ours: list[i
     lowered = dict(T=0, A=45, N=85)[skeleton.rest]
     pose = np.zeros((len(JOINT_NAMES), 3))
     pose[JOINT_NAMES.index("left_shoulder"), 2], pose[JOINT_NAMES.index("right_shoulder"), 2] = -lowered, lowered
+    for joint, turn in skeleton.pose.items():
+        pose[JOINT_NAMES.index(joint)] = turn
     return local_to_global(axis_angle_to_matrix(np.radians(pose)))[ours].swapaxes(-1, -2)
 
 

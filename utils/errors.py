@@ -1,6 +1,7 @@
 """How a script ends when its caller made a mistake, or the disk is full, and how it says what is no mistake."""
 
 import errno
+import io
 import sys
 import threading
 import warnings
@@ -19,7 +20,12 @@ def note(text: str) -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; a caller's mistake becomes one line on stderr, without a traceback, and exit status 2."""
+    """Call `main`; a caller's mistake becomes one line on stderr, without a traceback, and exit status 2.
+
+    What the terminal's encoding has not, as Windows' have no Japanese, is printed as its number.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     threading.excepthook = _of_thread
     warnings.formatwarning = _one_line
     try:

@@ -72,10 +72,11 @@ def parse_arguments() -> argparse.Namespace:
                               help="the axis of the files that points up (default: the one along which the body "
                                    "stands)")
             kind.add_argument("--fps", type=float, help="frames per second (default: what each file says)")
+            kind.add_argument("--unit", type=float, help="metres in the files' unit, of an npz in its path's (default: "
+                              "from the legs' length; of an npz metres, or what its scale says)")
         if name == "bvh-folder":
             kind.add_argument("--skeleton-map", "--skeleton", default="auto",
                               help="a map's name, or the path of its JSON file (default: each file's is found out)")
-            kind.add_argument("--unit", type=float, help="metres in the files' unit (default: from the legs' length)")
             kind.add_argument("--rest-frame", type=int, help="the number of a frame in T-pose (default: the skeleton's "
                               "own pose, or the straightest frame)")
     return parser.parse_args()
@@ -106,7 +107,7 @@ def main() -> None:
             case "snu":
                 found = snu.trials(source)
             case "amass":
-                found = amass.trials(source, arguments.texts, up=arguments.up, fps=arguments.fps)
+                found = amass.trials(source, arguments.texts, up=arguments.up, fps=arguments.fps, unit=arguments.unit)
             case "bvh-folder":
                 found = bvh_folder.trials(source, arguments.skeleton_map, up=arguments.up, fps=arguments.fps,
                                           unit=arguments.unit, rest_frame=arguments.rest_frame)

@@ -11,7 +11,7 @@ def trials(source: Path, texts: Path | None, **reading: Any) -> tuple[list[Trial
     """List the npz files below `source`, split by folder, which is AMASS' subject.
 
     texts     a folder of captions: NAME.txt, where NAME is the file's path with / as _; or None
-    reading   up, fps, as in `Trial`
+    reading   up, fps, unit, as in `Trial`
     Without its file, a clip's caption is the name of its folder.
     raises    FileNotFoundError if `texts` is no folder
     """

@@ -305,9 +305,11 @@ class Page:
     async def upload(self, event: Any) -> None:
         async def work(session: Session) -> None:
             content = {file.name: await file.read() for file in event.files[:2]}
-            shown, latents = await self.visit.work("file", self.read_capture, content)
+            shown, latents, said = await self.visit.work("file", self.read_capture, content)
             name = next(name for name in content if not name.lower().endswith(".asf"))[:60]
             await self.wishes.submit(lambda: session.give(name, shown, latents))
+            with self.client:
+                ui.notify(f"{name}: {said}" if said else name, position="top", timeout=8000)
 
         await self.wishes.long("Reading the capture …", work)
         self.uploader.reset()
@@ -315,10 +317,10 @@ class Page:
     async def refuse(self, _: Any) -> None:
         self.wishes.warn(f"expected one capture of {files.SENT // 10 ** 6} MB at most, or an .amc with its .asf")
 
-    def read_capture(self, content: dict[str, bytes]) -> tuple[list[Shown], Tensor]:
+    def read_capture(self, content: dict[str, bytes]) -> tuple[list[Shown], Tensor, str]:
         wanted = lambda: self.visit.here
-        motion, start = files.read_upload(content, wanted)
-        return files.show_motion(motion, start, wanted=wanted), encode_motion(self.studio.model(), motion)
+        motion, start, said = files.read_upload(content, wanted, self.drawer.reading)
+        return files.show_motion(motion, start, wanted=wanted), encode_motion(self.studio.model(), motion), said
 
     async def download(self, kind: str) -> None:
         mark = self.mark

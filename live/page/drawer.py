@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from nicegui import ui
@@ -9,14 +10,17 @@ from nicegui import ui
 from generation.pipeline import MotionStreamer
 from live.page.wishes import Wishes
 from live.plan import RANGES, SEEDS, Settings
+from motion.captures import Reading
+from motion.formats.capture import TO_Y
 from options.sampling import FORMULAE, STEPS
 
 
 class Drawer:
-    """How the next prompts of a page are sampled, with plain explanations; `settings` has it."""
+    """How the next prompts of a page are sampled, with plain explanations; `settings` has it. `reading`: how captures
+    are read."""
 
     def __init__(self, wishes: Wishes, settings: Settings):
-        self.wishes, self.settings = wishes, settings
+        self.wishes, self.settings, self.reading = wishes, settings, Reading()
         model = self.model
         few = sorted(len(fitted.times) for fitted in model.calibration.fitted)
         with ui.element("div").classes("live-drawer") as self.element:
@@ -42,6 +46,13 @@ class Drawer:
             ui.toggle({True: "go on", False: "come to rest"}, value=settings.hold, on_change=lambda event:
                       self.change(hold=bool(event.value))).props("no-caps unelevated dense padding='4px 14px'")
             ui.label("All but lead and ahead hold from the next prompt on.").classes("live-hint")
+            self.say("Uploads", "What is not found out rightly of a capture: the axis that points up, frames a second, "
+                     "metres in its unit, the number of a frame in T-pose.")
+            ui.select(["auto", *TO_Y], value="auto", label="up", on_change=lambda event: self.read(up=event.value)
+                      ).props("outlined dense")
+            for name, most, digits in (("fps", 10_000, 3), ("unit", 1000, 6), ("rest_frame", 10 ** 6, 0)):
+                ui.number(label=name.replace("_", " "), min=0, max=most, precision=digits, on_change=partial(
+                    self.read_number, name)).props("outlined dense clearable")
         self.element.visible = False
 
     def toggle(self) -> None:
@@ -92,6 +103,14 @@ class Drawer:
                 label.text = f"{given:g} s"
 
         ui.slider(min=least, max=most, step=0.1, value=value, on_change=change)
+
+    def read_number(self, name: str, event: Any) -> None:
+        value = event.value
+        self.read(**{name: None if value is None else int(value) if name == "rest_frame" else float(value)})
+
+    def read(self, **changes: Any) -> None:
+        """How the next captures are read."""
+        self.reading = replace(self.reading, **changes)
 
     def change(self, **changes: Any) -> None:
         """Settings of the next prompts; what cannot be is said, and changes nothing."""

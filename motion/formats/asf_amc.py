@@ -41,10 +41,11 @@ def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float | 
     """
     path = Path(path)
     skeleton = Path(skeleton) if skeleton else _find_skeleton(path)
-    bones = _read_asf(skeleton)
+    bones, degrees = _read_asf(skeleton)
     header, body = _parts(path)
     values = _read_values(path, body, bones, skeleton)
-    degrees = not re.search(r":RADIANS\b", header, re.IGNORECASE)
+    angles = re.search(r":(DEGREES|RADIANS)\b", header, re.IGNORECASE)
+    degrees = angles[1].upper() == "DEGREES" if angles else degrees
     if fps is None:
         said = re.search(r"(?:SAMPLES[-_ ]?PER[-_ ]?SECOND|FRAME[-_ ]?RATE|FPS)\W{1,3}([\d.]+)", header, re.IGNORECASE)
         fps = float(said[1]) if said else FPS
@@ -85,8 +86,9 @@ def _find_skeleton(path: Path) -> Path:
     return found[0]
 
 
-def _read_asf(path: Path) -> list[Bone]:
-    """The bones, the root first; the root's `end` is its place, the others' from where they begin."""
+def _read_asf(path: Path) -> tuple[list[Bone], bool]:
+    """The bones, the root first, and whether angles are degrees; the root's `end` is its place, the others' from where
+    they begin."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected the .asf skeleton of an .amc.")
     parts = re.split(r"^[ \t]*:(\w+)", _text(path), flags=re.MULTILINE)
@@ -122,7 +124,7 @@ def _read_asf(path: Path) -> list[Bone]:
                          "ry, rz, l.")
     if lost := sorted(set(fields) - set(places)):
         note(f"{path}: the bones {', '.join(lost)} are not in its hierarchy and left out.")
-    return bones
+    return bones, degrees
 
 
 def _text(path: Path) -> str:

@@ -21,11 +21,12 @@ from utils.checkpoint import write_whole
 from utils.errors import note
 from utils.text import read_text
 
-MOTION = re.compile(r"\bMOTION\s+(?=Frames?(?:\b|Time))", re.IGNORECASE)    # after the hierarchy
+MOTION = re.compile(r"\bMOTION(?:\s*:)?\s+(?=Frames?(?:\b|_|Time))", re.IGNORECASE)    # after the hierarchy
 SLOW = 5       # frames per second below which a file is hardly right
 MOST = 2000    # joints of a file
 AT_ONCE = 20_000_000    # joints of all frames: 1.5 GB of rotations
-NO_NUMBER = re.compile(r"#IND|#QNAN|#SNAN|#INF|nan\(\w{1,40}\)", re.IGNORECASE)    # as Windows' C and others write it
+# As Windows' C and others write it.
+NO_NUMBER = re.compile(r"#IO|#IND|#QNAN|#SNAN|#INF|nan\(\w{1,40}\)|^(?:none|null|n/a)$", re.IGNORECASE)
 RATES = (30.0, 60.0, 120.0, 24.0, 25.0, 50.0, 100.0, 90.0, 240.0, 48.0, 72.0, 144.0, 200.0)    # the likelier first
 
 
@@ -103,16 +104,22 @@ def _text_of(path: Path) -> str:
             if re.search("[\u3040-\u30ff\u4e00-\u9fff]{2}|[左右]", asian):
                 text = asian
                 break
+    text = text.replace("\u2212", "-")                                    # a minus that is no hyphen
+    if ";" in text:
+        text = re.sub(r"(?<=[\d.]);", " ", text)
     if "," in text:
         decimal = not re.search(r"\d\.\d", text)
+        text = re.sub(r"(Time\s*:?\s*\d*),(?=\d)", r"\1.", text, flags=re.IGNORECASE)    # one list, one number
         text = re.sub(r"(?<=[\d.]),(?=[\d.])" if decimal else r"(?<=[\d.]),(?=[\s\d.+-])", "." if decimal else " ",
                       text)
     return re.sub(r"^[^\S\n]*(?:#|//|;).*", "", text, flags=re.MULTILINE) if re.search("#|//|;", text) else text
 
 
 KEYWORDS = re.compile(r"""\s*(?:(?P<brace>[{}])|HIERARCHY\b|(?P<end>END)\b[^\n{]*|END_?SITE\b[^\n{]*
-    |(?P<joint>ROOT|JOINT)[^\S\n]+(?P<name>[^\n{]*)|OFFSET\b(?P<offset>(?:[\s:]+(?!CHANNELS|JOINT|END\b)[^\s{}]+)*)
-    |CHANNELS\b(?P<channels>(?:[\s:]+(?!OFFSET|JOINT|END\b)[^\s{}]+)*)|(?P<other>\S.*)|$)""", re.I | re.X)
+    |(?P<joint>ROOT|JOINT)[^\S\n]+(?P<name>[^\n{]*)|(?:\#|//|;)[^\n]*
+    |OFFSET\b(?P<offset>(?:[\s:]+(?!CHANNELS|JOINT|END(?:_?SITE)?\b|\#|//|;)[^\s{}]+)*)
+    |CHANNELS\b(?P<channels>(?:[\s:]+(?!OFFSET|JOINT|END(?:_?SITE)?\b|\#|//|;)[^\s{}]+)*)
+    |(?P<other>\S.*)|$)""", re.I | re.X)
 
 
 def _read_hierarchy(path: Path, text: str) -> tuple[list[str], list[int], list[list[float]], list[list[str]],
@@ -175,7 +182,8 @@ def _channels(path: Path, text: str) -> list[str]:
 def _read_motion(path: Path, text: str, channels: int, ends: list[int], fps: float | None) -> tuple[np.ndarray, float]:
     """Values (T, C) and frames per second; what End Sites claim is skipped, should it be there at all."""
     count = re.search(r"\bFrames?\s*:?\s*([-+\d][-+\d.e]*)", text, re.IGNORECASE)
-    time = re.search(r"\bFrame\s*Time\s*:?\s*(\S+)[^\S\n]*\n?", text, re.IGNORECASE)
+    time = re.search(r"\bFrame[\s_]*Time\s*:?\s*(\S*\d\.?|\S+)[^\S\n]*(?:seconds|sec|s)?[^\S\n]*\n?", text,
+                     re.IGNORECASE)
     if not time or not channels:
         raise ValueError(f"{path}: found {channels} channels and {text.strip()[:40]!r} after the hierarchy, expected "
                          "the lines MOTION, Frames: and Frame Time:.")
@@ -189,7 +197,7 @@ def _read_motion(path: Path, text: str, channels: int, ends: list[int], fps: flo
         numbers = np.delete(numbers.reshape(frames, -1), columns, axis=1).ravel()
     whole, more = divmod(len(numbers), channels)
     widths = {len(row) for row in rows}
-    uneven = len(rows) == frames and not strange and sum(map(len, rows)) == len(numbers) and len(widths) > 1
+    uneven = 0 < len(rows) == frames and not strange and sum(map(len, rows)) == len(numbers) and widths != {channels}
     if whole < frames or uneven or not whole and more:
         what = f"{whole} frames of {channels} numbers and {more} more"
         if strange:

@@ -82,6 +82,8 @@ def _read(file: np.lib.npyio.NpzFile, fps: float | None, unit: float | None
     if unit is None and scale is not None and scale.size == 1 and (value := _number(scale)) > 0:
         unit = 1 / value
     frames = trans.size // 3
+    if not frames:
+        raise ValueError("found 0 frames")
     rotations = np.concatenate([_matrices(array, joints, frames) for joints, array in parts.items()], axis=1)
     fps = _number(rate) if fps is None and rate is not None else float(fps or 0)
     return rotations, _path(trans, frames) * (unit or 1.0), fps
@@ -109,6 +111,8 @@ def _matrices(array: np.ndarray, joints: int, frames: int) -> np.ndarray:
         found = found[0]                                   # a batch of one
     if frames == 1:
         found = np.squeeze(found)[None]                    # a single frame
+    if found.ndim == 3 and found.shape[1] == 1 and found.shape[2] > 3:
+        found = found[:, 0]
     if found.ndim == 2 and found.shape[1] % 9 == 0 and _orthogonal(found.reshape(len(found), -1, 3, 3)):
         found = found.reshape(len(found), -1, 3, 3)
     elif found.shape[-2:] == (3, 3) and _orthogonal(found):
@@ -124,7 +128,9 @@ def _matrices(array: np.ndarray, joints: int, frames: int) -> np.ndarray:
         return found.copy()
     if np.isfinite(found).all() and len(found) and np.linalg.norm(found, axis=-1).max() > 4 * np.pi:
         raise ValueError(f"found angles up to {np.abs(found).max():.0f}, which are no radians")
-    return axis_angle_to_matrix(found) if np.isfinite(found).all() else np.full((*found.shape, 3), np.nan)
+    matrices, good = np.full((*found.shape, 3), np.nan), np.isfinite(found).all(axis=(1, 2))
+    matrices[good] = axis_angle_to_matrix(found[good])
+    return matrices
 
 
 def _is_axis_angles(found: np.ndarray, joints: int) -> bool:
