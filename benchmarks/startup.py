@@ -30,6 +30,7 @@ from dataset.latents import LatentClips
 from models.causal_tae import FRAMES_PER_LATENT
 from motion.representation_272 import DIM
 from options import opt, parse
+from options.data import Data
 from utils.checkpoint import write_json
 from utils.errors import run
 
@@ -83,8 +84,9 @@ def emptied(parent: Path) -> Iterator[Path]:
 
 def clips_row(config: Startup, folder: Path) -> dict:
     write_set(folder, config.clips, config.frames)
-    first = timed(load_clips, "mocap_272", folder)[0]
-    start, clips = timed(load_clips, "mocap_272", folder)
+    data = Data("mocap_272", str(folder))
+    first = timed(load_clips, data)[0]
+    start, clips = timed(load_clips, data)
     path, = (folder / ".shards").glob("*.npy")
     return row_of("motions", config, path, [clip.motion for clip in clips], first, start)
 
