@@ -21,6 +21,9 @@ from models.text_encoder import TextEncoder
 from motion.representation_272 import DIM, FPS
 
 
+AROUND = 4      # latents before and behind a stretch, where there are any, that MoSa sees at least: it has to fit in
+
+
 class Edit(NamedTuple):
     """A motion with a stretch that was made again: all that is shown from its first latent on, the latents of the
     stretch (L, C), and behind which piece of the motion as it was this ends."""
@@ -65,9 +68,10 @@ class Editor:
         if end <= first:
             raise ValueError(f"the mark holds nothing of this motion of {len(shown) * FRAMES / FPS:.1f} s: mark a "
                              "stretch of it")
-        if end - first > self.most:
+        most = self.most - min(first, AROUND) - min(len(shown) - end, AROUND)
+        if end - first > most:
             raise ValueError(f"the mark has {(end - first) * FRAMES / FPS:.1f} s: expected at most "
-                             f"{self.most * FRAMES / FPS:.1f} s")
+                             f"{most * FRAMES / FPS:.1f} s")
         begin = max(min(first - (self.most - end + first) // 2, len(shown) - self.most), 0)
         source = join(shown[begin:begin + self.most]).motion
         mask = np.zeros(len(source) // FRAMES, dtype=bool)

@@ -27,13 +27,13 @@ RECONNECT = 10.0    # seconds for which NiceGUI keeps the elements of a page tha
 def start(load: Callable[[str], MotionStreamer], sampling: Callable[[MotionStreamer], Sampling], config: Any,
           local: bool, token: str | None) -> None:
     """Serve until Ctrl-C. `config` as in `demo_live.DemoLive`; `local`: for this machine alone."""
+    mosa = MoSa.from_pretrained(config.mosa, config.chosen.compute.device) if config.mosa else None
     precision = config.chosen.compute.precision
     studio = Studio(load, config.people, precision, longest=int(config.minutes * 60 * FPS / FRAMES_PER_LATENT))
     model = studio.model()
     settings = Settings(sampling(model), precision)
     warm_up(model, settings)
     threading.Thread(target=warm_worker, daemon=True).start()
-    mosa = MoSa.from_pretrained(config.mosa, config.chosen.compute.device) if config.mosa else None
     page.serve(Visits(studio, most=max(64, 4 * config.people)), settings, config.style,
                Editor(mosa, studio.model) if mosa else None)
     app.add_middleware(Guard, hosts=LOCAL if local else (), token=token)
