@@ -43,7 +43,7 @@ class Training:
     device: str = opt("auto", "where to train", choices=DEVICES)
     precision: str = opt("float32", "number format of the forward pass; a CPU that lacks bfloat16 takes float32",
                          choices=("float32", "bfloat16"))
-    compile: bool = opt(False, "torch.compile the objective: a minute or two more at the start, then faster steps")
+    compile: bool = opt(False, "torch.compile the objective: some minutes at the start, then faster steps")
 
     def __post_init__(self):
         for name in ("total_iter", "batch_size", "accumulate", "eval_iter", "save_iter", "keep", "print_iter"):
