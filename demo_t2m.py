@@ -16,11 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.clips import with_statistics
 from generation.mosa import SHIPPED as MOSA
 from generation.mosa import MoSa
-from generation.pipeline import MotionStreamer, check_length, text_encoder_of
-from models.checkpoints import load_ar, load_tae
+from generation.pipeline import MotionStreamer, check_length
 from motion.formats.export import Files, check_files, check_formats, export, progress_bar
 from motion.representation_263 import fps_of
 from motion.representation_272 import FPS
@@ -28,7 +26,6 @@ from options import opt, parse
 from options.data import Data
 from options.sampling import Compute, MoSaFlags, SamplingFlags
 from options.training import DEVICES
-from utils.distributed import pick_device
 from utils.errors import run
 from utils.text import read_lines
 
@@ -164,12 +161,8 @@ def load_model(config: Chosen) -> MotionStreamer:
     if (config.resume_pth == SHIPPED / "tae") != (config.resume_trans == SHIPPED / "ar"):
         raise ValueError("Only one of --resume-pth and --resume-trans is given, but a TAE and an AR model belong "
                          "together; give both or neither.")
-    tae = with_statistics(load_tae(config.resume_pth), config.data)
-    ar = load_ar(config.resume_trans)
-    text_encoder = text_encoder_of(ar.model, config.text_encoder or ar.text_encoder,
-                                   pick_device(config.text_encoder_device or config.compute.device))
-    sampling = config.sampling.over(ar.sampling)
-    return MotionStreamer(tae, ar.model, text_encoder, ar.calibration, sampling, config.compute)
+    return MotionStreamer.load(config.resume_pth, config.resume_trans, config.data, config.sampling,
+                               config.text_encoder, config.text_encoder_device, config.compute)
 
 
 def embed_ahead(model: MotionStreamer, sentences: Sequence[str]) -> None:

@@ -24,8 +24,8 @@ from Evaluator_272.report import hash_of, summarise, table, versions
 from generation.fast import accelerate
 from generation.mosa import SHIPPED as MOSA
 from generation.mosa import MoSa
-from generation.pipeline import MotionStreamer, text_encoder_of
-from models.checkpoints import load_ar, load_mosa_tokenizer, load_tae
+from generation.pipeline import MotionStreamer
+from models.checkpoints import load_mosa_tokenizer, load_tae
 from options import opt, parse, to_json
 from options.data import Data272
 from options.sampling import Compute, MoSaFlags, SamplingFlags
@@ -121,10 +121,8 @@ def load_judge(config: EvalT2M, device: torch.device) -> Judge:
 
 
 def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
-    tae = with_statistics(load_tae(config.resume_pth), config.data)
-    ar = load_ar(config.resume_trans)
-    return MotionStreamer(tae, ar.model, text_encoder_of(ar.model, ar.text_encoder, device), ar.calibration,
-                          config.sampling.over(ar.sampling), replace(config.compute, device=device.type))
+    return MotionStreamer.load(config.resume_pth, config.resume_trans, config.data, config.sampling,
+                               compute=replace(config.compute, device=device.type))
 
 
 def load_mosa(config: EvalT2M, device: torch.device) -> MoSa:

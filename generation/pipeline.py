@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dataset.clips import with_statistics
 from generation.fast import accelerate
 from generation.fast.cache import Cache
 from generation.fast.graphs import Graphs
@@ -22,7 +23,8 @@ from models.checkpoints import load_ar, load_tae
 from models.text_encoder import TextEncoder
 from models.transformer import StreamingTransformer
 from motion.representation_272 import DIM
-from options.sampling import Calibration, Compute, Sampling
+from options.data import Data
+from options.sampling import Calibration, Compute, Sampling, SamplingFlags
 from utils.distributed import pick_device
 
 
@@ -65,6 +67,19 @@ class MotionStreamer:
         text_encoder = text_encoder or text_encoder_of(ar.model, ar.text_encoder, pick_device(device))
         return cls(tae, ar.model, text_encoder, ar.calibration, ar.sampling,
                    Compute(device, precision, tolerance, cuda_graphs))
+
+    @classmethod
+    def load(cls, tae: Path | str, ar: Path | str, data: Data, flags: SamplingFlags = SamplingFlags(),
+             text_encoder: str | None = None, text_device: str | None = None,
+             compute: Compute = Compute()) -> "MotionStreamer":
+        """As scripts do: from our checkpoint folders or the authors' files, with the options of their caller.
+
+        data  the data set whose statistics the authors' TAE needs
+        """
+        decoder, found = with_statistics(load_tae(tae), data), load_ar(ar)
+        encoder = text_encoder_of(found.model, text_encoder or found.text_encoder,
+                                  pick_device(text_device or compute.device))
+        return cls(decoder, found.model, encoder, found.calibration, flags.over(found.sampling), compute)
 
     @property
     def longest(self) -> int:

@@ -3,10 +3,12 @@
 import json
 import os
 import runpy
-import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from functools import partial
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -128,11 +130,21 @@ def chain(data, tmp_path_factory) -> SimpleNamespace:
     printed = {}
     for name, flags in commands.items():
         commands[name] = flags = [*flags, "--device", "cpu"]
-        ended = subprocess.run([sys.executable, ROOT / f"{name}.py", *flags], cwd=folder, capture_output=True,
-                               text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
-        assert ended.returncode == 0, ended.stderr
-        printed[name] = ended.stdout
+        with (chdir(folder), redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()),
+              pytest.MonkeyPatch.context() as patch):
+            assert run_script(patch, name, *flags) == 0
+        printed[name] = out.getvalue()
     return SimpleNamespace(commands=commands, printed=printed, folder=folder)
+
+
+def run_script(patch: pytest.MonkeyPatch, name: str, *flags: str) -> int:
+    """Run a script as `python NAME.py FLAGS` would, but in this process -> its exit status."""
+    patch.setattr(sys, "argv", [f"{name}.py", *flags])
+    try:
+        runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
+    except SystemExit as end:
+        return end.code or 0
+    return 0
 
 
 @pytest.fixture
@@ -149,13 +161,6 @@ def refused(monkeypatch, capsys):
 
 
 @pytest.fixture
-def script(monkeypatch):
-    """Run a script as `python NAME.py FLAGS` would, but in this process -> its exit status."""
-    def run(name: str, *flags: str) -> int:
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *flags])
-        try:
-            runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
-        except SystemExit as end:
-            return end.code or 0
-        return 0
-    return run
+def script(monkeypatch) -> Callable[..., int]:
+    """`run_script` of a name and flags."""
+    return partial(run_script, monkeypatch)
