@@ -40,7 +40,7 @@ def test_five_captures_make_another_model_of_the_same_kind(weights, captures, tm
 
 
 def test_a_command_that_is_repeated_rehearses_once(weights, tmp_path, monkeypatch, capsys):
-    """The same motions stay; of other sentences, or of other weights, they are made anew."""
+    """The same motions stay; of other sentences, or of other weights, they are made again."""
     class Rehearsed(Exception):
         pass
 

@@ -37,7 +37,7 @@ def lengths(source: str) -> list[tuple[str, int]]:
 
 def test_functions_and_files_are_short():
     long = [(path, name, lines) for path in FILES for name, lines in lengths(text_of(path)) if lines > 60]
-    assert not long and not [path for path in FILES if text_of(path).count("\n") > 450]
+    assert not long and not [path for path in FILES if text_of(path).count("\n") > 500]
     assert lengths("def f():\n    def g():\n        return 1\n    return g") == [("f", 4), ("g", 2)]
 
 

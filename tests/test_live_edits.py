@@ -104,7 +104,7 @@ def test_what_begins_of_the_queue_leaves_the_choice(page, mosa):
 
 
 def test_the_character_goes_on_from_an_edit_of_the_end(page, mosa):
-    """Not from what was there: what was made meanwhile comes anew, as a stream with this past gives it."""
+    """Not from what was there: what was made meanwhile is made again, as a stream with this past gives it."""
     end = len(page.rows)
     made = edit(page, Editor(mosa, page.studio.model), (end - 60, end - 1), meanwhile=lambda: page.frames(end + 40))
     old = page.session.before
