@@ -38,7 +38,7 @@ NO_SIDE = [re.sub(r"\s", r"\\s+", pattern) for pattern in (
     r"(?:^|[.;!?] )right (?:after|before)\b(?! (?:the )?left\b)",
     r"\b(?:gets?|sits?|lies?|stands?) right (?:up|down)\b", r"\b(?:comes?|gets?|jumps?|bounces?|springs?) right back\b",
     r"\b(?:walks?|runs?|goes|go|jogs?|rushes) right (?:past|into|through)\b",
-    r"\b(?:stands?|stops?|stays?|waits?|sits?|is|are) right (?:there|here)\b", r"\bthat(?:'s| is) right(?=[,.;!?]|$)",
+    r"\b(?:stands?|stops?|stays?|waits?|sits?|is|are) right (?:there|here)\b",
     r"\brights? (?:himself|herself|itself|themselves|oneself)\b", r"\bthe right (?:amount|moment|time|size|order)\b")]
 SIDE = re.compile("(" + "|".join(NO_SIDE) + r")|(?<!\w)(" + "|".join(
     [*TURNED, *sorted(SWAPS, key=len, reverse=True)]) + r")(?!\w)", re.IGNORECASE)
