@@ -229,6 +229,19 @@ def test_acclaim_lengths_and_translations_move_what_is_below(tmp_path):
     np.testing.assert_allclose(capture.rotations[1, 0].T @ (capture.positions[1] - [1, 2, 3])[2], [0, 2, 0], atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::utils.errors.Note")
+@pytest.mark.parametrize("own", ["wave_01.asf", "WAVE_01.ASF", "wave.asf", "Wave.Asf"])
+def test_the_skeleton_of_an_amc_has_its_name_or_the_beginning_of_it(tmp_path, own):
+    (tmp_path / own).write_text(HAND)
+    (tmp_path / "wave_01.amc").write_text(WAVE)
+    for name in ("other.asf", "wave_02.asf", "._wave_01.asf"):
+        (tmp_path / name).write_text("no skeleton")
+    assert read_amc(tmp_path / "wave_01.amc").names == ("root", "arm", "hand")
+    (tmp_path / own).unlink()
+    with pytest.raises(FileNotFoundError, match="wave_01.amc: found 2 .asf files beside it, expected one"):
+        read_amc(tmp_path / "wave_01.amc")
+
+
 def test_the_rate_of_an_amc(tmp_path):
     (tmp_path / "hand.asf").write_text(HAND)
     (tmp_path / "wave.amc").write_text(WAVE)
@@ -258,6 +271,7 @@ def test_npz_variants_are_the_same(tmp_path):
         dict(root_orient=flat[:, :3], pose_body=flat[:, 3:66], trans=trans, fps=30),
         dict(global_orient=poses[:, :1], body_pose=poses[:, 1:24], transl=trans, fps=30),
         dict(global_orient=flat[:, None, :3], body_pose=flat[:, None, 3:66], transl=trans, fps=30),
+        dict(poses=flat[:, 3:72], global_orient=flat[:, :3], trans=trans, fps=30),
         dict(poses=flat.astype(">f8"), trans=np.asfortranarray(trans), fps=np.array(30, ">i4")),
         dict(global_orient=matrices[:, 0], body_pose=matrices[:, 1:22], transl=trans[:, None], fps=b"30"),
         dict(poses=flat[None], trans=trans[None], fps=30), dict(poses=flat, trans=trans.T, fps=30),

@@ -34,7 +34,7 @@ class Bone(NamedTuple):
 def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float | None = None) -> Capture:
     """Read an AMC with its ASF, in any spelling of the format's version 1.10.
 
-    skeleton  the .asf; by default the only one beside the .amc, or the one its name begins with (35_01: 35)
+    skeleton  the .asf; by default the one of its name, the one its name begins with (35_01: 35), or the only one beside
     fps       most AMC files do not say theirs; CMU's are 120, which is taken then
     returns   positions in the ASF's unit (CMU: times 0.056444 are metres)
     raises    FileNotFoundError without an ASF; ValueError that names the file, what was found and expected
@@ -77,13 +77,14 @@ def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float | 
 
 
 def _find_skeleton(path: Path) -> Path:
-    beside = sorted(path.parent.glob("*.asf"))
-    named = [asf for asf in beside if asf.stem == path.stem.split("_")[0]]
-    found = named or beside
-    if len(found) != 1:
-        raise FileNotFoundError(f"{path}: found {len(found)} .asf files beside it, expected one, or one "
-                                "named like the beginning of its name.")
-    return found[0]
+    beside = [asf for asf in sorted(path.parent.iterdir()) if asf.suffix.lower() == ".asf" and asf.name[:2] != "._"]
+    for name in (path.stem, path.stem.split("_")[0]):
+        if named := [asf for asf in beside if asf.stem.lower() == name.lower()]:
+            return named[0]
+    if len(beside) != 1:
+        raise FileNotFoundError(f"{path}: found {len(beside)} .asf files beside it, expected one, or one "
+                                "named like it or the beginning of its name.")
+    return beside[0]
 
 
 def _read_asf(path: Path) -> tuple[list[Bone], bool]:
