@@ -185,7 +185,7 @@ def test_seconds():
     (["--text", "walk", "--past", "nan.npy"], "1 NaN, infinity or no numbers"),
     (["--text", "walk", "--past", "pickled.npy"], "1 unreadable"),
     (["--text", "walk", "--past", "short.npy"], "a past of shape (3, 272): expected (T, 272), T at least 4"),
-    (["--text", "walk", "--past", "ours.bvh", "--past-skeleton", "cmu"], "as a capture of --skeleton cmu"),
+    (["--text", "walk", "--past", "ours.bvh", "--past-skeleton", "cmu"], "ours.bvh: The capture has no joint Hips"),
     (["--text", "walk", "--format", "fbx"], "'fbx'"),
     (["--text", "walk", "--with-past"], "--with-past puts a --past in front, but there is none"),
     (["--text", "walk", "--seconds", "1e9"], "hours of motion"),
