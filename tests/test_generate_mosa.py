@@ -341,7 +341,8 @@ def test_of_263_channels_there_are_only_joints(weights, tmp_path, capsys):
     (["--mask", "0.3,0.7"], "give --source"), (["--source", "nowhere.npy", "--mask", "0.3,0.7"], "no file nowhere.npy"),
     (["--source", "CLIP"], "there is no mask"),
     (["--source", "CLIP", "--mask", "0.1,0.2", "--text", " "], "--text is empty"),
-    (["--source", "CLIP", "--mask", "0.1,0.2", "--count", "0"], "expected 1 or more edits"),
+    (["--source", "CLIP", "--mask", "0.1,0.2", "--count", "0"], "--count is 0; expected 1 to 1000 edits"),
+    (["--source", "CLIP", "--mask", "0.1,0.2", "--count", "1000000000"], "expected 1 to 1000 edits"),
 ])
 def test_edits_that_cannot_be_are_one_sentence(weights, source, tmp_path, capsys, flags, said):
     np.save(tmp_path / "clip.npy", source)

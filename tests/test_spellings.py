@@ -106,7 +106,9 @@ def test_more_frames_than_announced_are_read_with_a_note(tmp_path, counted):
     (("Frames: 2", "Frames: 1000000000"), "expected 1000000000 frames of 9"), (("90.25", "1.#QNAN"), "found NaN"),
     (("90.25", "-nan(ind)"), "found NaN"), (("90.25", "None"), "found NaN"),
     (("1.5 2", "0 1.5 2"), "found 2 frames of 10 numbers"), (("90.25 ", ""), "Is the file whole"),
-    (("0.0333333", "33.3"), "--fps"), (("OFFSET 0 2 0", "OFFSET 0 2"), "found OFFSET"),
+    (("0.0333333", "33.3"), "--fps"), (("0.0333333", 3000 * "[a"), "--fps"),
+    (("OFFSET 0 2 0", "OFFSET 0 2"), "found OFFSET"), (("OFFSET 0 2 0", "OFFSET 0 nan 0"), "found OFFSET"),
+    (("OFFSET 0 2 0", "OFFSET 0 2 inf"), "found OFFSET"), (("OFFSET 0 2 0", "OFFSET nan 2 0"), "found OFFSET"),
     (("HIERARCHY", "<html>"), "found '<html>'")])
 def test_what_cannot_be_read_is_one_sentence(tmp_path, change, message):
     text = arm(tmp_path / "a.bvh", **BASE).read_text()
@@ -227,6 +229,16 @@ def test_acclaim_lengths_and_translations_move_what_is_below(tmp_path):
     capture = read_amc(tmp_path / "wave.amc")
     np.testing.assert_allclose(capture.positions[0] - [1, 2, 3], [[0, 0, 0], [0, 1, 0], [0, 4, 0]], atol=1e-12)
     np.testing.assert_allclose(capture.rotations[1, 0].T @ (capture.positions[1] - [1, 2, 3])[2], [0, 2, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("old, new", [("direction 0 1 0", "direction 0 nan 0"), ("length 2", "length nan"),
+                                      ("axis 0 0 90 XYZ", "axis 0 nan 90 XYZ"), ("position 0 0 0", "position 0 0 nan"),
+                                      ("length 2", "length 1e300")])
+def test_a_skeleton_with_numbers_that_are_none_is_refused(tmp_path, old, new):
+    (tmp_path / "hand.asf").write_text(HAND.replace(old, new))
+    (tmp_path / "wave.amc").write_text(WAVE)
+    with pytest.raises(ValueError, match="hand.asf: found a skeleton that cannot be read at"):
+        read_amc(tmp_path / "wave.amc")
 
 
 @pytest.mark.filterwarnings("ignore::utils.errors.Note")

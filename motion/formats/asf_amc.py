@@ -113,7 +113,7 @@ def _read_asf(path: Path) -> tuple[list[Bone], bool]:
             for name in children:
                 bone = fields[name.lower()]
                 places[name.lower()] = len(bones)
-                bones.append(Bone(name, above, _numbers(bone["direction"]) * float(bone["length"][0]),
+                bones.append(Bone(name, above, _numbers(bone["direction"], bone["length"][0]),
                                   _axis(bone.get("axis", [*zeros, "XYZ"]), degrees),
                                   [kind.lower() for kind in bone.get("dof", [])]))
     except (KeyError, IndexError, ValueError) as error:
@@ -138,11 +138,11 @@ def _fields(text: str) -> dict[str, list[str]]:
     return {words[0].lower(): words[1:] for line in text.split("\n") if (words := line.split())}
 
 
-def _numbers(words: list[str]) -> np.ndarray:
-    x, y, z = map(float, words)
-    if not max(abs(x), abs(y), abs(z)) < LARGEST:
-        raise ValueError(f"the numbers {' '.join(words)}")
-    return np.array([x, y, z])
+def _numbers(words: list[str], length: str = "1") -> np.ndarray:
+    found = np.array([float(word) for word in words]) * float(length)
+    if len(found) != 3 or not (np.abs(found) < LARGEST).all():
+        raise ValueError(f"the numbers {' '.join(words)} and a length of {length}")
+    return found
 
 
 def _axis(words: list[str], degrees: bool) -> Rotation:
