@@ -47,8 +47,8 @@ def read_amass(path: str | Path, fps: float | None = None, up: str | None = None
                 raise ValueError("found one array")
             rotations, trans, fps = _read(file, fps, unit)
     except UNREADABLE as error:
-        raise ValueError(f"{path}: {error or type(error).__name__}; expected an npz with the arrays poses (T, 66, "
-                         "72, 156 or 165) or root_orient and pose_body, trans (T, 3), and mocap_framerate or "
+        raise ValueError(f"{path}: {str(error)[:300] or type(error).__name__}; expected an npz with the arrays poses "
+                         "(T, 66, 72, 156 or 165) or root_orient and pose_body, trans (T, 3), and mocap_framerate or "
                          "mocap_frame_rate.") from None
     if trans.shape != (len(rotations), 3) or not fps > 0:
         raise ValueError(f"{path}: found rotations of {len(rotations)} frames, trans {trans.shape} and {fps} fps, "
