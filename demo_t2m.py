@@ -72,7 +72,7 @@ def main():
         raise ValueError(f"--count is {config.count}; expected 1 or more motions per sentence.")
     for length in lengths:
         check_length(length)
-    check_hours(sum(length or 0 for length in lengths) * config.count, config.yes)
+    check_hours(sum(length or FPS for length in lengths) * config.count, config.yes)    # a second each, if not more
     check_files(config.files)
     generate, longest = of_mosa(config) if config.model == "mosa" else of_motionstreamer(config, sentences)
     first = time.perf_counter() - START

@@ -21,6 +21,7 @@ from options import opt, parse
 from options.sampling import MoSaFlags
 from utils.errors import run
 
+MOST = 1000                                                # edits at once
 SIZE, BAR = (640, 480), 24                                 # pixels of each motion in the video, and of the bar below
 KEPT, EDITED, NOW = (200, 206, 214), (238, 108, 77), (38, 46, 60)
 
@@ -48,8 +49,8 @@ def main():
     config = parse({"default": EditMotion()}, show=False)
     if config.source is None:
         raise ValueError("There is no motion to change: give --source, a .npy or a capture.")
-    if config.count < 1:
-        raise ValueError(f"--count is {config.count}; expected 1 or more edits.")
+    if not 1 <= config.count <= MOST:
+        raise ValueError(f"--count is {config.count}; expected 1 to {MOST} edits.")
     if config.text is not None and not config.text.strip():
         raise ValueError("--text is empty: say what happens, or leave it out to edit without text.")
     check_files(config.files)

@@ -4,6 +4,7 @@ B sentences, T frames, D channels, n latents of a motion, L latents of the longe
 """
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from dataset.clips import with_statistics
 from generation.fast import accelerate
-from generation.pipeline import check_prompt
+from generation.pipeline import check_length, check_prompt, whole
 from generation.scales import Written, kept_codes, noise_of_rows, sampler, write_scales
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer
 from models.mosa.text import ClipText, token_encoder
@@ -106,16 +107,18 @@ class MoSa:
         scales    a preview: the motion after so many scales; None: all
         raises    ValueError for an empty sentence, a length that cannot be, and a sampling that cannot be
         """
-        wanted = [lengths] * len(texts) if lengths is None or isinstance(lengths, int) else list(lengths)
+        wanted = [lengths] * len(texts) if lengths is None or isinstance(lengths, Real) else list(lengths)
         if not len(texts) == len(seeds) == len(wanted):
             raise ValueError(f"{len(texts)} sentences, {len(seeds)} seeds and {len(wanted)} lengths: expected one seed "
                              "and one length for each sentence")
-        for text in texts:
+        for text, given in zip(texts, wanted):
             check_prompt(text)
+            check_length(given)
         if not texts:
             return []
+        seeds = positive(seeds)
         states = self.text_encoder(list(texts)).to(self.device)                           # (B, N, E)
-        frames = [self.draw_length(state, seed) if given is None else given
+        frames = [self.draw_length(state, seed) if given is None else whole(given, "length")
                   for given, state, seed in zip(wanted, states, seeds)]
         sampling = (sampling or self.sampling).but(**changes)
         written = self.write(states, frames, seeds, sampling, scales=scales)
@@ -170,12 +173,16 @@ class MoSa:
         count = len(source) // self.tokenizer.frames_per_code
         if mask.shape != (count,):
             raise ValueError(f"a mask of shape {mask.shape}: expected one for each of the {count} latents")
+        scales = len(self.transformer.codes.scales)
+        if not 0 <= whole(keep_scales, "number of kept scales") <= scales:
+            raise ValueError(f"{keep_scales} scales to keep: expected 0 to {scales}")
+        seeds = positive(seeds)
         motion = np.asarray(source[:count * self.tokenizer.frames_per_code], dtype=np.float32)
         with torch.no_grad():
             ids = self.tokenizer.encode(torch.from_numpy(motion)[None].to(self.device)).ids
         # What stands behind the end is regenerated with it, so that a mask of ones is plain generation.
-        whole = np.pad(mask.astype(bool), (0, self.tokenizer.config.codes.latents - count), mode="edge")
-        kept = kept_codes(ids, torch.from_numpy(whole)[None].to(self.device), keep_scales, any_overlap)
+        changing = np.pad(mask.astype(bool), (0, self.tokenizer.config.codes.latents - count), mode="edge")
+        kept = kept_codes(ids, torch.from_numpy(changing)[None].to(self.device), keep_scales, any_overlap)
         states = self.text_encoder([text or ""]).to(self.device).repeat(len(seeds), 1, 1)
         states = states if text else torch.zeros_like(states)
         written = self.write(states, [len(motion)] * len(seeds), seeds, (sampling or self.sampling).but(**changes),
@@ -191,6 +198,11 @@ class MoSa:
         if not shortest <= len(source) < self.longest + self.tokenizer.frames_per_code:
             raise ValueError(f"a source of {len(source)} frames: expected {shortest} to {self.longest} at {self.fps} a "
                              "second; cut it, or take a longer one")
+
+
+def positive(seeds: Sequence[int]) -> list[int]:
+    """Seeds as NumPy's generators take them; ValueError for what is no whole number of at most 63 bits."""
+    return [whole(seed, "seed") % 2 ** 63 for seed in seeds]
 
 
 def pasted(source: np.ndarray, edit: np.ndarray, mask: np.ndarray, unit: int, blend: int = BLEND) -> np.ndarray:

@@ -127,6 +127,8 @@ class MoSaSampling:
     guide_first: bool = opt(False, "the weight of the text is the same at every scale, the coarsest included")
 
     def __post_init__(self):
+        if not math.isfinite(self.cond_scale):
+            raise ValueError(f"a cond-scale of {self.cond_scale}: expected a finite number, such as 4")
         if not 0 <= self.top_k < 1 or not 0 <= self.top_p <= 1:
             raise ValueError(f"top-k {self.top_k}, top-p {self.top_p}: expected shares of 0 to 1, top-k below 1")
         if not self.temperature > 0:

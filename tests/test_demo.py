@@ -109,6 +109,8 @@ def test_text_file(model, tmp_path, monkeypatch):
     (["--text-file", "nowhere.txt"], "nowhere.txt"),
     (["--text", "walk", "--format", "npy,fbx"], "'fbx'"),
     (["--text", "walk", "--count", "0"], "--count"),
+    (["--text", "walk", "--count", "1000000000"], "hours of motion"),
+    (["--text", "walk", "--length", "1000000000"], "--yes"),
     (["--text", "walk", "--out", __file__], "--out"),
     (["--text", "walk", "--length", "-5"], "length"),
     (["--text", "walk", "--resume-pth", "nowhere.pth"], "nowhere.pth"),

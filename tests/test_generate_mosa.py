@@ -226,12 +226,28 @@ def test_sources_that_cannot_be(model, motion, said):
 @pytest.mark.parametrize("changes, said", [
     (dict(length=104), "a length of 104 frames: expected 1 to 100"), (dict(scales=5), "5 scales: expected 1 to 4"),
     (dict(top_k=1.0), "top-k 1.0"), (dict(temperature=0.0), "temperature"), (dict(steps=3), "sampling has no steps"),
+    (dict(cond_scale=float("nan")), "a cond-scale of nan"), (dict(cond_scale=float("inf")), "a cond-scale of inf"),
+    (dict(length=8.5), "a length of 8.5"), (dict(length=-8), "a length of -8"), (dict(seed=0.5), "a seed of 0.5"),
+    (dict(seed=None), "a seed of None"), (dict(seed=10 ** 400), "a seed of"),
 ])
 def test_a_generation_that_cannot_be(model, changes, said):
     with pytest.raises(ValueError, match=said):
         model.generate("walk", **changes)
     with pytest.raises(ValueError, match="prompt is empty"):
         model.generate(" ")
+
+
+def test_whole_numbers_of_any_kind_are_taken(model, source):
+    """NumPy's and 8.0 as seed and length; seeds below 0 are seeds, too."""
+    expected, mask = model.generate("walk", seed=3, length=8), np.ones(len(source) // 4, dtype=bool)
+    for seed, length in ((np.int64(3), np.int32(8)), (3.0, 8.0), (np.uint8(3), np.float32(8))):
+        np.testing.assert_array_equal(model.generate("walk", seed=seed, length=length), expected)
+    np.testing.assert_array_equal(model.generate_batch(["walk"], np.array([3]), np.int64(8))[0], expected)
+    assert (model.generate("walk", seed=-3, length=8) != expected).any()
+    np.testing.assert_array_equal(*(model.edit(source, mask, "walk", [seed])[0] for seed in (3, 3.0)))
+    for kept in (-1, 5, 1.5):
+        with pytest.raises(ValueError, match=f"{kept}.*expected"):
+            model.edit(source, mask, "walk", keep_scales=kept)
 
 
 def test_networks_of_two_trainings_refuse():
@@ -325,7 +341,8 @@ def test_of_263_channels_there_are_only_joints(weights, tmp_path, capsys):
     (["--mask", "0.3,0.7"], "give --source"), (["--source", "nowhere.npy", "--mask", "0.3,0.7"], "no file nowhere.npy"),
     (["--source", "CLIP"], "there is no mask"),
     (["--source", "CLIP", "--mask", "0.1,0.2", "--text", " "], "--text is empty"),
-    (["--source", "CLIP", "--mask", "0.1,0.2", "--count", "0"], "expected 1 or more edits"),
+    (["--source", "CLIP", "--mask", "0.1,0.2", "--count", "0"], "--count is 0; expected 1 to 1000 edits"),
+    (["--source", "CLIP", "--mask", "0.1,0.2", "--count", "1000000000"], "expected 1 to 1000 edits"),
 ])
 def test_edits_that_cannot_be_are_one_sentence(weights, source, tmp_path, capsys, flags, said):
     np.save(tmp_path / "clip.npy", source)

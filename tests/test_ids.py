@@ -36,6 +36,15 @@ def test_windows_that_collide_with_a_file_are_named(tmp_path):
         prepare(*bvh_folder.trials(tmp_path / "src", "smpl"), tmp_path / "out", workers=0)
 
 
+def test_what_macos_puts_beside_files_is_no_capture(tmp_path):
+    (tmp_path / "src" / "__MACOSX").mkdir(parents=True)
+    for name in ("a.bvh", "b.BVH"):
+        write_bvh(tmp_path / "src" / name, *pose(60))
+        (tmp_path / "src" / "__MACOSX" / f"._{name}").write_bytes(b"\0\5\x16\7")
+    found, skipped = bvh_folder.trials(tmp_path / "src", "smpl")
+    assert [trial.id for trial in found] == ["a", "b"] and not skipped
+
+
 @pytest.mark.parametrize("name", ["walk\u00a0slow", "walk\u2028slow", "walk\tslow", "walk slow", "#1 walk", "a\u0301"])
 def test_any_file_name_gives_an_id_that_loads(tmp_path, name):
     (tmp_path / "src").mkdir()

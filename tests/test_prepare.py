@@ -251,6 +251,12 @@ def test_amc_of_cmu_has_the_rate_that_is_given(cmu_source, tmp_path):
     (tmp_path / "more.csv").write_text("trial,description,subject,fps\n16_17,walk,(walk),90\n")
     found, _ = cmu.trials([cmu_source], [*descriptions, tmp_path / "more.csv"], [], 60.0)
     assert {trial.fps for trial in found} == {None, 90.0}
+    (tmp_path / "more.csv").write_text("\ufefftrial;description;subject;fps\n16_17;walk, slow;(walk);90\n", "utf-8")
+    found, _ = cmu.trials([cmu_source], [*descriptions, tmp_path / "more.csv"], [])
+    assert {trial.fps for trial in found} == {None, 90.0}
+    (tmp_path / "more.csv").write_text("trial,description,subject,fps\n16_17,walk,(walk),fast\n")
+    with pytest.raises(ValueError, match="more.csv: found the fps 'fast' of 16_17, expected a number or nothing"):
+        cmu.trials([cmu_source], [*descriptions, tmp_path / "more.csv"], [])
 
 
 def test_cmu_is_read_from_several_sources(cmu_source, tmp_path):

@@ -106,7 +106,9 @@ def test_more_frames_than_announced_are_read_with_a_note(tmp_path, counted):
     (("Frames: 2", "Frames: 1000000000"), "expected 1000000000 frames of 9"), (("90.25", "1.#QNAN"), "found NaN"),
     (("90.25", "-nan(ind)"), "found NaN"), (("90.25", "None"), "found NaN"),
     (("1.5 2", "0 1.5 2"), "found 2 frames of 10 numbers"), (("90.25 ", ""), "Is the file whole"),
-    (("0.0333333", "33.3"), "--fps"), (("OFFSET 0 2 0", "OFFSET 0 2"), "found OFFSET"),
+    (("0.0333333", "33.3"), "--fps"), (("0.0333333", 3000 * "[a"), "--fps"),
+    (("OFFSET 0 2 0", "OFFSET 0 2"), "found OFFSET"), (("OFFSET 0 2 0", "OFFSET 0 nan 0"), "found OFFSET"),
+    (("OFFSET 0 2 0", "OFFSET 0 2 inf"), "found OFFSET"), (("OFFSET 0 2 0", "OFFSET nan 2 0"), "found OFFSET"),
     (("HIERARCHY", "<html>"), "found '<html>'")])
 def test_what_cannot_be_read_is_one_sentence(tmp_path, change, message):
     text = arm(tmp_path / "a.bvh", **BASE).read_text()
@@ -229,6 +231,29 @@ def test_acclaim_lengths_and_translations_move_what_is_below(tmp_path):
     np.testing.assert_allclose(capture.rotations[1, 0].T @ (capture.positions[1] - [1, 2, 3])[2], [0, 2, 0], atol=1e-12)
 
 
+@pytest.mark.parametrize("old, new", [("direction 0 1 0", "direction 0 nan 0"), ("length 2", "length nan"),
+                                      ("axis 0 0 90 XYZ", "axis 0 nan 90 XYZ"), ("position 0 0 0", "position 0 0 nan"),
+                                      ("length 2", "length 1e300")])
+def test_a_skeleton_with_numbers_that_are_none_is_refused(tmp_path, old, new):
+    (tmp_path / "hand.asf").write_text(HAND.replace(old, new))
+    (tmp_path / "wave.amc").write_text(WAVE)
+    with pytest.raises(ValueError, match="hand.asf: found a skeleton that cannot be read at"):
+        read_amc(tmp_path / "wave.amc")
+
+
+@pytest.mark.filterwarnings("ignore::utils.errors.Note")
+@pytest.mark.parametrize("own", ["wave_01.asf", "WAVE_01.ASF", "wave.asf", "Wave.Asf"])
+def test_the_skeleton_of_an_amc_has_its_name_or_the_beginning_of_it(tmp_path, own):
+    (tmp_path / own).write_text(HAND)
+    (tmp_path / "wave_01.amc").write_text(WAVE)
+    for name in ("other.asf", "wave_02.asf", "._wave_01.asf"):
+        (tmp_path / name).write_text("no skeleton")
+    assert read_amc(tmp_path / "wave_01.amc").names == ("root", "arm", "hand")
+    (tmp_path / own).unlink()
+    with pytest.raises(FileNotFoundError, match="wave_01.amc: found 2 .asf files beside it, expected one"):
+        read_amc(tmp_path / "wave_01.amc")
+
+
 def test_the_rate_of_an_amc(tmp_path):
     (tmp_path / "hand.asf").write_text(HAND)
     (tmp_path / "wave.amc").write_text(WAVE)
@@ -258,6 +283,7 @@ def test_npz_variants_are_the_same(tmp_path):
         dict(root_orient=flat[:, :3], pose_body=flat[:, 3:66], trans=trans, fps=30),
         dict(global_orient=poses[:, :1], body_pose=poses[:, 1:24], transl=trans, fps=30),
         dict(global_orient=flat[:, None, :3], body_pose=flat[:, None, 3:66], transl=trans, fps=30),
+        dict(poses=flat[:, 3:72], global_orient=flat[:, :3], trans=trans, fps=30),
         dict(poses=flat.astype(">f8"), trans=np.asfortranarray(trans), fps=np.array(30, ">i4")),
         dict(global_orient=matrices[:, 0], body_pose=matrices[:, 1:22], transl=trans[:, None], fps=b"30"),
         dict(poses=flat[None], trans=trans[None], fps=30), dict(poses=flat, trans=trans.T, fps=30),

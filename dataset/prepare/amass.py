@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset.prepare.folder import Trial, described_by, split_by_strata
-from dataset.prepare.ids import clip_id_of, words_of
+from dataset.prepare.ids import captures_below, clip_id_of, words_of
 
 
 def trials(source: Path, texts: Path | None, **reading: Any) -> tuple[list[Trial], list[str]]:
@@ -17,7 +17,7 @@ def trials(source: Path, texts: Path | None, **reading: Any) -> tuple[list[Trial
     """
     if texts is not None and not texts.is_dir():
         raise FileNotFoundError(f"found no folder {texts}, expected one of captions NAME.txt: check --texts")
-    files = {path.relative_to(source): path for path in sorted(source.rglob("*.npz"))
+    files = {path.relative_to(source): path for path in captures_below(source, ".npz")
              if path.name != "shape.npz"}    # a subject's body, no motion
     subjects = {name.parent.as_posix() for name in files}
     splits = split_by_strata(dict.fromkeys(sorted(subjects), "subject"), val=0.04, test=0.06)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset.prepare.folder import Trial, described_by, split_by_strata
-from dataset.prepare.ids import clip_id_of, words_of
+from dataset.prepare.ids import captures_below, clip_id_of, words_of
 from motion.retarget import load_skeleton_map
 
 
@@ -18,8 +18,7 @@ def trials(source: Path, skeleton_map: str = "auto", **reading: Any) -> tuple[li
     """
     if skeleton_map != "auto":
         load_skeleton_map(skeleton_map)
-    files = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in (".bvh", ".amc")]
-    ids = {path: clip_id_of(path.relative_to(source)) for path in files}
+    ids = {path: clip_id_of(path.relative_to(source)) for path in captures_below(source, ".bvh", ".amc")}
     splits = split_by_strata(dict.fromkeys(ids.values(), "file"), val=0.04, test=0.06)
     found, skipped = [], []
     for path, clip_id in ids.items():

@@ -77,7 +77,12 @@ def read_descriptions(paths: list[Path]) -> dict[str, dict[str, str]]:
         if not path.is_file():
             raise FileNotFoundError(f"found no {path}, expected CMU's descriptions as a csv with the "
                                     "columns trial, description, subject: give it with --descriptions")
-        found |= {row["trial"]: row for row in read_rows(path, ("trial", "description", "subject"))}
+        rows = read_rows(path, ("trial", "description", "subject"))
+        for row in rows:
+            if not re.fullmatch(r"|\d+(\.\d*)?", (row.get("fps") or "").strip()):
+                raise ValueError(f"{path}: found the fps {row['fps']!r} of {row['trial']}, expected a number or "
+                                 "nothing")
+        found |= {row["trial"]: row for row in rows}
     return found
 
 

@@ -295,8 +295,12 @@ def reported_sentences(held_out: str | Path = HELD_OUT) -> frozenset[str]:
 
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows of a csv file with a header, which must have these columns; ValueError if one is missing."""
-    reader = csv.DictReader(io.StringIO(read_text(path)))
+    """The rows of a csv file with a header, which must have these columns; ValueError if one is missing.
+
+    Between them are commas, or semicolons or tabs, as spreadsheets write where a comma is in numbers.
+    """
+    text = read_text(path)
+    reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=text.partition("\n")[0].count))
     missing = set(columns) - set(reader.fieldnames or ())
     if missing:
         raise ValueError(f"{path}: found no column {', '.join(sorted(missing))}, expected {', '.join(columns)}")

@@ -15,6 +15,12 @@ def clip_id_of(path: Path) -> str:
     return re.sub(f"[{ODD}]", "_", unicodedata.normalize("NFC", "_".join(path.with_suffix("").parts)))
 
 
+def captures_below(source: Path, *suffixes: str) -> list[Path]:
+    """The files below a folder with one of some suffixes, in any case, without what macOS puts beside each (._walk)."""
+    return [path for path in sorted(source.rglob("*"))
+            if path.suffix.lower() in suffixes and not path.name.startswith("._")]
+
+
 def words_of(name: str) -> str:
     """The name of a file or folder as words: a caption where there is none."""
     return " ".join(re.sub(f"[_#{ODD}]", " ", unicodedata.normalize("NFC", name)).split()) or "motion"

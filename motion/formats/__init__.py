@@ -36,5 +36,6 @@ def read_capture(path: str | Path, skeleton: str | Path | None = None, fps: floa
         case ".glb" | ".vrm":
             return OwnGLB(path).capture
         case suffix:
-            raise ValueError(f"{path}: found the suffix {suffix!r}, expected .bvh, .amc or .npz.")
+            raise ValueError(f"{path}: found the suffix {suffix!r}, expected .bvh, .amc or .npz; Blender makes a .bvh "
+                             "of what it imports, such as .fbx.")
     return turned(capture, up or "y")

@@ -34,7 +34,7 @@ class Bone(NamedTuple):
 def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float | None = None) -> Capture:
     """Read an AMC with its ASF, in any spelling of the format's version 1.10.
 
-    skeleton  the .asf; by default the only one beside the .amc, or the one its name begins with (35_01: 35)
+    skeleton  the .asf; by default the one of its name, the one its name begins with (35_01: 35), or the only one beside
     fps       most AMC files do not say theirs; CMU's are 120, which is taken then
     returns   positions in the ASF's unit (CMU: times 0.056444 are metres)
     raises    FileNotFoundError without an ASF; ValueError that names the file, what was found and expected
@@ -77,13 +77,14 @@ def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float | 
 
 
 def _find_skeleton(path: Path) -> Path:
-    beside = sorted(path.parent.glob("*.asf"))
-    named = [asf for asf in beside if asf.stem == path.stem.split("_")[0]]
-    found = named or beside
-    if len(found) != 1:
-        raise FileNotFoundError(f"{path}: found {len(found)} .asf files beside it, expected one, or one "
-                                "named like the beginning of its name.")
-    return found[0]
+    beside = [asf for asf in sorted(path.parent.iterdir()) if asf.suffix.lower() == ".asf" and asf.name[:2] != "._"]
+    for name in (path.stem, path.stem.split("_")[0]):
+        if named := [asf for asf in beside if asf.stem.lower() == name.lower()]:
+            return named[0]
+    if len(beside) != 1:
+        raise FileNotFoundError(f"{path}: found {len(beside)} .asf files beside it, expected one, or one "
+                                "named like it or the beginning of its name.")
+    return beside[0]
 
 
 def _read_asf(path: Path) -> tuple[list[Bone], bool]:
@@ -112,7 +113,7 @@ def _read_asf(path: Path) -> tuple[list[Bone], bool]:
             for name in children:
                 bone = fields[name.lower()]
                 places[name.lower()] = len(bones)
-                bones.append(Bone(name, above, _numbers(bone["direction"]) * float(bone["length"][0]),
+                bones.append(Bone(name, above, _numbers(bone["direction"], bone["length"][0]),
                                   _axis(bone.get("axis", [*zeros, "XYZ"]), degrees),
                                   [kind.lower() for kind in bone.get("dof", [])]))
     except (KeyError, IndexError, ValueError) as error:
@@ -137,11 +138,11 @@ def _fields(text: str) -> dict[str, list[str]]:
     return {words[0].lower(): words[1:] for line in text.split("\n") if (words := line.split())}
 
 
-def _numbers(words: list[str]) -> np.ndarray:
-    x, y, z = map(float, words)
-    if not max(abs(x), abs(y), abs(z)) < LARGEST:
-        raise ValueError(f"the numbers {' '.join(words)}")
-    return np.array([x, y, z])
+def _numbers(words: list[str], length: str = "1") -> np.ndarray:
+    found = np.array([float(word) for word in words]) * float(length)
+    if len(found) != 3 or not (np.abs(found) < LARGEST).all():
+        raise ValueError(f"the numbers {' '.join(words)} and a length of {length}")
+    return found
 
 
 def _axis(words: list[str], degrees: bool) -> Rotation:

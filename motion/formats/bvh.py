@@ -165,7 +165,7 @@ def _offset(path: Path, text: str) -> list[float]:
         x, y, z = map(float, text.strip(" \n\t:").split())
     except ValueError:
         raise ValueError(f"{path}: found OFFSET {text.strip()[:60]!r}, expected three numbers.") from None
-    if not max(abs(x), abs(y), abs(z)) < LARGEST:
+    if not all(abs(value) < LARGEST for value in (x, y, z)):        # nor NaN, which max would pass over
         raise ValueError(f"{path}: found OFFSET {text.strip()[:60]!r}, expected three numbers of a body's size.")
     return [x, y, z]
 
@@ -244,8 +244,8 @@ def _rate(path: Path, text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 1e-4 < seconds < 10:
-        raise ValueError(f"{path}: found the frame time {text!r}, expected seconds between 0.0001 and 10: give the "
-                         "frames per second, --fps.")
+        raise ValueError(f"{path}: found the frame time {text[:40]!r}, expected seconds between 0.0001 and 10: give "
+                         "the frames per second, --fps.")
     rate, digits = round(1 / seconds, 2), len(text.partition(".")[2])
     if 2 <= digits <= 5 and "e" not in text.lower() and rate not in RATES:
         near = [usual for usual in RATES if abs(1 / usual - seconds) < 10.0 ** -digits]

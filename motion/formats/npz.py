@@ -26,6 +26,7 @@ TRANS = ("trans", "transl", "translation", "translations", "root_trans", "root_t
          "smpl_trans", "global_trans", "global_transl")
 SCALE = ("smpl_scaling", "scale")
 JOINTS = (22, 23, 24, 25, 26, 30, 52, 53, 55)    # of SMPL, -H and -X, with hands of 45, 12 or 6 numbers each or without
+WITHOUT_ROOT = (63, 69, 189, 207)    # numbers of a pose of 21 or 23 joints
 RATE = ("mocap_framerate", "mocap_frame_rate", "mocap_fps", "fps", "frame_rate", "framerate", "frequency")
 
 
@@ -46,8 +47,8 @@ def read_amass(path: str | Path, fps: float | None = None, up: str | None = None
                 raise ValueError("found one array")
             rotations, trans, fps = _read(file, fps, unit)
     except UNREADABLE as error:
-        raise ValueError(f"{path}: {error or type(error).__name__}; expected an npz with the arrays poses (T, 66, "
-                         "72, 156 or 165) or root_orient and pose_body, trans (T, 3), and mocap_framerate or "
+        raise ValueError(f"{path}: {str(error)[:300] or type(error).__name__}; expected an npz with the arrays poses "
+                         "(T, 66, 72, 156 or 165) or root_orient and pose_body, trans (T, 3), and mocap_framerate or "
                          "mocap_frame_rate.") from None
     if trans.shape != (len(rotations), 3) or not fps > 0:
         raise ValueError(f"{path}: found rotations of {len(rotations)} frames, trans {trans.shape} and {fps} fps, "
@@ -69,6 +70,9 @@ def _read(file: np.lib.npyio.NpzFile, fps: float | None, unit: float | None
         return next((file[keys[name]] for name in names if name in keys), None)
 
     poses, root, body, trans, rate, scale = map(named, (POSES, ROOT, BODY, TRANS, RATE, SCALE))
+    frames = 0 if trans is None else trans.size // 3
+    if poses is not None and root is not None and frames and poses.size / frames in WITHOUT_ROOT:
+        poses, body = None, poses
     given = {22: poses} if poses is not None else {1: root, 21: body}
     parts = {joints: array for joints, array in given.items() if array is not None}
     if trans is None or len(parts) < len(given):
@@ -81,7 +85,6 @@ def _read(file: np.lib.npyio.NpzFile, fps: float | None, unit: float | None
         raise ValueError(f"found a unit of {unit} m")
     if unit is None and scale is not None and scale.size == 1 and (value := _number(scale)) > 0:
         unit = 1 / value
-    frames = trans.size // 3
     if not frames:
         raise ValueError("found 0 frames")
     rotations = np.concatenate([_matrices(array, joints, frames) for joints, array in parts.items()], axis=1)
