@@ -36,6 +36,7 @@ from utils.errors import run
 SHIPPED = Path(__file__).parent / "weights" / "mocap_stream"
 BATCH = 32                                       # motions generated at once
 MADE_OF = "made_of.json"                         # of which weights and sentences rehearsed motions are
+MANY = 16                                        # captures for which starting other processes is worth it
 CONTENTS = ("walk", "run", "walk-turn-left", "walk-turn-right", "raise-up-left-hand", "raise-up-right-hand",
             "raise-up-both-hands", "wave-left-hand", "wave-right-hand", "wave-both-hands")
 PRESET = TrainT2M(training=Training(
@@ -69,7 +70,7 @@ def main():
     out, start = config.out_dir, load_ar(config.weights / "ar")
     with unpacked(config.source) as source:
         trials, skipped = captures(source, config.reading)
-        prepare(trials, skipped, out / "captured_272")
+        prepare(trials, skipped, out / "captured_272", workers=0 if len(trials) < MANY else None)
     rehearse(config, out / "rehearsed_272")
     merge([out / "captured_272", out / "rehearsed_272"], out / "both_272")
     encode_set(GetLatent(

@@ -35,7 +35,7 @@ def scored_latents(count: int, lengths: Tensor, past: Tensor) -> Tensor:
 
 def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tensor, text: Tensor, step: int,
                      total_steps: int, context_lengths: Tensor | None = None,
-                     choices: dict[str, Tensor] | None = None, early: float = 0.0, replaced: float = 1.0,
+                     draws: dict[str, Tensor] | None = None, early: float = 0.0, replaced: float = 1.0,
                      context_noise: float = 0.0, repeats: int = REPEATS, prompt: Prompt | None = None) -> Tensor:
     """Diffusion loss of the true latents under conditions that partly come from predicted ones.
 
@@ -43,7 +43,7 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
     `repeats` times, with its own step and noise; the mean is over those of the whole batch.
 
     context_lengths  (B,) the leading latents that are only context (the stream's A), never replaced and without loss
-    choices          fixes random choices, as `Choices` has them
+    draws            fixes random choices, as `Choices` has them
     early            latent l (from 0, after the context) counts with probability early / (l + 1), if that is below 1, a
                      clip's last always: the first decide what a motion becomes, the last that it ends; 0: all count
     replaced         times the share of the schedule is replaced; 0: the first forward is left out
@@ -52,7 +52,7 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
     prompt           of the text, where the caller has it already
     """
     past = torch.zeros_like(lengths) if context_lengths is None else context_lengths
-    random = Choices(latents, model.most_latents + 1, choices or {})
+    random = Choices(latents, model.most_latents + 1, draws or {})
     scored = scored_latents(latents.shape[1], lengths, past)                                           # (B, L)
     prompt = model.prompt(text) if prompt is None else prompt
 

@@ -24,7 +24,9 @@ def weights(chain, tmp_path_factory):
     return folder
 
 
-def test_five_captures_make_another_model_of_the_same_kind(weights, captures, tmp_path, script, capsys):    # noqa: F811
+def test_five_captures_make_another_model_of_the_same_kind(weights, captures, tmp_path, script, monkeypatch,
+                                                           capsys):    # noqa: F811
+    monkeypatch.setattr(MotionStreamer, "longest", 48)                       # the tiny model does not end by itself
     flags = ["--source", str(captures), "--out-dir", str(tmp_path / "mine"), "--weights", str(weights), "--rehearsed",
              "20", "--total-iter", "2", "--batch-size", "4", "--skeleton", "smpl", "--device", "cpu"]
     assert script("finetune_t2m", *flags) == 0

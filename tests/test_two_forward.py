@@ -68,7 +68,7 @@ def test_loss_and_gradient_equal_a_plain_reference(contexts, positions, fast):
         accelerate_training(model)
     first = torch.zeros(3, dtype=torch.long) if contexts is None else contexts
     choices = fixed(int((LENGTHS - first).sum()), positions)
-    found = two_forward_loss(model, **data, step=1, total_steps=2, context_lengths=contexts, choices=choices)
+    found = two_forward_loss(model, **data, step=1, total_steps=2, context_lengths=contexts, draws=choices)
     expected = reference(model, data["latents"], data["text"], first, choices)
     torch.testing.assert_close(found, expected)
     gradients, others = (torch.autograd.grad(loss, list(model.parameters())) for loss in (found, expected))
