@@ -5,8 +5,9 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from benchmarks.live import chromium, find_chromium, open_page, say, served
 from live.visits import GRACE
 from motion import measures
 from motion.formats import read_bvh
+from test_generate_mosa import weights    # noqa: F401
 from test_gltf import play, read
 
 pytestmark = pytest.mark.skipif(not find_chromium(), reason="there is no Chromium: sudo apt-get install chromium")
@@ -40,11 +42,17 @@ def server():
 
 @pytest.fixture
 def page(browser, server):
-    """A new page. What it asks of anyone but this machine is refused, and fails the test."""
+    with new_page(browser, PORT) as page:
+        yield page
+
+
+@contextmanager
+def new_page(browser, port: int) -> Iterator:
+    """What it asks of anyone but this machine is refused, and fails the test."""
     context, elsewhere, broken = browser.new_context(), [], []
-    context.route(lambda url: not url.startswith(f"http://localhost:{PORT}/"),
+    context.route(lambda url: not url.startswith(f"http://localhost:{port}/"),
                   lambda route: (elsewhere.append(route.request.url), route.abort()))
-    page = open_page(context, PORT)
+    page = open_page(context, port)
     page.on("pageerror", lambda error: broken.append(str(error)))
     yield page
     context.close()
@@ -126,12 +134,17 @@ def test_half_speed_loop_and_reverse_need_no_server(page, server):
 
 
 def test_three_wait_and_follow_one_another(page):
-    """In their order; one is taken out again."""
+    """In their order; one is changed, and one taken out again."""
     page.locator(".live-seconds input").fill("4")
     page.locator(".live-seconds input").blur()
     say(page, "a person walks forward")
-    for text in ("a person bows", "a person runs", "a person turns left"):
+    for text in ("a person bows", "a person runs", "a person sits", "a person jumps"):
         say(page, text, "Queue")
+    waiting = page.locator(".live-line", has=page.get_by_role("button", name="take out"))
+    waiting.filter(has_text="jumps").get_by_role("button", name="take out").click()
+    waiting.filter(has_text="sits").get_by_text("a person sits").click()
+    page.locator(".q-dialog input").first.fill("a person turns left")
+    page.locator(".q-dialog").get_by_role("button", name="Keep").click()
     wait(page, "live.timeline.prompts.length === 4")
     found = prompts(page)
     assert [text for _, text in found] == ["a person walks forward", "a person bows", "a person runs",
@@ -245,6 +258,57 @@ def test_used_badly_others_play_on(server, page):
     with ThreadPoolExecutor(1) as beside:    # this thread's event loop is Playwright's
         beside.submit(asyncio.run, run()).result()
     assert server.poll() is None
+
+
+def test_a_stretch_is_changed_and_a_clip_is_made(browser, weights):
+    """With MoSa, of random networks: mark, say, compare, keep, take back; what is not marked stays."""
+    def click(name: str, where: str = "body") -> None:
+        page.locator(where).get_by_role("button", name=name, exact=True).click()
+
+    def change(first: int, last: int) -> None:
+        page.evaluate(f"live.timeline.setMark({first}, {last})")
+        click("Change", ".live-mark")
+        page.locator(".q-dialog input").fill("a person waves")
+        click("Change", ".q-dialog")
+
+    def shown(count: int) -> np.ndarray:
+        wait(page, f"live.timeline.prompts.length === {count}")
+        return joints(page, 0, edge)
+
+    undo = "bring back what the last prompt cut off"
+    with served(PORT + 1, [f"--mosa={weights}"]), new_page(browser, PORT + 1) as page:
+        say(page, "a person walks forward")
+        wait(page, "live.player.edge >= 120")
+        page.keyboard.press("Escape")
+        page.keyboard.press("k")
+        edge = settled(page)
+        before = shown(1)
+        change(0, edge - 1)
+        page.get_by_text("expected at most 3.3 s").wait_for()
+        change(40, 79)
+        after = shown(3)
+        assert prompts(page) == [[0, "a person walks forward"], [40, "a person waves"], [80, "a person walks forward"]]
+        assert np.array_equal(after[:40], before[:40]) and np.abs(after[48:72] - before[48:72]).max() > 0.01
+        for name, count, expected in (("before", 1, before), ("after", 3, after), ("before", 1, before)):
+            click(name)
+            np.testing.assert_array_equal(shown(count), expected)
+        click("after")
+        wait(page, "live.timeline.prompts.length === 3")
+        page.set_viewport_size(dict(width=390, height=800))
+        keep = page.get_by_role("button", name="Keep", exact=True)
+        assert (box := keep.bounding_box()) and 0 <= box["x"] and box["x"] + box["width"] <= 390
+        keep.click()
+        keep.wait_for(state="hidden")
+        page.set_viewport_size(dict(width=960, height=600))
+        click(undo)
+        np.testing.assert_array_equal(shown(1), before)
+        page.get_by_placeholder("a whole clip …").fill("a person bows")
+        click("Make")
+        wait(page, "live.timeline.prompts[0]?.[2] === true")
+        assert prompts(page) == [[0, "a person bows", True]] and page.evaluate("live.player.head") < 30
+        click(undo)
+        wait(page, "!live.timeline.prompts[0][2]")
+        np.testing.assert_array_equal(shown(1), before)
 
 
 def test_keys(page):
