@@ -134,24 +134,29 @@ def test_half_speed_loop_and_reverse_need_no_server(page, server):
 
 
 def test_three_wait_and_follow_one_another(page):
-    """In their order; one is changed, and one taken out again."""
+    """In their order; one is changed, one dragged before another, and one taken out again."""
     page.locator(".live-seconds input").fill("4")
     page.locator(".live-seconds input").blur()
     say(page, "a person walks forward")
+    page.evaluate("live.player.playing = false")           # nothing begins, whatever time this takes
     for text in ("a person bows", "a person runs", "a person sits", "a person jumps"):
         say(page, text, "Queue")
     waiting = page.locator(".live-line", has=page.get_by_role("button", name="take out"))
     waiting.filter(has_text="jumps").get_by_role("button", name="take out").click()
+    waiting.filter(has_text="sits").locator("i").first.drag_to(waiting.filter(has_text="runs"))
+    wait(page, "live.timeline.waiting.map(([text]) => text.split(' ')[2]).join().includes('sits,runs')")
     waiting.filter(has_text="sits").get_by_text("a person sits").click()
     page.locator(".q-dialog input").first.fill("a person turns left")
     page.locator(".q-dialog").get_by_role("button", name="Keep").click()
+    wait(page, "live.timeline.waiting.some(([text]) => text.includes('turns left'))")
+    page.evaluate("live.play(1)")
     wait(page, "live.timeline.prompts.length === 4")
     found = prompts(page)
-    assert [text for _, text in found] == ["a person walks forward", "a person bows", "a person runs",
-                                           "a person turns left"]
+    assert [text for _, text in found] == ["a person walks forward", "a person bows", "a person turns left",
+                                           "a person runs"]
     assert [found[place + 1][0] - found[place][0] for place in (1, 2)] == [120, 120]
     assert not page.evaluate("live.timeline.waiting")
-    wait(page, "document.querySelector('.live-now')?.textContent.includes('turns left')")
+    wait(page, "document.querySelector('.live-now')?.textContent.includes('runs')")
 
 
 def test_a_link_brings_it_back(page, browser):
@@ -235,7 +240,7 @@ def test_a_connection_that_was_lost(page):
 
 
 def test_a_server_that_forgot_the_page(page):
-    """Away for longer than it waits: the page is loaded again, and its address brings the motion back."""
+    """Away for longer than it waits: the page is loaded anew, and its address brings the motion back."""
     say(page, "a person walks forward")
     wait(page, "live.player.edge > 80 && location.search.includes('plan=')")
     before = joints(page, 0, 40)
