@@ -240,7 +240,7 @@ def test_a_connection_that_was_lost(page):
 
 
 def test_a_server_that_forgot_the_page(page):
-    """Away for longer than it waits: the page is loaded anew, and its address brings the motion back."""
+    """Away for longer than it waits: the page is loaded again, and its address brings the motion back."""
     say(page, "a person walks forward")
     wait(page, "live.player.edge > 80 && location.search.includes('plan=')")
     before = joints(page, 0, 40)
