@@ -23,13 +23,15 @@ class Training:
                           "what is taken over a batch (the sigma of a loss, negatives, means over valid rows) is then "
                           "taken over each part")
     balance: float = opt(0.0, "sample a clip by 1/(clips of its kind)^balance: 0 all clips alike, 1 all kinds alike")
+    optimizer: str = opt("adamw", "adamw, or muon: Muon for the matrices of wide linear layers, AdamW for the rest",
+                         choices=("adamw", "muon"))
     lr: float = opt(2e-4, "learning rate after the warm-up")
     warmup: int = opt(1000, "steps of linear warm-up", flag="warm-up-iter")
     schedule: str = opt("constant", "learning rate after the warm-up", choices=("constant", "cosine"))
     lr_scheduler: tuple[int, ...] = opt((), "steps at which the learning rate is multiplied by gamma")
     gamma: float = opt(0.05, "factor of the learning rate at each step of lr_scheduler")
     betas: tuple[float, ...] = opt((0.9, 0.99), "AdamW's decay rates of the first and second moment")
-    weight_decay: float = opt(0.0, "AdamW's weight decay")
+    weight_decay: float = opt(0.0, "weight decay")
     clip: float = opt(0.0, "largest gradient norm; 0: any")
     ema: float = opt(0.0, "decay of the moving average of the weights, 0.999 for one; it is what is evaluated and what "
                      "a checkpoint's model holds, beside the codebooks as they are; 0: none, the weights themselves")

@@ -22,7 +22,7 @@ from options.training import Training
 from utils.checkpoint import load_checkpoint, load_training_state, steps
 from utils.engine import batches, clip_gradients, ema_decay, fit, learning_rate, seed_step
 from utils.log import Log
-from utils.run import lay_alike
+from utils.run import lay_alike, optimizers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -76,10 +76,12 @@ def train(objective: Objective, options: Training, data: Items | None = None, **
 
 
 @pytest.mark.parametrize("changes", [{}, dict(workers=1), dict(precision="bfloat16"), dict(ema=0.9),
-                                     dict(accumulate=2), dict(accumulate=2, ema=0.9, workers=1)])
+                                     dict(accumulate=2), dict(accumulate=2, ema=0.9, workers=1),
+                                     dict(optimizer="muon")])
 @pytest.mark.parametrize("plug", [2, 5, 7])
-def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, plug, changes):
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, monkeypatch, plug, changes):
     """Also when the plug is pulled more than once, and with samples from worker processes."""
+    monkeypatch.setattr("utils.run.WIDE", 4)
     whole, resumed = config(tmp_path / "whole", **changes), config(tmp_path / "resumed", **changes)
     train(Objective(), whole)
     for step in (plug, plug):
@@ -95,9 +97,24 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, plug, changes):
     assert all(torch.equal(one[name], other[name]) for name in one)
     for name, tensor in expected["objective"].items():
         assert torch.equal(tensor, found["objective"][name]), name
-    for number, moments in expected["optimizer"]["state"].items():
-        for name, tensor in moments.items():
-            assert torch.equal(tensor, found["optimizer"]["state"][number][name]), (number, name)
+    for one, other in zip(expected["optimizer"], found["optimizer"], strict=True):
+        for number, moments in one["state"].items():
+            for name, tensor in moments.items():
+                assert torch.equal(tensor, other["state"][number][name]), (number, name)
+
+
+def test_muon_steps_by_the_matrices_of_wide_layers_alone():
+    net = nn.Sequential(nn.Embedding(99, 64), nn.Linear(64, 64), nn.Linear(64, 8), nn.Conv1d(64, 64, 1))
+    net.append(nn.Linear(64, 64).requires_grad_(False))
+    assert [len(adamw.param_groups[0]["params"]) for adamw in optimizers(net, Training())] == [7]
+    muon, adamw = optimizers(net, Training(optimizer="muon", weight_decay=0.5))
+    assert isinstance(muon, torch.optim.Muon) and muon.param_groups[0]["params"] == [net[1].weight]
+    assert len(adamw.param_groups[0]["params"]) == 6 and adamw.defaults["weight_decay"] == 0.5
+    before = net[1].weight.detach().clone()
+    net[1].weight.grad = torch.randn(64, 64)
+    muon.step()
+    step = net[1].weight - before * (1 - 0.5 * muon.defaults["lr"])
+    assert 0.1 < step.square().mean().sqrt() / muon.defaults["lr"] < 0.4            # AdamW's are of about 0.2
 
 
 def test_the_step_reseeds_the_noise(tmp_path):

@@ -58,7 +58,8 @@ def fit(objective: nn.Module, data: Any, config: Training, record: dict[str, Any
         objective.train()
         parts = iter(batches(data, config, run.first_step))
         for step in range(run.first_step, config.total_iter + 1):
-            run.optimizer.zero_grad()
+            for optimizer in run.optimizers:
+                optimizer.zero_grad()
             losses = _backward(ddp, parts, config, step, run.device)
             norm = clip_gradients(run.parameters, config.clip)
             _refuse_nan(losses["loss"], norm, step, run.folder)
@@ -228,9 +229,10 @@ def _backward(ddp: nn.Module, parts: Iterator[Any], config: Training, step: int,
 
 def _update(run: Run, step: int) -> None:
     """Move the weights at this step's rate, and their averages."""
-    for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate(step, run.config)
-    run.optimizer.step()
+    for optimizer in run.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, run.config)
+        optimizer.step()
     if run.averages:
         with torch.no_grad():
             torch._foreach_lerp_(run.averages, [*run.parameters],    # pyright: ignore

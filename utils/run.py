@@ -16,6 +16,7 @@ from utils.distributed import rank, wait_for_all
 # Options that say where and how often, not what is learnt: a run may be resumed with others.
 RESUME_EXEMPT = {"out_dir", "exp_name", "data.root", "device", "workers", "eval_iter", "save_iter", "print_iter",
                  "compile", "keep", "tae", "tokenizer", "text_dir", "evaluator", "watch"}
+WIDE = 64    # channels from which a layer's matrix is Muon's
 # What options of older runs are called today.
 RENAMED = {"training.dataname": "training.data.name", "training.data_root": "training.data.root",
            "rebuild_weight": "reconstruction_weight"}
@@ -38,8 +39,7 @@ class Run:
         claim(self.folder, record)
         self.device = next(objective.parameters()).device
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, config.lr, (config.betas[0], config.betas[1]), fused=True,
-                                           weight_decay=config.weight_decay)
+        self.optimizers = optimizers(objective, config)
         self.averages = [parameter.detach().clone() for parameter in self.parameters if config.ema]
         self.first_step = 1
         self.best: dict[str, Any] = dict(value=math.inf, step=0)
@@ -52,8 +52,10 @@ class Run:
             return
         try:
             self.objective.load_state_dict(state["objective"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            lay_alike(self.optimizer)
+            states = state["optimizer"] if isinstance(state["optimizer"], list) else [state["optimizer"]]    # older
+            for optimizer, saved in zip(self.optimizers, states, strict=True):
+                optimizer.load_state_dict(saved)
+                lay_alike(optimizer)
             for average, saved in zip(self.averages, state.get("averages", ()), strict=True):
                 average.copy_(saved)
         except (KeyError, RuntimeError, ValueError) as error:
@@ -70,8 +72,8 @@ class Run:
             with self.averaged():
                 tensors, described = self.objective.checkpoint()    # pyright: ignore[reportCallIssue]  it is no Tensor
                 tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
-            state = dict(step=step, best=self.best, averages=self.averages,
-                         objective=self.objective.state_dict(), optimizer=self.optimizer.state_dict())
+            state = dict(step=step, best=self.best, averages=self.averages, objective=self.objective.state_dict(),
+                         optimizer=[optimizer.state_dict() for optimizer in self.optimizers])
             checkpoint.save_checkpoint(checkpoint.step_folder(self.folder, step), tensors, described, state)
             self.point(step)
             checkpoint.prune(self.folder, self.config.keep)
@@ -98,6 +100,23 @@ class Run:
             yield
         finally:
             exchange()
+
+
+def optimizers(objective: nn.Module, config: Training) -> list[torch.optim.Optimizer]:
+    """AdamW, and as `config.optimizer` wishes Muon before it, whose steps are as long as AdamW's (arXiv 2502.16982).
+
+    Muon (Jordan et al., 2024) steps by the momentum with all its singular values near 1. It takes the weights of
+    linear layers of WIDE channels and more on both sides; all else is AdamW's: embeddings, biases, a network's ends.
+    """
+    wide = [layer.weight for layer in objective.modules() if config.optimizer == "muon" and isinstance(layer, nn.Linear)
+            and layer.weight.requires_grad and min(layer.weight.shape) >= WIDE]
+    others = [parameter for parameter in objective.parameters()
+              if parameter.requires_grad and not any(parameter is weight for weight in wide)]
+    adamw = torch.optim.AdamW(others, config.lr, (config.betas[0], config.betas[1]), fused=True,
+                              weight_decay=config.weight_decay)
+    if not wide:
+        return [adamw]
+    return [torch.optim.Muon(wide, config.lr, config.weight_decay, adjust_lr_fn="match_rms_adamw"), adamw]
 
 
 def last_good(folder: Path) -> Path | str:
