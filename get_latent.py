@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dataset.clips import Clip, load_clips, load_groups, long_enough, with_statistics
+from dataset.clips import Clip, load_clips, load_kinds, long_enough, with_statistics
 from dataset.latent_folder import KINDS, Entry, Kept, LatentFolder, digest, places_of
 from dataset.streams import load_pairs
 from generation.fast import accelerate
@@ -91,7 +91,7 @@ def clips_by_split(config: GetLatent) -> tuple[dict[str, list[Clip]], dict[str, 
 
     raises   ValueError if a clip is in both
     """
-    clips, groups = {}, load_groups(config.data)
+    clips, groups = {}, load_kinds(config.data)
     for split in ("train", "val"):
         found = load_clips(config.data, split)
         clips[split] = long_enough(found, SHORTEST, split)

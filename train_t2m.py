@@ -60,6 +60,8 @@ class TrainT2M:
     context_noise: float = opt(0.0, "noise on the latents that the model conditions on, of a deviation up to this")
     repeats: int = opt(REPEATS, "times that each latent counts in a step, with other diffusion noise")
     crop: int = opt(0, "latents of a clip that are trained on, from its beginning; 0: all")
+    favour: tuple[str, ...] = opt((), "NAME=FACTOR: with --balance, clips whose name begins so, mirror images too, are "
+                                  "sampled FACTOR times as often")
     moments: float = opt(0.0, "weight of a loss of the text alone: what it says of the mean and the deviation of its "
                          "clip's latents in each quarter; needs --text tokens")
     gain: float = opt(0.0, "the first weights' deviation times the root of their inputs; 0: it is 0.02, as published")
@@ -161,8 +163,9 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
         seed_step(config.training.seed)
         model = StreamingTransformer(config.model, config.gain)
         train, val = (
-            LatentClips(config.latent_dir, split, model.most_latents + 1, drop, pairs, balance, config.crop)
-            for split, drop, balance in (("train", config.text_drop, config.training.balance), ("val", 0.0, 0.0)))
+            LatentClips(config.latent_dir, split, model.most_latents + 1, drop, pairs, balance, config.crop, favour)
+            for split, drop, balance, favour in (
+                ("train", config.text_drop, config.training.balance, config.favour), ("val", 0.0, 0.0, ())))
         check_latents(train, config.model, config.training.data.name)
         check_uses(train, config, pairs)
         index = train.index

@@ -201,6 +201,13 @@ def load_groups(data: Data) -> dict[str, str]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def load_kinds(data: Data) -> dict[str, str]:
+    """As `load_groups`, with the style of those that have one: "walk elderly"."""
+    groups, path = load_groups(data), dataset_root(data) / "phrases.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {name: f"{group} {known.get(name, {}).get('style', '')}".rstrip() for name, group in groups.items()}
+
+
 def split_ids(folder: Path, split: str, command: str) -> list[str]:
     """The ids of a split; otherwise as `split_path`."""
     return read_ids(split_path(folder, split, command))

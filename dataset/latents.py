@@ -3,6 +3,7 @@
 Training therefore runs neither the TAE nor the text encoder.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset.captions import words
+from dataset.balance import balanced
 from dataset.clips import more_of
 from dataset.latent_folder import LatentFolder, entries
 from dataset.shards import many_made
@@ -23,7 +24,6 @@ from utils.distributed import rank
 LATENTS_PER_SECOND = FPS / FRAMES_PER_LATENT
 SHORTENED = 1 / 3    # share of the samples that lose their first or last latent
 NO_TEXT = 0          # the caption "" has index 0
-FEW = 10             # clips: a word of fewer counts as one of so many, it may be a slip
 
 Cut = tuple[int, int, int]    # (caption, first latent, one past the last)
 
@@ -34,15 +34,16 @@ class LatentClips:
     folder   the latent folder
     context  clips of more latents, the end latent included, are left out and counted
     pairs    whether the pairs for streams are among them
-    balance  of a clip's captions each is sampled by 1/(clips that its rarest word is said of)^balance, and the clip's
-             rarity grows with theirs; 0: all alike
+    balance  clips and captions are sampled as `dataset.balance` says; 0: all alike
     crop     the most latents of a clip that are sampled, from its beginning; a pair's context comes beside; 0: all
+    favour   NAME=FACTOR: clips whose name begins so, mirror images too, are sampled FACTOR times as often
     raises   FileNotFoundError or ValueError naming what is missing and the command that makes it
     """
 
     @many_made()
     def __init__(self, folder: Path | str, split: str, context: int, text_drop: float = 0.0,
-                 pairs: bool = False, balance: float = 0.0, crop: int = 0):
+                 pairs: bool = False, balance: float = 0.0, crop: int = 0,
+                 favour: Sequence[str] = ()):
         remedy = (f"Make it: python get_latent.py --resume-pth TAE_CHECKPOINT --latent-dir {folder} "
                   "--dataname DATANAME --text-encoder TEXT_ENCODER" + pairs * " --streams PAIRS")
         files, self.folder = LatentFolder(folder, remedy), folder
@@ -83,9 +84,9 @@ class LatentClips:
             print(f"{len(self.latents)} {split} clips from {folder}; left out: {dict(+left_out) or 'none'}")
         self.rarity, self.shares = rarity(self.groups), [np.ones(len(captions)) for captions in self.captions]
         if balance:
-            of_caption = word_rarity(files.captions(), [[cut[0] for cut in cuts] for cuts in self.captions])
-            self.shares = [np.array([of_caption[cut[0]] for cut in cuts]) ** balance for cuts in self.captions]
-            self.rarity = self.rarity * np.array([shares.mean() for shares in self.shares]) ** (1 / balance)
+            numbers = [[caption for caption, _, _ in cuts] for cuts in self.captions]
+            self.shares = balanced(files.captions(), numbers, self.groups, balance, factors_of(self.ids, favour))
+            self.rarity = np.array([shares.sum() for shares in self.shares]) ** (1 / balance)
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -137,13 +138,22 @@ class LatentClips:
                     text=self.texts.stack([caption for _, caption, _ in samples]))
 
 
-def word_rarity(texts: Sequence[str], captions: Sequence[Sequence[int]]) -> dict[int, float]:
-    """Caption -> 1 / (clips of which its rarest word is said, at least FEW), from the captions of each clip, which are
-    numbers of `texts`."""
-    words_of = {caption: set(words(texts[caption]).split()) for of_clip in captions for caption in of_clip}
-    clips = Counter(word for of_clip in captions for word in set().union(*map(words_of.__getitem__, of_clip)))
-    return {caption: 1 / max(FEW, min((clips[word] for word in said), default=len(captions)))
-            for caption, said in words_of.items()}
+def factors_of(names: Sequence[str], favour: Sequence[str]) -> list[float]:
+    """Of each clip, the factor in `favour` (NAME=FACTOR) of the longest NAME with which its own begins; without, 1.
+
+    raises   ValueError for what is not NAME=FACTOR, or a NAME of no clip
+    """
+    known = {}
+    for item in favour:
+        name, _, factor = item.rpartition("=")
+        if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", factor) or not name:
+            raise ValueError(f"--favour {item!r}: expected NAME=FACTOR, such as then_=0.5")
+        known[name] = float(factor)
+    every = set(names)
+    begins = [[name for name in known if own[own[0] == "M" and own[1:] in every:].startswith(name)] for own in names]
+    if unknown := known.keys() - {name for found in begins for name in found}:
+        raise ValueError(f"--favour {min(unknown)}: no clip's name begins so; they are such as {names[0]}")
+    return [known[max(found, key=len)] if found else 1.0 for found in begins]
 
 
 def latent_cut(caption: int, start: float, end: float, length: int) -> Cut | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dataset.captions import format_caption
-from dataset.clips import dataset_root, load_clips, load_groups, load_statistics
+from dataset.clips import dataset_root, load_clips, load_groups, load_kinds, load_statistics
 from options.data import Data
 
 MOTION = np.random.default_rng(0).normal(size=(50, 272)).astype(np.float32)
@@ -29,6 +29,14 @@ def test_clips_come_as_they_are_on_disk(tmp_path, dataname):
     np.testing.assert_array_equal(clips[1].motion, 2 * MOTION[:40])
     assert clips[1].motion.dtype == np.float32 and clips[1].captions[0].text == "clip a"
     assert load_groups(Data(dataname, tmp_path)) == {}
+
+
+def test_a_kind_is_a_group_in_a_style(tmp_path):
+    make_folder(tmp_path, {"a": MOTION, "b": MOTION})
+    (tmp_path / "groups.json").write_text('{"a": "walk", "b": "walk", "c": "run"}')
+    assert load_kinds(Data("t2m_272", tmp_path)) == dict(a="walk", b="walk", c="run")
+    (tmp_path / "phrases.json").write_text('{"a": {"style": "old", "phrases": []}, "b": {"phrases": []}}')
+    assert load_kinds(Data("t2m_272", tmp_path)) == dict(a="walk old", b="walk", c="run")
 
 
 def test_two_sets_are_one_with_babels_statistics(tmp_path):

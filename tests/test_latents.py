@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dataset.balance import FREE
 from dataset.latents import LatentClips
 from utils.checkpoint import write_json
 
@@ -107,18 +108,19 @@ def test_rarity(tmp_path):
     np.testing.assert_allclose(clips.rarity, [0.25, 0.25, 0.25, 0.25, 1.0])
 
 
-def test_rare_words_are_heard_more_often(tmp_path, monkeypatch):
-    """With balance 1 a caption counts by 1 / (clips of which its rarest word is said), and a clip by its captions'."""
-    monkeypatch.setattr("dataset.latents.FEW", 1)
-    usual, clap = (1, 0.0, 0.0), (2, 0.0, 0.0)
-    write_folder(tmp_path, {name: dict(latents=4, captions=[usual, clap] if name == "a" else [usual])
-                            for name in "abcd"})
-    (tmp_path / "captions.txt").write_text("\na person walks\na person claps\n")
-    clips = LatentClips(tmp_path, "train", 78, balance=1.0)
-    np.testing.assert_allclose(clips.rarity / clips.rarity[1], [2.5, 1, 1, 1])         # mean of 1/4 and 1, to 1/4
+def test_captions_are_sampled_by_their_shares(tmp_path):
+    """As `dataset.balance` gives them; `favour` is of names that begin so, the mirror images' too."""
+    usual, odd = (1, 0.0, 0.0), (2, 0.0, 0.0)
+    write_folder(tmp_path, {name: dict(latents=4, captions=[usual, odd]) for name in ("walk", "Mwalk", "Mad", "other")})
+    (tmp_path / "captions.txt").write_text("\na person walks\nGo about the campfire once\n")
+    clips = LatentClips(tmp_path, "train", 78, balance=0.5, favour=("walk=3", "wa=9", "Ma=2"))
+    np.testing.assert_allclose(clips.rarity ** 0.5 / clips.rarity[3] ** 0.5, [3, 3, 2, 1])
     sampled = [caption for _, caption in samples(clips, count=2000)]
-    assert abs(sampled.count(2) / 2000 - 0.8) < 0.03
+    assert sampled.count(2) / 2000 == pytest.approx(FREE, abs=0.03)
     assert len(set(LatentClips(tmp_path, "train", 78).rarity)) == 1
+    for wrong, said in (("walk", "expected NAME=FACTOR"), ("=2", "expected NAME=FACTOR"), ("run=2", "no clip's name")):
+        with pytest.raises(ValueError, match=said):
+            LatentClips(tmp_path, "train", 78, balance=0.5, favour=[wrong])
 
 
 def test_a_pair_loses_latents_and_keeps_its_past(tmp_path):

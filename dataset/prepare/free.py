@@ -6,6 +6,8 @@ names: of an event, by what phrases/events.json calls it; of two events in order
 side; the right is its mirror.
 """
 
+from functools import cache
+
 from dataset.captions import swap_left_right
 from dataset.prepare.events import Event
 from dataset.prepare.grammar import OF_MEN, STYLES, phrase_table, random_of
@@ -41,6 +43,13 @@ def free_sentences_of(clauses: list[list[Event]], names: list[list[set[str]]], k
     random_ = random_of(f"{key} free scenes")
     chosen = random_.sample(found[0], min(COUNT // 2, len(found[0])))
     return chosen + random_.sample(found[1], min(COUNT - len(chosen), len(found[1])))
+
+
+@cache
+def every_free_sentence() -> frozenset[str]:
+    """All free sentences, and their mirror images."""
+    sentences = {text for texts in phrase_table("free").values() for text in texts}
+    return frozenset(sentences | set(map(swap_left_right, sentences)))
 
 
 def _free_names(event: Event, called: set[str]) -> set[str]:
