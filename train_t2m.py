@@ -60,6 +60,7 @@ class TrainT2M:
     context_noise: float = opt(0.0, "noise on the latents that the model conditions on, of a deviation up to this")
     repeats: int = opt(REPEATS, "times that each latent counts in a step, with other diffusion noise")
     crop: int = opt(0, "latents of a clip that are trained on, from its beginning; 0: all")
+    by_words: float = opt(0.0, "with --balance: share of the samples that goes by words as people use them")
     favour: tuple[str, ...] = opt((), "NAME=FACTOR: with --balance, clips whose name begins so, mirror images too, are "
                                   "sampled FACTOR times as often")
     moments: float = opt(0.0, "weight of a loss of the text alone: what it says of the mean and the deviation of its "
@@ -73,10 +74,11 @@ TINY = AR(text_dim=384, width=32, layers=2, heads=2, head_width=32, head_depth=1
 
 PRESETS = {
     "full": TrainT2M(),                                                              # 86 M + 156 M
-    "small": TrainT2M(SMALL, Training(                                               # 14.4 M, in training for mocap_272
-        Data("mocap_272"), exp_name="t2m_small", total_iter=60_000, batch_size=32, lr=8e-4, warmup=300,
-        schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-6, clip=1.0, ema=0.999, balance=0.5, eval_iter=4000,
-        save_iter=1000, precision="bfloat16"), replaced=0.0, context_noise=0.4, repeats=1, moments=1.0, gain=0.8),
+    "small": TrainT2M(SMALL, Training(                                               # 14.4 M
+        Data("mocap_272"), exp_name="t2m_small", total_iter=10_000, batch_size=128, optimizer="muon", lr=1e-3,
+        warmup=50, schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-2, clip=1.0, ema=0.998, balance=0.5,
+        eval_iter=1000, save_iter=250, precision="bfloat16"), early=10.0, text_noise=0.1, replaced=0.0,
+        context_noise=0.4, repeats=1, crop=64, by_words=0.5, moments=1.0, gain=0.8),
     "tiny": TrainT2M(TINY, Training(
         Data("mocap_272"), exp_name="t2m_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, schedule="cosine",
         eval_iter=10, save_iter=10, print_iter=5)),
@@ -162,10 +164,10 @@ def train_ar(config: TrainT2M, pairs: bool) -> None:
     with distributed(config.training.device) as device:
         seed_step(config.training.seed)
         model = StreamingTransformer(config.model, config.gain)
-        train, val = (
-            LatentClips(config.latent_dir, split, model.most_latents + 1, drop, pairs, balance, config.crop, favour)
-            for split, drop, balance, favour in (
-                ("train", config.text_drop, config.training.balance, config.favour), ("val", 0.0, 0.0, ())))
+        longest = model.most_latents + 1
+        train = LatentClips(config.latent_dir, "train", longest, config.text_drop, pairs, config.training.balance,
+                            config.crop, config.favour, config.by_words)
+        val = LatentClips(config.latent_dir, "val", longest, pairs=pairs, crop=config.crop)
         check_latents(train, config.model, config.training.data.name)
         check_uses(train, config, pairs)
         index = train.index

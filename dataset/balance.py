@@ -1,7 +1,7 @@
 """How often each clip is sampled, and under which of its captions, so that rare motions and usual sentences are learnt.
 
-Half of the samples go by kinds of motion, half by words as people use them: words are counted in the captions of
-HumanML3D's train split (phrases/spoken.json, those that occur twice or more).
+A share of the samples goes by words as people use them, the rest by kinds of motion. Words are counted in the captions
+of HumanML3D's train split (phrases/spoken.json, those that occur twice or more).
 """
 
 from collections import Counter
@@ -20,9 +20,9 @@ FEW = 12         # clips: a word of fewer may be a slip
 MOST = 0.15      # of the clips: a word of more tells nothing
 
 
-def balanced(texts: Sequence[str], captions: Sequence[Sequence[int]], kinds: Sequence[str], balance: float,
-             factors: Sequence[float]) -> list[np.ndarray]:
-    """In proportion to what each caption of each clip is sampled.
+def balanced(texts: Sequence[str], captions: Sequence[Sequence[int]], kinds: Sequence[str], factors: Sequence[float],
+             balance: float, by_words: float) -> list[np.ndarray]:
+    """The share of all samples that each caption of each clip has.
 
     By kind, clips are drawn by 1/(clips of their kind)^balance and their captions alike. By word, a word is drawn by
     its use to the power SPOKEN, then one of the clips of which it is said, then one of their captions that say it.
@@ -30,6 +30,7 @@ def balanced(texts: Sequence[str], captions: Sequence[Sequence[int]], kinds: Seq
     captions  of each clip, as numbers of `texts`
     kinds     of each clip
     factors   of each clip, by which it is sampled more often, or less
+    by_words  share of the samples that goes by words, if any word tells something; the rest goes by kinds
     """
     free = every_free_sentence()
     said = {number: set() if texts[number] in free else set(words(texts[number]).split())
@@ -38,15 +39,17 @@ def balanced(texts: Sequence[str], captions: Sequence[Sequence[int]], kinds: Seq
     spoken = phrase_table("spoken")
     worth = {word: spoken[word] ** SPOKEN / count for word, count in clips.items()
              if word in spoken and FEW <= count <= MOST * len(captions)}
-    by_kind, by_word = [], []
+    kind_shares, word_shares = [], []
     for numbers, of_kind, factor in zip(captions, rarity(kinds) ** balance, factors):
         times = Counter(word for number in numbers for word in said[number])
         plain = np.array([texts[number] not in free for number in numbers])
         told = np.array([sum(worth[word] / times[word] for word in said[number] & worth.keys()) for number in numbers])
-        by_kind.append(factor * of_kind * with_free(plain, ~plain))
-        by_word.append(factor * told.sum() * with_free(told, ~plain))
-    kind, word = (sum(map(np.sum, shares)) or 1.0 for shares in (by_kind, by_word))
-    return [one / kind + other / word for one, other in zip(by_kind, by_word)]
+        kind_shares.append(factor * of_kind * with_free(plain, ~plain))
+        word_shares.append(factor * told.sum() * with_free(told, ~plain))
+    of_kinds, of_words = (sum(map(np.sum, shares)) for shares in (kind_shares, word_shares))
+    by_words = by_words if of_words else 0.0
+    return [(1 - by_words) / of_kinds * by_kind + by_words / (of_words or 1) * by_word
+            for by_kind, by_word in zip(kind_shares, word_shares)]
 
 
 def with_free(shares: np.ndarray, free: np.ndarray) -> np.ndarray:

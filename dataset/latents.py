@@ -37,13 +37,14 @@ class LatentClips:
     balance  clips and captions are sampled as `dataset.balance` says; 0: all alike
     crop     the most latents of a clip that are sampled, from its beginning; a pair's context comes beside; 0: all
     favour   NAME=FACTOR: clips whose name begins so, mirror images too, are sampled FACTOR times as often
+    by_words share of the samples that goes by words, with `balance`
     raises   FileNotFoundError or ValueError naming what is missing and the command that makes it
     """
 
     @many_made()
     def __init__(self, folder: Path | str, split: str, context: int, text_drop: float = 0.0,
                  pairs: bool = False, balance: float = 0.0, crop: int = 0,
-                 favour: Sequence[str] = ()):
+                 favour: Sequence[str] = (), by_words: float = 0.0):
         remedy = (f"Make it: python get_latent.py --resume-pth TAE_CHECKPOINT --latent-dir {folder} "
                   "--dataname DATANAME --text-encoder TEXT_ENCODER" + pairs * " --streams PAIRS")
         files, self.folder = LatentFolder(folder, remedy), folder
@@ -83,9 +84,12 @@ class LatentClips:
         if rank() == 0:
             print(f"{len(self.latents)} {split} clips from {folder}; left out: {dict(+left_out) or 'none'}")
         self.rarity, self.shares = rarity(self.groups), [np.ones(len(captions)) for captions in self.captions]
+        if (favour or by_words) and not balance:
+            raise ValueError("--favour and --by-words say more of how --balance samples; give it, such as 0.5")
         if balance:
             numbers = [[caption for caption, _, _ in cuts] for cuts in self.captions]
-            self.shares = balanced(files.captions(), numbers, self.groups, balance, factors_of(self.ids, favour))
+            self.shares = balanced(files.captions(), numbers, self.groups, factors_of(self.ids, favour),
+                                   balance, by_words)
             self.rarity = np.array([shares.sum() for shares in self.shares]) ** (1 / balance)
 
     def __len__(self) -> int:

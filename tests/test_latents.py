@@ -121,6 +121,9 @@ def test_captions_are_sampled_by_their_shares(tmp_path):
     for wrong, said in (("walk", "expected NAME=FACTOR"), ("=2", "expected NAME=FACTOR"), ("run=2", "no clip's name")):
         with pytest.raises(ValueError, match=said):
             LatentClips(tmp_path, "train", 78, balance=0.5, favour=[wrong])
+    for more in (dict(favour=["walk=3"]), dict(by_words=0.5)):
+        with pytest.raises(ValueError, match="--balance"):
+            LatentClips(tmp_path, "train", 78, **more)
 
 
 def test_a_pair_loses_latents_and_keeps_its_past(tmp_path):
