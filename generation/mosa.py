@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dataset.clips import with_statistics
 from generation.fast import accelerate
+from generation.pipeline import SHIPPED as MOTIONSTREAMER
 from generation.pipeline import check_length, check_prompt, whole
 from generation.scales import Written, kept_codes, noise_of_rows, sampler, write_scales
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer
@@ -59,13 +60,13 @@ class MoSa:
     @classmethod
     def load(cls, tokenizer: Path | str, transformer: Path | str, data: Data,
              flags: MoSaFlags = MoSaFlags(), temperature: float | None = None, text_encoder: str | None = None,
-             compute: Compute = Compute()) -> "MoSa":
+             text_device: str | None = None, compute: Compute = Compute()) -> "MoSa":
         """As scripts do: from our checkpoint folders or the authors' files, with the options of their caller.
 
         data  the data set whose statistics the authors' tokenizer needs
         """
         codes, found = with_statistics(load_mosa_tokenizer(tokenizer), data), load_mosa(transformer)
-        encoder = token_encoder(text_encoder or found.text_encoder, pick_device(compute.device))
+        encoder = token_encoder(text_encoder or found.text_encoder, pick_device(text_device or compute.device))
         return cls(codes, found, encoder, flags.over(found.sampling, temperature), compute)
 
     @classmethod
@@ -198,6 +199,13 @@ class MoSa:
         if not shortest <= len(source) < self.longest + self.tokenizer.frames_per_code:
             raise ValueError(f"a source of {len(source)} frames: expected {shortest} to {self.longest} at {self.fps} a "
                              "second; cut it, or take a longer one")
+
+
+def given_or_shipped(tokenizer: Path, transformer: Path) -> tuple[Path, Path]:
+    """The checkpoints that a script was given; those that ship, if these are its defaults, MotionStreamer's."""
+    if (tokenizer, transformer) == (MOTIONSTREAMER / "tae", MOTIONSTREAMER / "ar"):
+        return SHIPPED / "tokenizer", SHIPPED / "transformer"
+    return tokenizer, transformer
 
 
 def positive(seeds: Sequence[int]) -> list[int]:

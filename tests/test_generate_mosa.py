@@ -20,6 +20,7 @@ from models.mosa.transformer import ScaleTransformer
 from models.text_encoder import MINILM, packaged_minilm
 from motion.formats.export import Files, export
 from motion.representation_272 import pose_to_motion272
+from options.data import Data
 from options.models import SAR
 from options.sampling import Compute, MoSaSampling
 from scripts import release
@@ -285,6 +286,14 @@ def start(script, weights, *flags: str) -> None:
 def test_a_folder_loads(weights):
     model = MoSa.from_pretrained(weights, "cpu")
     assert model.generate("a person walks", 1, 60).shape == (60, 272)
+
+
+def test_sentences_may_be_encoded_on_another_device(weights, monkeypatch):
+    asked = []
+    monkeypatch.setattr("generation.mosa.pick_device", lambda device: asked.append(device) or torch.device("cpu"))
+    MoSa.load(weights / "tokenizer", weights / "transformer", Data("mocap_272"), text_device="cuda",
+              compute=Compute("mps"))
+    assert asked == ["cuda", "mps"]
 
 
 def test_a_release_loads_and_knows_its_tokenizer(weights, tmp_path, monkeypatch):
