@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dataset.clips import Clip, load_clips, load_groups, long_enough, with_statistics
 from dataset.streams import load_pairs
 from dataset.windows import MotionWindows
+from Evaluator_272.metrics import jerk, mpjpe
 from Evaluator_272.watch import side_by_side
 from generation.fast.training import accelerate_training
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, gaussian_kl, sigma_nll
@@ -26,8 +27,6 @@ from options.training import Training
 from utils.distributed import distributed, gather, rank, world_size
 from utils.engine import fit, seed_step
 from utils.errors import run
-from Evaluator_272.metrics import jerk, mpjpe
-
 
 SHOWN = 2    # clips that TensorBoard shows reconstructed beside the captured
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataset.clips import layout_of, load_clips, load_groups, long_enough, with_statistics
-from dataset.mosa import CaptionedWindows, caption_texts
 from dataset.latent_folder import Texts
+from dataset.mosa import CaptionedWindows, caption_texts
 from Evaluator_272.watch import load_watch
 from generation.mosa import MoSa
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer, mosa_checkpoint

@@ -139,7 +139,7 @@ class T2MObjective(nn.Module):
         return dict(loss=loss + config.moments * moments, moments=moments)
 
     def compile(self, *_: Any, **__: Any) -> None:
-        """The networks alone: how many rows a step draws differs each time."""
+        """The networks alone: the number of rows that a step samples differs each time."""
         compile_training(self.model)
 
     def checkpoint(self):
