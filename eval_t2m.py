@@ -79,7 +79,7 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
         tae = with_statistics(load_tae(config.resume_pth), config.data)
         hashes["tae"] = hash_of(config.resume_pth, tae.mean.numpy(), tae.std.numpy())
         rows["tae"] = protocol.Reconstructed(
-            judge, clips, partial(protocol.reconstruct, accelerate(tae.to(device), config.compute.precision), device),
+            judge, clips, partial(protocol.reconstruct, accelerate(tae.to(device), config.compute.precision)),
             [hashes["tae"], *exactness(config)])
     if config.target == "mosa-tokenizer":
         path = config.resume_pth if config.resume_pth != TAE else MOSA / "tokenizer"

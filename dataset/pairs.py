@@ -75,7 +75,11 @@ class MotionTexts:
     @staticmethod
     def collate(samples: Sequence[tuple[np.ndarray, str]]) -> dict[str, Tensor | list[str]]:
         """-> motion (B, T, 272) float32 padded with zeros, lengths (B,), text: B sentences"""
-        motions = [torch.from_numpy(motion).float() for motion, _ in samples]
-        return dict(motion=torch.nn.utils.rnn.pad_sequence(motions, batch_first=True),
-                    lengths=torch.tensor([len(motion) for motion in motions]),
-                    text=[text for _, text in samples])
+        return padded([motion for motion, _ in samples]) | dict(text=[text for _, text in samples])
+
+
+def padded(motions: Sequence[np.ndarray]) -> dict[str, Tensor]:
+    """Motions (T_i, D) -> motion (B, T, D) float32 padded with zeros, lengths (B,)"""
+    rows = [torch.from_numpy(motion).float() for motion in motions]
+    return dict(motion=torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
+                lengths=torch.tensor([len(row) for row in rows]))

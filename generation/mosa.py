@@ -16,7 +16,7 @@ from dataset.clips import with_statistics
 from generation.fast import accelerate
 from generation.pipeline import SHIPPED as MOTIONSTREAMER
 from generation.pipeline import check_length, check_prompt, whole
-from generation.scales import Written, kept_codes, noise_of_rows, sampler, write_scales
+from generation.scales import SampledCodes, kept_codes, noise_of_rows, sampler, sample_codes
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer
 from models.mosa.text import ClipText, token_encoder
 from models.mosa.tokenizer import CAQVAE
@@ -119,17 +119,17 @@ class MoSa:
             return []
         seeds = positive(seeds)
         states = self.text_encoder(list(texts)).to(self.device)                           # (B, N, E)
-        frames = [self.draw_length(state, seed) if given is None else whole(given, "length")
+        frames = [self.sample_length(state, seed) if given is None else whole(given, "length")
                   for given, state, seed in zip(wanted, states, seeds)]
         sampling = (sampling or self.sampling).but(**changes)
-        written = self.write(states, frames, seeds, sampling, scales=scales)
+        sampled = self.sample_codes(states, frames, seeds, sampling, scales=scales)
         if progress:
             progress(sum(frames))
-        return self.decode(written, frames)
+        return self.decode(sampled, frames)
 
-    def write(self, states: Tensor, frames: Sequence[int], seeds: Sequence[int], sampling: MoSaSampling,
-              source: list[Tensor] | None = None, scales: int | None = None) -> Written:
-        """The codes of motions, as `write_scales` has them; `states` (B, N, E) are the texts'."""
+    def sample_codes(self, states: Tensor, frames: Sequence[int], seeds: Sequence[int], sampling: MoSaSampling,
+                     source: list[Tensor] | None = None, scales: int | None = None) -> SampledCodes:
+        """`scales.sample_codes` of texts, whose `states` are (B, N, E), lengths in frames, and seeds; checked."""
         for count in frames:
             if not 1 <= count <= self.longest:
                 raise ValueError(f"a length of {count} frames: expected 1 to {self.longest} ({self.fps} frames are one "
@@ -138,15 +138,15 @@ class MoSa:
             raise ValueError(f"{scales} scales: expected 1 to {len(self.transformer.codes.scales)}")
         latents = torch.tensor([-(-count // self.tokenizer.frames_per_code) for count in frames], device=self.device)
         noise = noise_of_rows(seeds, self.device)
-        return write_scales(self.tokenizer.quantizer, self.transformer, states, latents, sampler(sampling, noise),
+        return sample_codes(self.tokenizer.quantizer, self.transformer, states, latents, sampler(sampling, noise),
                             sampling, source, scales)
 
     @torch.inference_mode()
-    def decode(self, written: Written, frames: Sequence[int]) -> list[np.ndarray]:
-        motions = self.tokenizer.decode_latents(written.latents).cpu().numpy()
+    def decode(self, sampled: SampledCodes, frames: Sequence[int]) -> list[np.ndarray]:
+        motions = self.tokenizer.decode_latents(sampled.latents).cpu().numpy()
         return [motion[:count] for motion, count in zip(motions, frames)]
 
-    def draw_length(self, states: Tensor, seed: int) -> int:
+    def sample_length(self, states: Tensor, seed: int) -> int:
         """Frames of the motion of one of the training captions that are like a text (N, E), in whole latents."""
         if self.captions is None or self.frames is None:
             return self.longest
@@ -186,9 +186,9 @@ class MoSa:
         kept = kept_codes(ids, torch.from_numpy(changing)[None].to(self.device), keep_scales, any_overlap)
         states = self.text_encoder([text or ""]).to(self.device).repeat(len(seeds), 1, 1)
         states = states if text else torch.zeros_like(states)
-        written = self.write(states, [len(motion)] * len(seeds), seeds, (sampling or self.sampling).but(**changes),
-                             [one.repeat(len(seeds), 1) for one in kept])
-        edits = self.decode(written, [len(motion)] * len(seeds))
+        frames, sampling = [len(motion)] * len(seeds), (sampling or self.sampling).but(**changes)
+        sampled = self.sample_codes(states, frames, seeds, sampling, [one.repeat(len(seeds), 1) for one in kept])
+        edits = self.decode(sampled, frames)
         return [pasted(source, edit, mask, self.tokenizer.frames_per_code) for edit in edits] if paste else edits
 
     def check_source(self, source: np.ndarray) -> None:

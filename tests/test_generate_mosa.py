@@ -97,7 +97,7 @@ def test_guidance_pulls_to_the_text(model):
     states = model.text_encoder(["a person walks"])
 
     def logits(**changes):
-        return model.write(states, [100], [0], MoSaSampling(**changes)).logits
+        return model.sample_codes(states, [100], [0], MoSaSampling(**changes)).logits
 
     assert torch.equal(logits()[0], logits(cond_scale=0)[0])
     assert not torch.equal(logits()[0], logits(guide_first=True)[0])
@@ -138,7 +138,7 @@ def test_fewer_bits_change_little():
 
     codes, states = tokenizer(TINY), torch.randn(1, 3, 6)
     networks = [wide(precision) for precision in ("float32", "int8")]
-    exact, rounded = (one.write(states, [100], [0], MoSaSampling()).logits[0] for one in networks)
+    exact, rounded = (one.sample_codes(states, [100], [0], MoSaSampling()).logits[0] for one in networks)
     assert not torch.equal(exact, rounded) and (exact - rounded).abs().max() < 0.2 * exact.std()
 
 
