@@ -109,8 +109,8 @@ class SolverObjective(nn.Module):
 
     def plan(self) -> Plan:
         """The solver's, as it is now."""
-        head = self.model.head
-        return head.plan_of(Path.from_fitted(head.diffusion, STEPS * self.times, self.noise, self.starts), self.guiding)
+        path = Path.from_fitted(STEPS * self.times, self.noise, self.starts)
+        return self.model.head.plan_of(path, self.guiding)
 
     def sample(self, plan: Plan, conditions: Tensor, noise: Tensor) -> Tensor:
         """Latents (R, C) under conditions (2, R, D) from start noise (R, C)."""

@@ -213,13 +213,13 @@ def positive(seeds: Sequence[int]) -> list[int]:
     return [whole(seed, "seed") % 2 ** 63 for seed in seeds]
 
 
-def pasted(source: np.ndarray, edit: np.ndarray, mask: np.ndarray, unit: int, blend: int = BLEND) -> np.ndarray:
-    """The source (T, D), and the edit (T', D) where the mask (n,) is; over `blend` frames inside each masked part, at
+def pasted(source: np.ndarray, edit: np.ndarray, mask: np.ndarray, unit: int) -> np.ndarray:
+    """The source (T, D), and the edit (T', D) where the mask (n,) is; over BLEND frames inside each masked part, at
     most half of it, one goes over into the other. Frames behind the last latent stay if that stays."""
     share = np.zeros(len(edit))                                          # of the edit, in each frame
     for first, last in parts_of(mask):
         first, last = first * unit, last * unit
-        ramp = min(blend, (last - first) // 2)
+        ramp = min(BLEND, (last - first) // 2)
         rising = (np.arange(ramp) + 1) / (ramp + 1)
         rising = rising * rising * (3 - 2 * rising)
         share[first:last] = 1
