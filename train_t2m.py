@@ -30,7 +30,7 @@ from utils.engine import fit, seed_step, to_device
 from utils.errors import run
 
 BIN = 10        # diffusion steps whose loss is one curve
-QUARTERS = 4    # of a clip, whose latents' mean and deviation a text shall tell
+QUARTERS = 4    # of a clip: a text predicts the mean and the deviation of the latents in each
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class EveryWindow:
 
 
 class CaptionedWindows:
-    """Whole clips, or the parts that captions tell of, under one of their captions. An item is such a motion.
+    """Whole clips, or the parts that captions describe, under one of their captions. An item is such a motion.
 
     texts      the captions' token states
     numbers    caption -> its number among the texts

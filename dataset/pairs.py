@@ -18,7 +18,7 @@ POOL = 32        # motions among which a text finds its own in R-precision
 
 @dataclass(frozen=True)
 class Item:
-    """A clip, or the part of one that captions with times tell of, and those captions."""
+    """A clip, or the part of one that captions with times describe, and those captions."""
     id: str
     motion: np.ndarray            # (T, 272) float32, not normalised
     texts: tuple[str, ...]
@@ -26,7 +26,7 @@ class Item:
 
 
 def items_of(clip: Clip, group: str, fps: int = FPS) -> list[Item]:
-    """The whole clip with the captions of all of it, and each part that other captions tell of."""
+    """The whole clip with the captions of all of it, and each part that other captions describe."""
     texts: dict[tuple[float, float], list[str]] = {}
     for caption in clip.captions:
         texts.setdefault((caption.start, caption.end), []).append(caption.text)
