@@ -10,15 +10,14 @@ START = time.perf_counter()  # before the slow imports: they are part of what a 
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from generation.mosa import SHIPPED as MOSA
-from generation.mosa import MoSa
-from generation.pipeline import MotionStreamer, check_length
+from generation.mosa import MoSa, given_or_shipped
+from generation.pipeline import SHIPPED, MotionStreamer, check_length
 from motion.formats.export import Files, check_files, check_formats, export, progress_bar
 from motion.representation_263 import fps_of
 from motion.representation_272 import FPS
@@ -29,7 +28,6 @@ from options.training import DEVICES
 from utils.errors import run
 from utils.text import read_lines
 
-SHIPPED = Path(__file__).parent / "weights" / "mocap_stream"
 SPEED = 40    # frames a second; see docs/speed.md
 BATCH = 32    # motions generated at once
 
@@ -114,11 +112,8 @@ def of_mosa(config: Demo) -> tuple[Callable[..., list[np.ndarray]], int]:
 
 def load_mosa(config: Chosen, flags: MoSaFlags) -> MoSa:
     """MoSa, from the folder that ships unless others are given."""
-    ships = (config.resume_pth, config.resume_trans) == (SHIPPED / "tae", SHIPPED / "ar")
-    paths = (MOSA / "tokenizer", MOSA / "transformer") if ships else (config.resume_pth, config.resume_trans)
-    compute = replace(config.compute, device=config.text_encoder_device or config.compute.device)
-    return MoSa.load(*paths, config.data, flags, config.sampling.temperature,
-                     config.text_encoder, compute)
+    return MoSa.load(*given_or_shipped(config.resume_pth, config.resume_trans), config.data, flags,
+                     config.sampling.temperature, config.text_encoder, config.text_encoder_device, config.compute)
 
 
 def with_lengths(sentences: list[str], length: int | None) -> tuple[list[str], list[int | None]]:

@@ -23,8 +23,8 @@ from Evaluator_272.judge import Judge
 from Evaluator_272.report import hash_of, summarise, table, versions
 from generation.fast import accelerate
 from generation.mosa import SHIPPED as MOSA
-from generation.mosa import MoSa
-from generation.pipeline import MotionStreamer
+from generation.mosa import MoSa, given_or_shipped
+from generation.pipeline import SHIPPED, MotionStreamer
 from models.checkpoints import load_mosa_tokenizer, load_tae
 from options import opt, parse, to_json
 from options.data import Data272
@@ -35,7 +35,7 @@ from utils.errors import run
 
 WEIGHTS = Path(__file__).parent / "weights"
 TARGETS = ("truth", "tae", "t2m", "stream", "mosa-tokenizer")
-TAE, AR = (WEIGHTS / "mocap_stream" / name for name in ("tae", "ar"))
+TAE, AR = SHIPPED / "tae", SHIPPED / "ar"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def evaluate(config: EvalT2M, device: torch.device) -> dict:
         tae = with_statistics(load_tae(config.resume_pth), config.data)
         hashes["tae"] = hash_of(config.resume_pth, tae.mean.numpy(), tae.std.numpy())
         rows["tae"] = protocol.Reconstructed(
-            judge, clips, partial(protocol.reconstruct, accelerate(tae.to(device), config.compute.precision), device),
+            judge, clips, partial(protocol.reconstruct, accelerate(tae.to(device), config.compute.precision)),
             [hashes["tae"], *exactness(config)])
     if config.target == "mosa-tokenizer":
         path = config.resume_pth if config.resume_pth != TAE else MOSA / "tokenizer"
@@ -126,22 +126,14 @@ def load_model(config: EvalT2M, device: torch.device) -> MotionStreamer:
 
 
 def load_mosa(config: EvalT2M, device: torch.device) -> MoSa:
-    return MoSa.load(*mosa_paths(config), config.data, config.mosa, config.sampling.temperature,
-                     compute=replace(config.compute, device=device.type))
-
-
-def mosa_paths(config: EvalT2M) -> tuple[Path, Path]:
-    """What is given, or what ships."""
-    ships = (config.resume_pth, config.resume_trans) == (TAE, AR)
-    return (MOSA / "tokenizer", MOSA / "transformer") if ships else (config.resume_pth, config.resume_trans)
+    return MoSa.load(*given_or_shipped(config.resume_pth, config.resume_trans), config.data, config.mosa,
+                     config.sampling.temperature, compute=replace(config.compute, device=device.type))
 
 
 def hashes_of_model(config: EvalT2M, model: MotionStreamer | MoSa) -> dict[str, str]:
-    if isinstance(model, MoSa):
-        paths, statistics = mosa_paths(config), (model.tokenizer.mean, model.tokenizer.std)
-        return dict(tae=hash_of(paths[0], *(values.cpu().numpy() for values in statistics)), ar=hash_of(paths[1]))
-    return dict(tae=hash_of(config.resume_pth, model.tae.mean.cpu().numpy(), model.tae.std.cpu().numpy()),
-                ar=hash_of(config.resume_trans))
+    paths = config.resume_pth, config.resume_trans
+    paths, tokenizer = (given_or_shipped(*paths), model.tokenizer) if isinstance(model, MoSa) else (paths, model.tae)
+    return dict(tae=hash_of(paths[0], tokenizer.mean.cpu().numpy(), tokenizer.std.cpu().numpy()), ar=hash_of(paths[1]))
 
 
 def key_of_model(config: EvalT2M, model: MotionStreamer | MoSa, hashes: dict[str, str]) -> list:

@@ -21,7 +21,7 @@ from dataset.prepare.bandai_namco import content_phrases
 from dataset.prepare.folder import SHORTEST, Entry, Trial, building, finish, merge, prepare
 from dataset.prepare.grammar import STYLES, phrase_table, sentences
 from Evaluator_272.report import hash_of
-from generation.pipeline import MotionStreamer
+from generation.pipeline import SHIPPED, MotionStreamer
 from get_latent import GetLatent, encode_set
 from models.checkpoints import ar_checkpoint, load_ar, load_tae, tae_checkpoint
 from motion.captures import Reading
@@ -33,7 +33,6 @@ from utils.checkpoint import read_json, save_checkpoint, write_json
 from utils.distributed import pick_device
 from utils.errors import run
 
-SHIPPED = Path(__file__).parent / "weights" / "mocap_stream"
 BATCH = 32                                       # motions generated at once
 MADE_OF = "made_of.json"                         # of which weights and sentences rehearsed motions are
 MANY = 16                                        # captures for which starting other processes is worth it

@@ -44,13 +44,13 @@ class FitSolver:
                      flag="resume-trans")
     latent_dir: str = opt("humanml3d_272/t2m_latents", "latent folder that get_latent.py made")
     steps: int = opt(3, "steps of the solver")
-    true_steps: int = opt(16, "steps of dpm++ that it shall do as well as")
+    true_steps: int = opt(16, "steps of dpm++ whose latents it is fitted to")
     watch: int = opt(64, "clips of the split val, at equal distances, on which it is compared")
 
     def __post_init__(self):
         if not 1 <= self.steps < self.true_steps <= STEPS:
-            raise ValueError(f"a solver of {self.steps} steps that shall do as well as {self.true_steps}: expected 1 "
-                             f"or more that are fewer than these, and at most {STEPS} of these")
+            raise ValueError(f"a solver of {self.steps} steps fitted to {self.true_steps} steps: expected 1 or more, "
+                             f"fewer than those it is fitted to, which are {STEPS} at most")
 
 
 FULL = FitSolver()
@@ -109,8 +109,8 @@ class SolverObjective(nn.Module):
 
     def plan(self) -> Plan:
         """The solver's, as it is now."""
-        head = self.model.head
-        return head.plan_of(Path.from_fitted(head.diffusion, STEPS * self.times, self.noise, self.starts), self.guiding)
+        path = Path.from_fitted(STEPS * self.times, self.noise, self.starts)
+        return self.model.head.plan_of(path, self.guiding)
 
     def sample(self, plan: Plan, conditions: Tensor, noise: Tensor) -> Tensor:
         """Latents (R, C) under conditions (2, R, D) from start noise (R, C)."""

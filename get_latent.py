@@ -59,8 +59,8 @@ def encode(tae: CausalTAE, motions: list[Tensor], noises: list[Tensor]) -> list[
 
 def noise_of(clip: Clip, length: int, channels: int, seed: int) -> Tensor:
     """Standard normal (length, channels) that depends on seed and clip alone, not on order or batch."""
-    digest = hashlib.sha256(f"{seed} {clip.id}".encode()).digest()
-    return torch.randn(length, channels, generator=torch.Generator().manual_seed(int.from_bytes(digest[:7])))
+    own = int.from_bytes(hashlib.sha256(f"{seed} {clip.id}".encode()).digest()[:7])
+    return torch.randn(length, channels, generator=torch.Generator().manual_seed(own))
 
 
 def encode_clips(tae: CausalTAE, clips: list[Clip], batch_size: int, seed: int,

@@ -7,12 +7,13 @@ torchrun --nproc-per-node 8 train_causal_tae.py --dataname t2m_272
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from dataset.clips import Clip, load_clips, load_groups, long_enough, with_statistics
 from dataset.streams import load_pairs
 from dataset.windows import MotionWindows
+from Evaluator_272 import protocol
+from Evaluator_272.metrics import jerk, mpjpe
 from Evaluator_272.watch import side_by_side
 from generation.fast.training import accelerate_training
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, gaussian_kl, sigma_nll
@@ -26,8 +27,6 @@ from options.training import Training
 from utils.distributed import distributed, gather, rank, world_size
 from utils.engine import fit, seed_step
 from utils.errors import run
-from Evaluator_272.metrics import jerk, mpjpe
-
 
 SHOWN = 2    # clips that TensorBoard shows reconstructed beside the captured
 
@@ -100,11 +99,10 @@ class TAEObjective(nn.Module):
         return tae_checkpoint(self.tae)
 
 
-@torch.no_grad()
 def reconstruct(tae: CausalTAE, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
     """A clip's motion (T, 272), cut to whole latents, and the same decoded from their means."""
-    motion = np.asarray(clip.motion[:len(clip.motion) // FRAMES_PER_LATENT * FRAMES_PER_LATENT], dtype=np.float32)
-    return motion, tae.decode(tae.encode(torch.tensor(motion, device=tae.mean.device)[None]))[0].cpu().numpy()
+    motion = clip.motion[:len(clip.motion) // FRAMES_PER_LATENT * FRAMES_PER_LATENT]
+    return motion, protocol.reconstruct(tae, [motion])[0]
 
 
 def reconstruction(tae: CausalTAE, clips: list[Clip]) -> dict[str, float]:

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataset.clips import layout_of, load_clips, load_groups, long_enough, with_statistics
-from dataset.mosa import CaptionedWindows, caption_texts
 from dataset.latent_folder import Texts
+from dataset.mosa import CaptionedWindows, caption_texts
 from Evaluator_272.watch import load_watch
 from generation.mosa import MoSa
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer, mosa_checkpoint
@@ -43,7 +43,7 @@ class TrainMoSa:
     model: SAR = SAR(text_dim=384)
     training: Training = Training(
         exp_name="mosa", total_iter=180_000, batch_size=64, lr=2e-4, warmup=2001, lr_scheduler=(108_000,), gamma=0.1,
-        betas=(0.9, 0.99), weight_decay=1e-5, eval_iter=5000, save_iter=5000)
+        weight_decay=1e-5, eval_iter=5000, save_iter=5000)
     tokenizer: str = opt("output/mosa_tokenizer/best", "MoSa's tokenizer: a checkpoint folder, or the authors' file",
                          flag="resume-pth")
     start: str | None = opt(None, "transformer to start from, of the same sizes: a checkpoint folder or the authors' "
@@ -61,15 +61,14 @@ class TrainMoSa:
     count_padding: bool = opt(True, "codes of the padding behind short motions count in the loss, as published")
 
 
+FULL = TrainMoSa()
 PRESETS = {
-    "full": TrainMoSa(),                                                                       # 18.9 M
-    "humanml3d": TrainMoSa(training=Training(
-        Data("humanml3d_263"), exp_name="mosa_263", total_iter=180_000, batch_size=64, lr=2e-4, warmup=2001,
-        lr_scheduler=(108_000,), gamma=0.1, betas=(0.9, 0.99), weight_decay=1e-5, eval_iter=5000, save_iter=5000),
-        tokenizer="output/mosa_tokenizer_263/best"),
+    "full": FULL,                                                                              # 18.9 M
+    "humanml3d": TrainMoSa(training=replace(FULL.training, data=Data("humanml3d_263"), exp_name="mosa_263"),
+                           tokenizer="output/mosa_tokenizer_263/best"),
     "small": TrainMoSa(SAR(384, 320, 5, 8, 640, 0.1), Training(                                # 13.4 M
         Data("mocap_272"), exp_name="mosa_small", total_iter=30_000, batch_size=32, lr=4e-4, warmup=300,
-        schedule="cosine", betas=(0.9, 0.99), weight_decay=1e-5, clip=1.0, ema=0.999, balance=0.5, eval_iter=3000,
+        schedule="cosine", weight_decay=1e-5, clip=1.0, ema=0.999, balance=0.5, eval_iter=3000,
         save_iter=1000, precision="bfloat16"), tokenizer="output/mosa_tokenizer_small/best"),
     "tiny": TrainMoSa(SAR(384, 32, 2, 2, 48), Training(
         Data("mocap_272"), exp_name="mosa_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, eval_iter=10,

@@ -4,7 +4,7 @@ python train_mosa_tokenizer.py --preset small --dataname mocap_272
 torchrun --nproc-per-node 8 train_mosa_tokenizer.py --preset humanml3d --data-root dataset/HumanML3D
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from Evaluator_272.metrics import mpjpe
 from models.checkpoints import begin, load_mosa_tokenizer, mosa_tokenizer_checkpoint
 from models.mosa.losses import smooth_l1
 from models.mosa.tokenizer import POSITIONS, CAQVAE
+from models.published import MOSA_SCALES
 from motion.representation_263 import motion_to_positions
 from options import opt, parse, to_json
 from options.data import Data
@@ -37,7 +38,7 @@ class TrainMoSaTokenizer:
     model: CAQ = CAQ()
     training: Training = Training(
         exp_name="mosa_tokenizer", total_iter=200_000, batch_size=256, lr=2e-4, warmup=2001, lr_scheduler=(120_000,),
-        gamma=0.1, betas=(0.9, 0.99), eval_iter=5000, save_iter=5000)
+        gamma=0.1, eval_iter=5000, save_iter=5000)
     start: str | None = opt(None, "tokenizer to start from, of the same sizes: a checkpoint folder or the authors' "
                             "file", flag="resume-pth")
     commit: float = opt(0.02, "weight of the distance between latents and codes")
@@ -46,13 +47,13 @@ class TrainMoSaTokenizer:
     count_padding: bool = opt(True, "the padding behind short motions counts in the losses, as published")
 
 
+FULL = TrainMoSaTokenizer()
 TINY = CAQ(codes=Codes((2, 5, 12, 25), 8, 12, 16), width=8)
 PRESETS = {
-    "full": TrainMoSaTokenizer(),                                                              # 34.5 M
+    "full": FULL,                                                                              # 34.5 M
     "humanml3d": TrainMoSaTokenizer(                           # as published, epochs in steps of 256 of 23,384 clips
-        CAQ(channels=263, codes=Codes((3, 6, 10, 15, 20, 25, 30, 36, 42, 49))),
-        Training(Data("humanml3d_263"), exp_name="mosa_tokenizer_263", total_iter=200_000, batch_size=256, lr=2e-4,
-                 warmup=2001, lr_scheduler=(120_000,), gamma=0.1, betas=(0.9, 0.99), eval_iter=5000, save_iter=5000)),
+        CAQ(channels=263, codes=Codes(MOSA_SCALES)),
+        replace(FULL.training, data=Data("humanml3d_263"), exp_name="mosa_tokenizer_263")),
     "small": TrainMoSaTokenizer(CAQ(codes=Codes(code_dim=192), width=128), Training(
         Data("mocap_272"), exp_name="mosa_tokenizer_small", total_iter=16_000, batch_size=32, lr=4e-4, warmup=300,
         schedule="cosine", clip=1.0, balance=0.5, eval_iter=2000, save_iter=500, precision="bfloat16")),

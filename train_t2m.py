@@ -30,7 +30,7 @@ from utils.engine import fit, seed_step, to_device
 from utils.errors import run
 
 BIN = 10        # diffusion steps whose loss is one curve
-QUARTERS = 4    # of a clip, whose latents' mean and deviation a text shall tell
+QUARTERS = 4    # of a clip: a text predicts the mean and the deviation of the latents in each
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class T2MObjective(nn.Module):
         return dict(loss=loss + config.moments * moments, moments=moments)
 
     def compile(self, *_: Any, **__: Any) -> None:
-        """The networks alone: how many rows a step draws differs each time."""
+        """The networks alone: the number of rows that a step samples differs each time."""
         compile_training(self.model)
 
     def checkpoint(self):

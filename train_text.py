@@ -52,7 +52,7 @@ PRESETS = {
 
 
 class TextObjective(nn.Module):
-    """The text transformer and the linear layer that tells the latents' moments."""
+    """The text transformer and the linear layer that predicts the latents' moments."""
 
     def __init__(self, config: TrainText, text_encoder: str, empty: Tensor):
         super().__init__()

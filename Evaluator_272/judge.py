@@ -38,7 +38,7 @@ class Judge:
     def of_items(self, items: Sequence[Item], data: str) -> np.ndarray:
         """The items' own motions (N, D); `data` is their hash."""
         return self.cached(["real", data], len(items),
-                            lambda part: self.motions([items[index].motion for index in part]), "real motions")
+                           lambda part: self.motions([items[index].motion for index in part]), "real motions")
 
     def of_sentences(self, texts: Iterable[str]) -> dict[str, np.ndarray]:
         """Each different sentence's embedding (D,)."""

@@ -69,14 +69,14 @@ def r_precision(text: np.ndarray, motion: np.ndarray, top_k: int = 3) -> np.ndar
     return (as_near[:, None] <= np.arange(1, top_k + 1)).mean(axis=0)
 
 
-def pooled_r_precision(text: np.ndarray, motion: np.ndarray, pool: int = 32, top_k: int = 3) -> np.ndarray:
+def pooled_r_precision(text: np.ndarray, motion: np.ndarray, pool: int = 32) -> np.ndarray:
     """`r_precision` within one pool of pairs after the other, on average; a last pool that is not full is left out.
 
     raises   ValueError as `r_precision`, and if there is no full pool
     """
     if len(text) < pool:
         raise ValueError(f"R-precision of {len(text)} pairs in pools of {pool}; give at least {pool} pairs.")
-    return np.mean([r_precision(text[first:first + pool], motion[first:first + pool], min(top_k, pool))
+    return np.mean([r_precision(text[first:first + pool], motion[first:first + pool], min(3, pool))
                     for first in range(0, len(text) - pool + 1, pool)], axis=0)
 
 

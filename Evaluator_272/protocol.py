@@ -138,11 +138,11 @@ class Clips:
         return found
 
 
-def reconstruct(tae: CausalTAE, device: torch.device, motions: Sequence[np.ndarray]) -> list[np.ndarray]:
+def reconstruct(tae: CausalTAE, motions: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Motions (T_i, 272), whole latents, decoded from the means of their latents."""
-    padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(motion) for motion in motions], batch_first=True).to(device)
+    padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(motion) for motion in motions], batch_first=True)
     with torch.no_grad():
-        decoded = tae.decode(tae.encode(padded)).cpu().numpy()                       # causal: padding changes nothing
+        decoded = tae.decode(tae.encode(padded.to(tae.mean.device))).cpu().numpy()   # causal: padding changes nothing
     return [frames[:len(motion)] for frames, motion in zip(decoded, motions)]
 
 

@@ -14,6 +14,7 @@ from dataset.clips import load_clips, load_groups, load_statistics, long_enough
 from dataset.pairs import POOL, SHORTEST, MotionTexts
 from Evaluator_272.checkpoints import evaluator_checkpoint
 from Evaluator_272.losses import gaussian_kl, info_nce, reconstruction_error
+from Evaluator_272.metrics import pooled_r_precision
 from Evaluator_272.model import Evaluator
 from models.causal_tae import sample_latents
 from models.text_encoder import TextEncoder
@@ -24,7 +25,6 @@ from options.training import Training
 from utils.distributed import distributed, mean_of_all, padded_alike
 from utils.engine import fit, seed_step, to_device
 from utils.errors import run
-from Evaluator_272.metrics import pooled_r_precision
 
 LONGEST = 300      # frames
 

@@ -16,6 +16,7 @@ from dataset.clips import Clip, load_clips, own_or_data, with_statistics
 from dataset.pairs import POOL, SHORTEST, MotionTexts
 from Evaluator_272.checkpoints import load_evaluator
 from Evaluator_272.judge import Judge
+from Evaluator_272.metrics import frechet_distance, pooled_r_precision
 from generation.pipeline import MotionStreamer
 from generation.protocols import Generator
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
@@ -29,7 +30,6 @@ from motion.representation_272 import DIM, FPS
 from options.data import Data
 from options.sampling import Calibration, Compute, Sampling
 from utils.distributed import rank
-from Evaluator_272.metrics import frechet_distance, pooled_r_precision
 
 LONGEST = 299                      # frames of a motion that is judged
 QUICKLY = Sampling(steps=10, solver="dpm++")

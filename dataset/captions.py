@@ -16,7 +16,7 @@ SWAPS |= {right: left for left, right in SWAPS.items()}
 TURNED = {r"(?:counter|anti|contra)[-\s]*clock[-\s]*wise": "clockwise", r"clock[-\s]*wise": "counterclockwise"}
 SUBJECTS = (r"(?:he|she|they|it|we|who|someone|somebody|everyone|people|men|women|(?:person|man|woman|guy|girl|boy"
             r"|figure|individual|character|dancer|player|human|performer|actor)s?)")
-# Where "left" is of "to leave" and "right" no side: neither swaps.
+# Where "left" is a form of "to leave", or "right" is no side: these do not swap.
 NO_SIDE = [re.sub(r"\s", r"\\s+", pattern) for pattern in (
     rf"\b(?:{SUBJECTS}|has|have|had|having|just|never) left (?:the|an?|th[aio]\w+|his|her|its|their|my|our|your|him"
     r"|them|home|for|without|early|quickly|again|alone)\b(?! (?:side|hand|arm|leg|foot|knee)\b)",
@@ -105,8 +105,8 @@ def format_caption(text: str, start: float = 0.0, end: float = 0.0) -> str:
     text = text.strip()
     if not text or set("#\n\r") & set(text):
         raise ValueError(f"found the caption {text!r}, expected one line of words without '#'")
-    words = re.findall(r"\w+(?:['’-]\w+)*", text.lower())
-    return f"{text}#{' '.join(f'{word}/OTHER' for word in words)}#{start}#{end}"
+    tokens = re.findall(r"\w+(?:['’-]\w+)*", text.lower())
+    return f"{text}#{' '.join(f'{token}/OTHER' for token in tokens)}#{start}#{end}"
 
 
 def swap_left_right(text: str) -> str:

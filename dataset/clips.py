@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dataset.captions import Caption, read_captions
 from dataset.shards import load_shard, many_made
-from models.checkpoints import Tokenizer
+from models.checkpoints import AnyTokenizer
 from motion.representation_272 import DIM, FPS
 from options.data import Data
 from utils.arrays import UNREADABLE
@@ -53,8 +53,8 @@ LAYOUTS = {
     "t2m_babel_272": Layout(".", ("humanml3d_272", "babel_272"), "babel_272/t2m_babel_mean_std",
                             FETCH.format(name="BABEL", folder="babel_272")),
     "mocap_272": Layout("data/mocap_272", (".",), "mean_std",
-                        "python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 "
-                        "--out data/mocap_272"),
+                        "python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 data/snu_272 "
+                        "data/composed_272 --out data/mocap_272"),
     "humanml3d_263": Layout("dataset/HumanML3D", (".",), ".", "see github.com/EricGuo5513/HumanML3D", "new_joint_vecs",
                             ".", channels=263, fps=20),
     "motionx_263": Layout("dataset/Motion-X", (".",), ".", "see github.com/IDEA-Research/Motion-X", "new_joint_vecs",
@@ -181,7 +181,7 @@ def own_or_data(mean: Tensor | None, std: Tensor | None, data: Data) -> tuple[Te
     return (mean, std) if mean is not None else tuple(map(torch.from_numpy, load_statistics(data)))
 
 
-def with_statistics(tae: Tokenizer, data: Data) -> Tokenizer:
+def with_statistics(tae: AnyTokenizer, data: Data) -> AnyTokenizer:
     """A tokenizer with its statistics: the authors' file has none and takes the data's. Errors as `load_statistics`;
     ValueError for a data set of other channels."""
     if (channels := layout_of(data).channels) != len(tae.mean):

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from dataset.clips import Clip
 from dataset.latent_folder import LatentFolder, Texts, digest
-from dataset.pairs import MotionTexts
+from dataset.pairs import MotionTexts, padded
 from models.mosa.text import token_encoder
+from motion.representation_272 import FPS
 from utils.distributed import rank, wait_for_all
 
 SHORTENED = 1 / 3    # share of the samples that are a latent shorter than they could be
@@ -71,7 +72,7 @@ class EveryWindow:
 
 
 class CaptionedWindows:
-    """Whole clips, or the parts that captions tell of, under one of their captions. An item is such a motion.
+    """Whole clips, or the parts that captions describe, under one of their captions. An item is such a motion.
 
     texts      the captions' token states
     numbers    caption -> its number among the texts
@@ -82,7 +83,7 @@ class CaptionedWindows:
 
     def __init__(self, clips: Sequence[Clip], mean: np.ndarray, std: np.ndarray, shortest: int, longest: int, unit: int,
                  texts: Texts, numbers: Mapping[str, int], groups: Mapping[str, str] = {}, text_drop: float = 0.0,
-                 fps: int = 30):
+                 fps: int = FPS):
         found = MotionTexts(clips, mean, std, shortest, longest + unit - 1, groups=groups, fps=fps)
         self.items, self.rarity = found.items, found.rarity
         self.mean, self.std, self.longest, self.unit = mean, std, longest, unit
@@ -110,13 +111,6 @@ class CaptionedWindows:
         text = self.texts.stack([max(number, 0) for _, number in samples])
         dropped = torch.tensor([number < 0 for _, number in samples])
         return padded([motion for motion, _ in samples]) | dict(text=text.masked_fill(dropped[:, None, None], 0))
-
-
-def padded(windows: Sequence[np.ndarray]) -> dict[str, Tensor]:
-    """Windows (t_i, D) -> motion (B, t, D) float32 padded with zeros, lengths (B,)"""
-    motions = [torch.from_numpy(window).float() for window in windows]
-    return dict(motion=torch.nn.utils.rnn.pad_sequence(motions, batch_first=True),
-                lengths=torch.tensor([len(motion) for motion in motions]))
 
 
 def caption_texts(folder: Path, clips: Sequence[Clip], encoder: str,

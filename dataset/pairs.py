@@ -18,7 +18,7 @@ POOL = 32        # motions among which a text finds its own in R-precision
 
 @dataclass(frozen=True)
 class Item:
-    """A clip, or the part of one that captions with times tell of, and those captions."""
+    """A clip, or the part of one that captions with times describe, and those captions."""
     id: str
     motion: np.ndarray            # (T, 272) float32, not normalised
     texts: tuple[str, ...]
@@ -26,7 +26,7 @@ class Item:
 
 
 def items_of(clip: Clip, group: str, fps: int = FPS) -> list[Item]:
-    """The whole clip with the captions of all of it, and each part that other captions tell of."""
+    """The whole clip with the captions of all of it, and each part that other captions describe."""
     texts: dict[tuple[float, float], list[str]] = {}
     for caption in clip.captions:
         texts.setdefault((caption.start, caption.end), []).append(caption.text)
@@ -75,7 +75,11 @@ class MotionTexts:
     @staticmethod
     def collate(samples: Sequence[tuple[np.ndarray, str]]) -> dict[str, Tensor | list[str]]:
         """-> motion (B, T, 272) float32 padded with zeros, lengths (B,), text: B sentences"""
-        motions = [torch.from_numpy(motion).float() for motion, _ in samples]
-        return dict(motion=torch.nn.utils.rnn.pad_sequence(motions, batch_first=True),
-                    lengths=torch.tensor([len(motion) for motion in motions]),
-                    text=[text for _, text in samples])
+        return padded([motion for motion, _ in samples]) | dict(text=[text for _, text in samples])
+
+
+def padded(motions: Sequence[np.ndarray]) -> dict[str, Tensor]:
+    """Motions (T_i, D) -> motion (B, T, D) float32 padded with zeros, lengths (B,)"""
+    rows = [torch.from_numpy(motion).float() for motion in motions]
+    return dict(motion=torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
+                lengths=torch.tensor([len(row) for row in rows]))

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dataset.clips import with_statistics
 from generation.fast import accelerate
+from generation.pipeline import SHIPPED as MOTIONSTREAMER
 from generation.pipeline import check_length, check_prompt, whole
-from generation.scales import Written, kept_codes, noise_of_rows, sampler, write_scales
+from generation.scales import SampledCodes, kept_codes, noise_of_rows, sampler, sample_codes
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer
 from models.mosa.text import ClipText, token_encoder
 from models.mosa.tokenizer import CAQVAE
@@ -59,13 +60,13 @@ class MoSa:
     @classmethod
     def load(cls, tokenizer: Path | str, transformer: Path | str, data: Data,
              flags: MoSaFlags = MoSaFlags(), temperature: float | None = None, text_encoder: str | None = None,
-             compute: Compute = Compute()) -> "MoSa":
+             text_device: str | None = None, compute: Compute = Compute()) -> "MoSa":
         """As scripts do: from our checkpoint folders or the authors' files, with the options of their caller.
 
         data  the data set whose statistics the authors' tokenizer needs
         """
         codes, found = with_statistics(load_mosa_tokenizer(tokenizer), data), load_mosa(transformer)
-        encoder = token_encoder(text_encoder or found.text_encoder, pick_device(compute.device))
+        encoder = token_encoder(text_encoder or found.text_encoder, pick_device(text_device or compute.device))
         return cls(codes, found, encoder, flags.over(found.sampling, temperature), compute)
 
     @classmethod
@@ -118,17 +119,17 @@ class MoSa:
             return []
         seeds = positive(seeds)
         states = self.text_encoder(list(texts)).to(self.device)                           # (B, N, E)
-        frames = [self.draw_length(state, seed) if given is None else whole(given, "length")
+        frames = [self.sample_length(state, seed) if given is None else whole(given, "length")
                   for given, state, seed in zip(wanted, states, seeds)]
         sampling = (sampling or self.sampling).but(**changes)
-        written = self.write(states, frames, seeds, sampling, scales=scales)
+        sampled = self.sample_codes(states, frames, seeds, sampling, scales=scales)
         if progress:
             progress(sum(frames))
-        return self.decode(written, frames)
+        return self.decode(sampled, frames)
 
-    def write(self, states: Tensor, frames: Sequence[int], seeds: Sequence[int], sampling: MoSaSampling,
-              source: list[Tensor] | None = None, scales: int | None = None) -> Written:
-        """The codes of motions, as `write_scales` has them; `states` (B, N, E) are the texts'."""
+    def sample_codes(self, states: Tensor, frames: Sequence[int], seeds: Sequence[int], sampling: MoSaSampling,
+                     source: list[Tensor] | None = None, scales: int | None = None) -> SampledCodes:
+        """`scales.sample_codes` of texts, whose `states` are (B, N, E), lengths in frames, and seeds; checked."""
         for count in frames:
             if not 1 <= count <= self.longest:
                 raise ValueError(f"a length of {count} frames: expected 1 to {self.longest} ({self.fps} frames are one "
@@ -137,15 +138,15 @@ class MoSa:
             raise ValueError(f"{scales} scales: expected 1 to {len(self.transformer.codes.scales)}")
         latents = torch.tensor([-(-count // self.tokenizer.frames_per_code) for count in frames], device=self.device)
         noise = noise_of_rows(seeds, self.device)
-        return write_scales(self.tokenizer.quantizer, self.transformer, states, latents, sampler(sampling, noise),
+        return sample_codes(self.tokenizer.quantizer, self.transformer, states, latents, sampler(sampling, noise),
                             sampling, source, scales)
 
     @torch.inference_mode()
-    def decode(self, written: Written, frames: Sequence[int]) -> list[np.ndarray]:
-        motions = self.tokenizer.decode_latents(written.latents).cpu().numpy()
+    def decode(self, sampled: SampledCodes, frames: Sequence[int]) -> list[np.ndarray]:
+        motions = self.tokenizer.decode_latents(sampled.latents).cpu().numpy()
         return [motion[:count] for motion, count in zip(motions, frames)]
 
-    def draw_length(self, states: Tensor, seed: int) -> int:
+    def sample_length(self, states: Tensor, seed: int) -> int:
         """Frames of the motion of one of the training captions that are like a text (N, E), in whole latents."""
         if self.captions is None or self.frames is None:
             return self.longest
@@ -185,9 +186,9 @@ class MoSa:
         kept = kept_codes(ids, torch.from_numpy(changing)[None].to(self.device), keep_scales, any_overlap)
         states = self.text_encoder([text or ""]).to(self.device).repeat(len(seeds), 1, 1)
         states = states if text else torch.zeros_like(states)
-        written = self.write(states, [len(motion)] * len(seeds), seeds, (sampling or self.sampling).but(**changes),
-                             [one.repeat(len(seeds), 1) for one in kept])
-        edits = self.decode(written, [len(motion)] * len(seeds))
+        frames, sampling = [len(motion)] * len(seeds), (sampling or self.sampling).but(**changes)
+        sampled = self.sample_codes(states, frames, seeds, sampling, [one.repeat(len(seeds), 1) for one in kept])
+        edits = self.decode(sampled, frames)
         return [pasted(source, edit, mask, self.tokenizer.frames_per_code) for edit in edits] if paste else edits
 
     def check_source(self, source: np.ndarray) -> None:
@@ -200,18 +201,25 @@ class MoSa:
                              "second; cut it, or take a longer one")
 
 
+def given_or_shipped(tokenizer: Path, transformer: Path) -> tuple[Path, Path]:
+    """The checkpoints that a script was given; those that ship, if these are its defaults, MotionStreamer's."""
+    if (tokenizer, transformer) == (MOTIONSTREAMER / "tae", MOTIONSTREAMER / "ar"):
+        return SHIPPED / "tokenizer", SHIPPED / "transformer"
+    return tokenizer, transformer
+
+
 def positive(seeds: Sequence[int]) -> list[int]:
     """Seeds as NumPy's generators take them; ValueError for what is no whole number of at most 63 bits."""
     return [whole(seed, "seed") % 2 ** 63 for seed in seeds]
 
 
-def pasted(source: np.ndarray, edit: np.ndarray, mask: np.ndarray, unit: int, blend: int = BLEND) -> np.ndarray:
-    """The source (T, D), and the edit (T', D) where the mask (n,) is; over `blend` frames inside each masked part, at
+def pasted(source: np.ndarray, edit: np.ndarray, mask: np.ndarray, unit: int) -> np.ndarray:
+    """The source (T, D), and the edit (T', D) where the mask (n,) is; over BLEND frames inside each masked part, at
     most half of it, one goes over into the other. Frames behind the last latent stay if that stays."""
     share = np.zeros(len(edit))                                          # of the edit, in each frame
     for first, last in parts_of(mask):
         first, last = first * unit, last * unit
-        ramp = min(blend, (last - first) // 2)
+        ramp = min(BLEND, (last - first) // 2)
         rising = (np.arange(ramp) + 1) / (ramp + 1)
         rising = rising * rising * (3 - 2 * rising)
         share[first:last] = 1

@@ -27,6 +27,8 @@ from options.data import Data
 from options.sampling import Calibration, Compute, Sampling, SamplingFlags
 from utils.distributed import pick_device
 
+SHIPPED = Path(__file__).parents[1] / "weights" / "mocap_stream"
+
 
 class MotionStreamer:
     """Generates 272-channel motion from sentences.

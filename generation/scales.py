@@ -19,17 +19,17 @@ Noise = Callable[[int, tuple[int, ...]], Tensor]      # scale, shape -> uniform 
 Pick = Callable[[int, Tensor, float], Tensor]         # scale, guided logits (B, s, V), rho
 
 
-class Written(NamedTuple):
-    """What `write_scales` gives."""
+class SampledCodes(NamedTuple):
+    """The codes of motions, and the latents that they stand for."""
     latents: Tensor           # (B, C, T)
     ids: list[Tensor]         # [(B, s_q)] what was sampled, also where a source was kept
     logits: list[Tensor]      # [(B, s_q, V_q)] guided
 
 
 @torch.no_grad()
-def write_scales(quantizer: Quantizer, transformer: ScaleTransformer, text: Tensor, lengths: Tensor, pick: Pick,
+def sample_codes(quantizer: Quantizer, transformer: ScaleTransformer, text: Tensor, lengths: Tensor, pick: Pick,
                  sampling: MoSaSampling, source: Sequence[Tensor] | None = None, count: int | None = None,
-                 short: bool = False) -> Written:
+                 short: bool = False) -> SampledCodes:
     """Sample codes with a text (B, N, E), or zeros for none, and lengths (B,) in latents, one pass for each scale.
 
     logits = (1 + t) text - t none, t = cond_scale * rho, where rho goes from 0 to 1 along the scales
@@ -43,7 +43,7 @@ def write_scales(quantizer: Quantizer, transformer: ScaleTransformer, text: Tens
     length = quantizer.scales[count - 1] if short else quantizer.scales[-1]
     words, both = transformer.read(torch.cat([text, torch.zeros_like(text)]), lengths.repeat(2))
     cache: Cache = {}
-    inputs, found = None, Written(text.new_zeros(()), [], [])
+    inputs, found = None, SampledCodes(text.new_zeros(()), [], [])
     for q in range(count):
         rho = q / max(count - 1, 1)
         logits, none = transformer.logits(q, inputs, words, both, cache).float().chunk(2)                 # (B, s, V)
@@ -55,7 +55,7 @@ def write_scales(quantizer: Quantizer, transformer: ScaleTransformer, text: Tens
             free = (source[q] < 0)[..., None]
             vectors = torch.where(free, vectors, codes[source[q].clamp(min=0)])
         total = found.latents + quantizer.contribution(q, vectors, length)                                # (B, C, T)
-        found = Written(total, [*found.ids, picked if picked.ndim == 2 else picked.argmax(dim=-1)],
+        found = SampledCodes(total, [*found.ids, picked if picked.ndim == 2 else picked.argmax(dim=-1)],
                         [*found.logits, logits])
         if q + 1 < count:
             inputs = quantizer.next_input(total, q + 1).repeat(2, 1, 1)
@@ -63,7 +63,7 @@ def write_scales(quantizer: Quantizer, transformer: ScaleTransformer, text: Tens
 
 
 def sampler(sampling: MoSaSampling, noise: Noise) -> Pick:
-    """How `write_scales` picks codes by these options and this noise."""
+    """How `sample_codes` picks codes by these options and this noise."""
     def sample(q: int, logits: Tensor, rho: float) -> Tensor:
         return sample_ids(probabilities(logits, sampling), noise(q, tuple(logits.shape[:2])))
 

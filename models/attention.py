@@ -70,13 +70,13 @@ class Attention(nn.Module):
         """softmax(scale q k + causal mask) v of rotated queries and keys: (B, H, L, D/H) each -> (B, L, D)"""
         q, k = rotate(q, rope).to(v.dtype), rotate(k, rope).to(v.dtype)
         mask = torch.full((q.shape[2],) * 2, -math.inf, device=q.device).triu(1)
-        # Plainly, because at 78 positions the fused kernel is slower on a CPU and no better elsewhere.
+        # Not the fused kernel: at 78 positions it is slower on a CPU and no better elsewhere.
         weights = torch.addcmul(mask, (q @ k.mT).float(), self.scale).softmax(dim=-1)     # (B, H, L, L)
         return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                      # (B, L, D)
 
 
 class CrossAttention(nn.Module):
-    """Some positions attend to the states of others: softmax(q k / sqrt(D/H)) v, without positions."""
+    """Attention to the states of a text: softmax(q k / sqrt(D/H)) v, without positional encoding."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -98,7 +98,7 @@ class CrossAttention(nn.Module):
         q = q.unflatten(-1, (self.heads, -1)).transpose(1, 2)                             # (B, H, L, D/H)
         scores = (q @ k.mT).float() / math.sqrt(q.shape[-1])                              # (B, H, L, N)
         weights = scores.masked_fill(~mask[:, None, None], -math.inf).softmax(dim=-1)
-        return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                      # plainly, as in Attention
+        return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)                      # not fused, as in Attention
 
 
 class SwiGLU(nn.Module):

@@ -62,7 +62,7 @@ class CausalSequential(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv1(relu(conv3(relu(x)))), the inner convolution dilated."""
+    """x + conv2(relu(conv1(relu(x)))), of kernels 3, dilated, and 1."""
 
     def __init__(self, width: int, dilation: int):
         super().__init__()

@@ -22,8 +22,7 @@ from options.models import AR, CAQ, SAR, TAE, Codes
 from options.sampling import Calibration, MoSaSampling, Sampling
 from utils.checkpoint import load_checkpoint, pointed
 
-
-Tokenizer = TypeVar("Tokenizer", CausalTAE, CAQVAE)
+AnyTokenizer = TypeVar("AnyTokenizer", CausalTAE, CAQVAE)
 
 
 class ARCheckpoint(NamedTuple):
@@ -55,8 +54,8 @@ def load_tae(source: Path | str) -> CausalTAE:
     return fill(CausalTAE(from_json(TAE, config["model"])), tensors, source).set_statistics(*statistics)
 
 
-def begin(source: Path | str | None, load: Callable[[Path | str], Tokenizer], network: Callable[[Any], Tokenizer],
-          config: TAE | CAQ) -> Tokenizer:
+def begin(source: Path | str | None, load: Callable[[Path | str], AnyTokenizer],
+          network: Callable[[Any], AnyTokenizer], config: TAE | CAQ) -> AnyTokenizer:
     """A tokenizer to train: the one that `load` finds in `source`, if that is given, else a new `network(config)`.
 
     raises   ValueError if the one that is found has another config

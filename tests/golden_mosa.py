@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generation.scales import kept_codes, probabilities, sample_ids, smooth_weights, write_scales
+from generation.scales import kept_codes, probabilities, sample_codes, sample_ids, smooth_weights
 from models.mosa.losses import sar_loss, scale_losses, smooth_l1
 from models.mosa.quantizer import Quantizer, perplexity, usage_percent
 from models.mosa.transformer import ScaleTransformer
@@ -177,8 +177,8 @@ def generation(golden: Golden, networks: tuple[ScaleTransformer, Quantizer]) -> 
     sampling = MoSaSampling(cond_scale=float(golden["cond_scale"]))
     lengths = golden["lengths"] // quantizer.config.frames_per_code
 
-    def write(pick: Callable, **options):
-        return write_scales(quantizer, model, golden["text"], lengths, pick, sampling, **options)
+    def sample(pick: Callable, **options):
+        return sample_codes(quantizer, model, golden["text"], lengths, pick, sampling, **options)
 
     def greedy(q: int, logits: Tensor, rho: float) -> Tensor:
         return logits.argmax(dim=-1)
@@ -186,35 +186,35 @@ def generation(golden: Golden, networks: tuple[ScaleTransformer, Quantizer]) -> 
     def smooth(q: int, logits: Tensor, rho: float) -> Tensor:
         return smooth_weights(logits, golden[f"smooth/gumbel_{q}"], rho)
 
-    found = write(greedy)
+    found = sample(greedy)
     yield from named("greedy/logits", found.logits)
     yield from named("greedy/ids", found.ids)
     yield "greedy/z_hat", found.latents
-    yield from sampled(golden, write, sampling)
-    yield "smooth/z_hat", write(smooth).latents
+    yield from sampled(golden, sample, sampling)
+    yield "smooth/z_hat", sample(smooth).latents
     for count in sorted({int(name.split("/")[1].removeprefix("scale").split("_")[0]) for name in golden.numbers
                          if name.startswith("preview/")}):
         for kind in ("short", "full"):
-            found = write(greedy, count=count, short=kind == "short")
+            found = sample(greedy, count=count, short=kind == "short")
             yield f"preview/scale{count}_{kind}/z_hat", found.latents
             yield from named(f"preview/scale{count}_{kind}/ids", found.ids)
     source, mask = golden.scales("edit/source_ids"), golden["edit/mask"]
     yield from named("edit/mask", [kept < 0 for kept in kept_codes(source, mask)])
     for kind, first in (("greedy", 0), ("keep_first2", 2)):
-        found = write(greedy, source=kept_codes(source, mask, first))
+        found = sample(greedy, source=kept_codes(source, mask, first))
         yield from named(f"edit/{kind}/generated_ids", found.ids)
         yield f"edit/{kind}/z_hat", found.latents
-    yield "edit/smooth/z_hat", write(smooth, source=kept_codes(source, mask)).latents
+    yield "edit/smooth/z_hat", sample(smooth, source=kept_codes(source, mask)).latents
     holes = golden.scales("edit/holes/source_ids")
-    found = write(greedy, source=holes)
+    found = sample(greedy, source=holes)
     yield from named("edit/holes/ids", [torch.where(kept < 0, one, kept) for one, kept in zip(found.ids, holes)])
     yield "edit/holes/z_hat", found.latents
 
 
-def sampled(golden: Golden, write: Callable, sampling: MoSaSampling) -> Found:
+def sampled(golden: Golden, sample: Callable, sampling: MoSaSampling) -> Found:
     """By the filters, and by the uniform numbers given."""
     filters = sampling.but(**{name: float(golden[f"sampled/{name}"]) for name in ("top_k", "top_p", "temperature")})
-    found = write(lambda q, logits, rho: sample_ids(probabilities(logits, filters), golden[f"sampled/uniform_{q}"]))
+    found = sample(lambda q, logits, rho: sample_ids(probabilities(logits, filters), golden[f"sampled/uniform_{q}"]))
     yield from named("sampled/logits", found.logits)
     yield from named("sampled/probabilities", [probabilities(logits, filters) for logits in found.logits])
     yield from named("sampled/ids", found.ids)

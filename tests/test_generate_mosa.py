@@ -20,6 +20,7 @@ from models.mosa.transformer import ScaleTransformer
 from models.text_encoder import MINILM, packaged_minilm
 from motion.formats.export import Files, export
 from motion.representation_272 import pose_to_motion272
+from options.data import Data
 from options.models import SAR
 from options.sampling import Compute, MoSaSampling
 from scripts import release
@@ -96,7 +97,7 @@ def test_guidance_pulls_to_the_text(model):
     states = model.text_encoder(["a person walks"])
 
     def logits(**changes):
-        return model.write(states, [100], [0], MoSaSampling(**changes)).logits
+        return model.sample_codes(states, [100], [0], MoSaSampling(**changes)).logits
 
     assert torch.equal(logits()[0], logits(cond_scale=0)[0])
     assert not torch.equal(logits()[0], logits(guide_first=True)[0])
@@ -137,7 +138,7 @@ def test_fewer_bits_change_little():
 
     codes, states = tokenizer(TINY), torch.randn(1, 3, 6)
     networks = [wide(precision) for precision in ("float32", "int8")]
-    exact, rounded = (one.write(states, [100], [0], MoSaSampling()).logits[0] for one in networks)
+    exact, rounded = (one.sample_codes(states, [100], [0], MoSaSampling()).logits[0] for one in networks)
     assert not torch.equal(exact, rounded) and (exact - rounded).abs().max() < 0.2 * exact.std()
 
 
@@ -285,6 +286,14 @@ def start(script, weights, *flags: str) -> None:
 def test_a_folder_loads(weights):
     model = MoSa.from_pretrained(weights, "cpu")
     assert model.generate("a person walks", 1, 60).shape == (60, 272)
+
+
+def test_sentences_may_be_encoded_on_another_device(weights, monkeypatch):
+    asked = []
+    monkeypatch.setattr("generation.mosa.pick_device", lambda device: asked.append(device) or torch.device("cpu"))
+    MoSa.load(weights / "tokenizer", weights / "transformer", Data("mocap_272"), text_device="cuda",
+              compute=Compute("mps"))
+    assert asked == ["cuda", "mps"]
 
 
 def test_a_release_loads_and_knows_its_tokenizer(weights, tmp_path, monkeypatch):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from conftest import randomised
-from demo_t2m import SHIPPED, Chosen, load_model
+from demo_t2m import Chosen, load_model
 from models.causal_tae import CausalTAE
-from generation.pipeline import MotionStreamer
+from generation.pipeline import SHIPPED, MotionStreamer
 from generation.streams import LatentStreams
 from models.checkpoints import ar_checkpoint, tae_checkpoint
 from models.transformer import StreamingTransformer

@@ -108,7 +108,7 @@ def test_a_solver_is_fitted_beside_those_there_are(chain, script, monkeypatch, t
 
 
 @pytest.mark.parametrize("flags, said", [
-    (["--steps", "6"], "a solver of 6 steps that shall do as well as 6: expected 1 or more that are fewer"),
+    (["--steps", "6"], "a solver of 6 steps fitted to 6 steps: expected 1 or more, fewer than those"),
     (["--resume-trans", "output/tae_tiny/last"], "tae_tiny/last is not an AR checkpoint"),
     (["--resume-trans", "other"], "holds texts by all-MiniLM-L6-v2 (vector) and latents of 16 channels; other reads "),
 ])

@@ -3,11 +3,11 @@
     python -m dataset.prepare bandai-namco --source bandai_namco.tar.xz --out data/bandai_namco_272
     python -m dataset.prepare cmu --source cmu.tar.xz cmu_extra.tar.xz --out data/cmu_272
     python -m dataset.prepare snu --source snu.tar.xz --out data/snu_272
-    python -m dataset.prepare merge --source data/bandai_namco_272 data/cmu_272 data/snu_272 --out data/mocap_272
+    python -m dataset.prepare compose --source data/bandai_namco_272 data/cmu_272 data/snu_272 --out data/composed_272
+    python -m dataset.prepare merge --source data/{bandai_namco,cmu,snu,composed}_272 --out data/mocap_272
+    python -m dataset.prepare stream --source data/mocap_272 --out data/mocap_272_stream
     python -m dataset.prepare amass --source AMASS --texts texts --out data/amass_272
     python -m dataset.prepare bvh-folder --source captures --out data/mine_272
-    python -m dataset.prepare compose --source data/bandai_namco_272 data/cmu_272 --out data/composed_272
-    python -m dataset.prepare stream --source data/mocap_272 --out data/mocap_272_stream
 """
 
 import argparse

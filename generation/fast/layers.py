@@ -46,7 +46,8 @@ def pack(model: Network, precision: str) -> Network:
         raise ValueError("this build of PyTorch has no linear layers of 8 bits: give --precision bfloat16")
     in_heads = {part for head in model.modules() if isinstance(head, ParallelHead) for part in head.modules()
                 if not isinstance(part, nn.Linear)}
-    for parent in [module for module in model.modules() if not isinstance(module, nn.Linear)]:  # which shall be freed
+    # A list without the linear layers, so that each is freed once it is packed.
+    for parent in [module for module in model.modules() if not isinstance(module, nn.Linear)]:
         if isinstance(parent, SwiGLU):
             PackedSwiGLU.take(parent, precision)
         if isinstance(parent, ParallelHead):

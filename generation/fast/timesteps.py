@@ -62,12 +62,12 @@ class Path:
                      for values in (*at_points, noise_coefs, rest_coefs)))
 
     @classmethod
-    def from_fitted(cls, diffusion: Diffusion, times: Tensor, noise: Tensor, starts: Tensor) -> "Path":
+    def from_fitted(cls, times: Tensor, noise: Tensor, starts: Tensor) -> "Path":
         """Through the K points of a `Fitted` solver: times and noise (K,), starts (K (K + 1) / 2)."""
         count = len(times)
         points, own = torch.tril_indices(count, count, device=starts.device)
         rest_coefs = starts.new_zeros(count + 1, count).index_put((points + 1, own), starts)
-        level = ((times + 1).clamp(0.1, diffusion.steps - 0.5) / diffusion.steps + 0.008) / 1.008 * math.pi / 2
+        level = ((times + 1).clamp(0.1, STEPS - 0.5) / STEPS + 0.008) / 1.008 * math.pi / 2
         signal = level.cos() / math.cos(0.008 / 1.008 * math.pi / 2)
         at_points = (values[:, None, None] for values in
                      (times, signal, (1 - signal ** 2).sqrt(), torch.zeros_like(times)))
@@ -181,7 +181,7 @@ class ParallelHead(DiffusionHead):
                              "or fit one: python fit_solver.py")
         like = self.diffusion.signal
         times, noise, starts, guiding = (like.new_tensor(values) for values in astuple(by_steps[steps]))
-        return self.plan_of(Path.from_fitted(self.diffusion, times, noise, starts), guiding)
+        return self.plan_of(Path.from_fitted(times, noise, starts), guiding)
 
     def plan_of(self, path: Path, guiding: Tensor | None = None) -> Plan:
         """Of a path, and of what guidance beyond 1 is multiplied by at its points (M,)."""
