@@ -38,7 +38,7 @@ from generation.fast.training import accelerate_training
 from models.attention import rope_table, rotate
 from models.causal_tae import CausalTAE, ResidualBlock, gaussian_kl, sample_latents, sigma_nll
 from models.transformer import StreamingTransformer
-from models.two_forward import REPEATS, replaced_share, two_forward_loss
+from models.two_forward import REPEATS, Choices, replaced_share, two_forward_loss
 from motion.representation_272 import DIM, ROOT
 from options import opt, parse
 from options.data import Data
@@ -168,9 +168,31 @@ def ar_trainer(name: str, preset: TrainT2M, count: int, folder: str | None) -> T
                             noise_second=normal(REPEATS * rows, model.latent_dim))
 
     def ours(model: StreamingTransformer, batch: Batch) -> Tensor:
-        return two_forward_loss(model, batch["latents"], batch["lengths"], batch["text"], 1, 2, batch["past"], batch)
+        given = Given(batch["latents"], model.most_latents + 1, batch)
+        return two_forward_loss(model, batch["latents"], batch["lengths"], batch["text"], 1, 2, batch["past"],
+                                choices=given)
 
     return Trainer(name, preset.training, partial(StreamingTransformer, model), batch, ours, plain_ar_loss)
+
+
+class Given(Choices):
+    """Choices made elsewhere.
+
+    given   replaced_positions; t_first and noise_first of all B L rows, for the first forward; t_second and
+            noise_second of the rows that count, tiled, for the second
+    """
+
+    def __init__(self, latents: Tensor, context: int, given: Batch):
+        super().__init__(latents, context)
+        self.given, self.forwards = given, iter(("first", "second"))
+
+    def replaced_positions(self, step: int, total_steps: int, most: float) -> Tensor:
+        return torch.isin(torch.arange(self.count, device=self.device), self.given["replaced_positions"])
+
+    def steps_and_noise(self, kept: Tensor, repeats: int = 1) -> tuple[Tensor, Tensor]:
+        name = next(self.forwards)
+        rows = kept.flatten().nonzero()[:, 0] if name == "first" else slice(int(kept.sum()) * repeats)
+        return self.given[f"t_{name}"][rows], self.given[f"noise_{name}"][rows]
 
 
 def cut(batch: Batch) -> Batch:

@@ -35,30 +35,30 @@ def scored_latents(count: int, lengths: Tensor, past: Tensor) -> Tensor:
 
 def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tensor, text: Tensor, step: int,
                      total_steps: int, context_lengths: Tensor | None = None,
-                     draws: dict[str, Tensor] | None = None, early: float = 0.0, replaced: float = 1.0,
-                     context_noise: float = 0.0, repeats: int = REPEATS, prompt: Prompt | None = None) -> Tensor:
+                     early: float = 0.0, replaced: float = 1.0, context_noise: float = 0.0, repeats: int = REPEATS,
+                     prompt: Prompt | None = None, choices: "Choices | None" = None) -> Tensor:
     """Diffusion loss of the true latents under conditions that partly come from predicted ones.
 
     latents (B, L, C) of `lengths` (B,) valid latents each; text as `stack_texts` has it. Each valid row counts
     `repeats` times, with its own step and noise; the mean is over those of the whole batch.
 
     context_lengths  (B,) the leading latents that are only context (the stream's A), never replaced and without loss
-    draws            fixes random choices, as `Choices` has them
     early            latent l (from 0, after the context) counts with probability early / (l + 1), if that is below 1, a
                      clip's last always: the first decide what a motion becomes, the last that it ends; 0: all count
     replaced         times the share of the schedule is replaced; 0: the first forward is left out
     context_noise    the most deviation, one for each clip, of noise on what the second forward conditions on: another
                      way to learn to go on from latents that are not quite right
     prompt           of the text, where the caller has it already
+    choices          what is random; None: new ones
     """
     past = torch.zeros_like(lengths) if context_lengths is None else context_lengths
-    random = Choices(latents, model.most_latents + 1, draws or {})
+    random = choices or Choices(latents, model.most_latents + 1)
     scored = scored_latents(latents.shape[1], lengths, past)                                           # (B, L)
     prompt = model.prompt(text) if prompt is None else prompt
 
     # First forward, without gradient: predict x_0 of some latents, the same positions in every clip, from the truth.
     mask, mixed = scored & random.replaced_positions(step, total_steps, replaced), latents              # (B, L)
-    t, noise = random.steps_and_noise("first", mask.flatten().nonzero()[:, 0], mask)
+    t, noise = random.steps_and_noise(mask)
     if len(t):
         with torch.no_grad():
             conditions = model.conditions(latents[:, :-1], prompt, lengths - 1)[mask]                  # (rows, D)
@@ -72,36 +72,27 @@ def two_forward_loss(model: StreamingTransformer, latents: Tensor, lengths: Tens
         scored &= random.early(early, past) | (torch.arange(latents.shape[1], device=lengths.device)
                                               == lengths[:, None] - 1)
     conditions = model.conditions(mixed[:, :-1], prompt, lengths - 1)[scored].repeat(repeats, 1)       # (rows, D)
-    rows = torch.arange(len(conditions), device=latents.device)
-    t, noise = random.steps_and_noise("second", rows, scored, repeats)
+    t, noise = random.steps_and_noise(scored, repeats)
     return mean_of_all(model.head.loss(latents[scored].repeat(repeats, 1), conditions, t, noise)[0])
 
 
 class Choices:
     """The random choices of a step. Ranks that share a batch sample alike for the whole of it and take their own rows
     (`utils/distributed.py`); and all is sampled for as many positions as the model sees, whatever the padding.
-
-    given   choices made elsewhere: replaced_positions; t_first and noise_first of all B L rows; t_second, noise_second
-            of the rows that count, tiled
     """
 
-    def __init__(self, latents: Tensor, context: int, given: dict[str, Tensor]):
+    def __init__(self, latents: Tensor, context: int):
         self.clips, self.count, self.channels = latents.shape
         self.context, self.device = context, latents.device
-        self.given = {name: torch.as_tensor(values, device=latents.device) for name, values in given.items()}
 
     def replaced_positions(self, step: int, total_steps: int, most: float) -> Tensor:
         """Which positions the first forward replaces (L,)."""
-        chosen = self.given.get("replaced_positions")
-        if chosen is None:
-            chosen = sample_replaced(self.context, step,    # pyright: ignore[reportCallIssue]  torch.compiler.disable
-                                   total_steps, self.device, most)
+        chosen = sample_replaced(self.context, step,    # pyright: ignore[reportCallIssue]  torch.compiler.disable
+                                 total_steps, self.device, most)
         return torch.zeros(self.context, dtype=torch.bool, device=self.device).index_fill(0, chosen, True)[:self.count]
 
-    def steps_and_noise(self, name: str, rows: Tensor, kept: Tensor, repeats: int = 1) -> tuple[Tensor, Tensor]:
-        """Diffusion steps (R,) and noise (R, C): those given of these rows, or new ones of the kept (B, L), tiled."""
-        if f"t_{name}" in self.given:
-            return self.given[f"t_{name}"][rows], self.given[f"noise_{name}"][rows]
+    def steps_and_noise(self, kept: Tensor, repeats: int = 1) -> tuple[Tensor, Tensor]:
+        """Diffusion steps (R,) and noise (R, C) of the kept rows (B, L), `repeats` times."""
         shape = repeats, self.context
         t = own_rows(lambda whole: torch.randint(STEPS, (whole, *shape), device=self.device), self.clips)
         noise = own_rows(lambda whole: torch.randn(whole, *shape, self.channels, device=self.device), self.clips)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.train import Given
 from conftest import assert_relative, randomised
 from generation.fast.training import accelerate_training
 from models.published import load_published_ar
@@ -68,7 +69,8 @@ def test_loss_and_gradient_equal_a_plain_reference(contexts, positions, fast):
         accelerate_training(model)
     first = torch.zeros(3, dtype=torch.long) if contexts is None else contexts
     choices = fixed(int((LENGTHS - first).sum()), positions)
-    found = two_forward_loss(model, **data, step=1, total_steps=2, context_lengths=contexts, draws=choices)
+    found = two_forward_loss(model, **data, step=1, total_steps=2, context_lengths=contexts,
+                             choices=Given(data["latents"], model.most_latents + 1, choices))
     expected = reference(model, data["latents"], data["text"], first, choices)
     torch.testing.assert_close(found, expected)
     gradients, others = (torch.autograd.grad(loss, list(model.parameters())) for loss in (found, expected))
@@ -143,7 +145,8 @@ def test_golden(golden_file, kind):
                 if key.startswith(f"{kind}_")}
     step, total = int(numbers["step"]), int(numbers["total_steps"])
     loss = two_forward_loss(model, numbers["latents"], numbers["lengths"], numbers["text"], step, total,
-                            numbers["context_lengths"] if kind == "stream" else None, recorded)
+                            numbers["context_lengths"] if kind == "stream" else None,
+                            choices=Given(numbers["latents"], model.most_latents + 1, recorded))
     assert_relative(loss, recorded["loss"])
     loss.backward()
     assert_relative(model.blocks[0].attention.qkv.weight.grad, recorded["grad_c_attn0"])
