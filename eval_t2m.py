@@ -15,8 +15,8 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from dataset.clips import own_or_data, with_statistics
-from dataset.pairs import POOL
-from dataset.streams import REMEDY
+from dataset.motion_texts import POOL
+from dataset.pairs import REMEDY
 from Evaluator_272 import protocol, streams
 from Evaluator_272.checkpoints import load_evaluator
 from Evaluator_272.judge import Judge

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dataset.clips import Clip, load_clips, load_kinds, long_enough, with_statistics
 from dataset.latent_folder import KINDS, Entry, Kept, LatentFolder, digest, places_of
-from dataset.streams import load_pairs
+from dataset.pairs import load_pairs
 from generation.fast import accelerate
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE, sample_latents
 from models.checkpoints import fingerprint, load_tae

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from dataset.clips import Clip, load_clips, load_groups, long_enough, with_statistics
-from dataset.streams import load_pairs
+from dataset.pairs import load_pairs
 from dataset.windows import MotionWindows
 from Evaluator_272 import protocol
 from Evaluator_272.metrics import jerk, mpjpe

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dataset.pairs import Item
+from dataset.motion_texts import Item
 from Evaluator_272.model import Evaluator
 from utils.checkpoint import write_whole
 from utils.distributed import gather, rank, world_size

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dataset.clips import load_clips
-from dataset.pairs import POOL, SHORTEST, Item, MotionTexts
+from dataset.motion_texts import POOL, SHORTEST, Item, MotionTexts
 from Evaluator_272 import metrics
 from Evaluator_272.codes import CodeUse
 from Evaluator_272.judge import Judge

@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dataset.pairs import POOL, Item
-from dataset.streams import Pair, load_pairs
+from dataset.motion_texts import POOL, Item
+from dataset.pairs import Pair, load_pairs
 from Evaluator_272 import metrics
 from Evaluator_272.judge import Judge
 from Evaluator_272.protocol import hash_of_items, refuse_exploded

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dataset.clips import load_clips, load_groups, load_statistics, long_enough
-from dataset.pairs import POOL, SHORTEST, MotionTexts
+from dataset.motion_texts import POOL, SHORTEST, MotionTexts
 from Evaluator_272.checkpoints import evaluator_checkpoint
 from Evaluator_272.losses import gaussian_kl, info_nce, reconstruction_error
 from Evaluator_272.metrics import pooled_r_precision

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from dataset.clips import Clip, load_clips, own_or_data, with_statistics
-from dataset.pairs import POOL, SHORTEST, MotionTexts
+from dataset.motion_texts import POOL, SHORTEST, MotionTexts
 from Evaluator_272.checkpoints import load_evaluator
 from Evaluator_272.judge import Judge
 from Evaluator_272.metrics import frechet_distance, pooled_r_precision

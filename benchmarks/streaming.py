@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.sentences import load_changes, load_kinds
 from dataset.clips import load_clips
-from dataset.streams import load_pairs
+from dataset.pairs import load_pairs
 from Evaluator_272.streams import WINDOW, Scene, play
 from models.causal_tae import FRAMES_PER_LATENT
 from generation.pipeline import MotionStream, MotionStreamer

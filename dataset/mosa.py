@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dataset.clips import Clip
 from dataset.latent_folder import LatentFolder, Texts, digest
-from dataset.pairs import MotionTexts, padded
+from dataset.motion_texts import MotionTexts, padded
 from models.mosa.text import token_encoder
 from motion.representation_272 import FPS
 from utils.distributed import rank, wait_for_all

@@ -31,7 +31,7 @@ from options.data import Data272
 from options.models import AR, TAE, EvaluatorModel
 from options.sampling import Calibration, Compute, Sampling, SamplingFlags
 from test_representation_272 import walk
-from test_stream_pairs import write_pairs
+from test_pairs import write_pairs
 from utils.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parents[1]

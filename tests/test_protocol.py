@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from dataset.captions import Caption
-from dataset.pairs import Item
-from dataset.streams import Pair
+from dataset.motion_texts import Item
+from dataset.pairs import Pair
 from Evaluator_272.protocol import row, sample_captions
 from Evaluator_272.report import table
 from Evaluator_272.streams import Scene, cut, play, read_pairs
 from test_pipeline import assert_same, streamer
-from test_stream_pairs import write_pairs
+from test_pairs import write_pairs
 
 
 def test_a_stream_gets_its_second_prompt_at_the_boundary():

@@ -18,10 +18,10 @@ from benchmarks import startup
 from benchmarks.startup import mapped_by_workers
 from dataset import shards
 from dataset.clips import load_clips
-from dataset.streams import load_pairs
+from dataset.pairs import load_pairs
 from options.data import Data
 from test_clips import make_folder
-from test_stream_pairs import write_pairs
+from test_pairs import write_pairs
 from utils.cache import cache_folder
 
 ROOT = Path(__file__).parents[1]
