@@ -242,14 +242,19 @@ def _update(run: Run, step: int) -> None:
 def _warn_of_precision(log: Log, config: Training, device: torch.device) -> None:
     if config.precision == "bfloat16" and not in_bfloat16(config, device):
         log.say("This processor has no bfloat16, and would take hundreds of times as long: training in float32.")
+    if config.optimizer == "muon" and not has_bfloat16(device):
+        log.say("This processor has no bfloat16, in which Muon multiplies, so its steps take long: --optimizer adamw.")
 
 
 def in_bfloat16(config: Training, device: torch.device) -> bool:
     """Whether the forward pass is in bfloat16: where it is asked for, but on a CPU only if this computes in it, since
     others take hundreds of times as long as in float32."""
-    able = (device.type != "cpu"
+    return config.precision == "bfloat16" and has_bfloat16(device)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    return (device.type != "cpu"
             or torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return config.precision == "bfloat16" and able
 
 
 def _evaluate(run: Run, evaluate: Callable[[int], dict[str, float | bytes]], best: str | None, step: int,
