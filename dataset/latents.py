@@ -84,6 +84,8 @@ class LatentClips:
         if rank() == 0:
             print(f"{len(self.latents)} {split} clips from {folder}; left out: {dict(+left_out) or 'none'}")
         self.rarity, self.shares = rarity(self.groups), [np.ones(len(captions)) for captions in self.captions]
+        if not 0 <= by_words <= 1:
+            raise ValueError(f"--by-words {by_words}: expected a share of 0 to 1")
         if (favour or by_words) and not balance:
             raise ValueError("--favour and --by-words say more of how --balance samples; give it, such as 0.5")
         if balance:

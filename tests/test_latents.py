@@ -124,6 +124,8 @@ def test_captions_are_sampled_by_their_shares(tmp_path):
     for more in (dict(favour=["walk=3"]), dict(by_words=0.5)):
         with pytest.raises(ValueError, match="--balance"):
             LatentClips(tmp_path, "train", 78, **more)
+    with pytest.raises(ValueError, match="--by-words 1.5: expected a share"):
+        LatentClips(tmp_path, "train", 78, balance=0.5, by_words=1.5)
 
 
 def test_a_pair_loses_latents_and_keeps_its_past(tmp_path):
