@@ -162,7 +162,7 @@ def load_model(config: Chosen) -> MotionStreamer:
 
 def embed_ahead(model: MotionStreamer, sentences: Sequence[str]) -> None:
     """Embed all that will be asked for, then free the text encoder's memory: the published one needs 10 GB."""
-    model.embed(["", *sentences])
+    _ = model.empty, model.read(sentences)
     model.text_encoder.release()
 
 

@@ -169,7 +169,7 @@ class Case:
         self.streams = model.latent_streams(sampling)
         self.decoder = model.tae.new_cache(count, model.device)
         for seed in range(count):
-            self.streams.start(model.new_row(model.embed([TEXT])[0], seed, hold=True, past=past_of(model)))
+            self.streams.start(model.new_row(model.embed([TEXT]), seed, hold=True, past=past_of(model)))
         self.step, self.decode, self.first, self.differences = defaultdict(list), [], [], []
 
     def time(self, latents: int) -> None:
@@ -227,7 +227,7 @@ def fast_latents(model: MotionStreamer, sampling: Sampling, noise: Tensor, count
     """What `count` equal streams sample at the plain loop's position, all with the noise (51, C): (count, C)."""
     streams = model.latent_streams(sampling)
     for _ in range(count):
-        row = model.new_row(model.embed([TEXT])[0], seed=0, hold=True, past=past_of(model)[:PLAIN_POSITION])
+        row = model.new_row(model.embed([TEXT]), seed=0, hold=True, past=past_of(model)[:PLAIN_POSITION])
         row.sample_noise = lambda: noise
         streams.start(row)
     return streams.step()[0]

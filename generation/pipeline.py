@@ -17,6 +17,7 @@ from dataset.clips import with_statistics
 from generation.fast import accelerate
 from generation.fast.cache import Cache
 from generation.fast.graphs import Graphs
+from generation.parts import parts_of
 from generation.streams import LatentStreams, Row, noise_of
 from models.causal_tae import CausalTAE
 from models.checkpoints import load_ar, load_tae
@@ -130,13 +131,13 @@ class MotionStreamer:
 
         wanted  frames of each, which it then has; one of None ends by itself; progress as in `generate_batch`
         """
-        streams, embedded = self.latent_streams(sampling), self.embed(texts)
-        rows = [self.new_row(text, seed, hold=frames is not None)
-                for text, seed, frames in zip(embedded, seeds, wanted)]
-        for row in rows:
+        streams, counts = self.latent_streams(sampling), dict[Row, int]()
+        for prompts, seed, frames in zip(self.read(texts, sampling), seeds, wanted):
+            row = self.new_row(prompts, seed, hold=frames is not None)
+            counts[row] = -(-(frames or len(prompts) * self.longest) // self.tae.frames_per_code)
+            row.each = -(-counts[row] // len(prompts))
             streams.start(row)
-        sampled: dict[Row, list[Tensor]] = {row: [] for row in rows}
-        counts = {row: -(-(frames or self.longest) // self.tae.frames_per_code) for row, frames in zip(rows, wanted)}
+        sampled: dict[Row, list[Tensor]] = {row: [] for row in counts}
         while streams.rows:
             latents, over = streams.step()
             for row, latent in zip(streams.rows, latents):
@@ -155,16 +156,22 @@ class MotionStreamer:
         """The sentences' embeddings (N, text_dim), or token states (N, tokens, text_dim)."""
         return self.text_encoder(list(texts)).to(self.device)
 
+    def read(self, texts: Sequence[str], sampling: Sampling | None = None) -> list[list[Tensor]]:
+        """The embeddings of what each sentence says one after another; of the whole, if `sampling` does not part it."""
+        parts = [parts_of(text) if (sampling or self.sampling).parts else [text] for text in texts]
+        embedded = iter(self.embed([part for of_text in parts for part in of_text]))
+        return [[next(embedded) for _ in of_text] for of_text in parts]
+
     @cached_property
     def empty(self) -> Tensor:
         """What the empty text, against which guidance weighs, becomes."""
         return self.embed([""])[0]
 
-    def new_row(self, text: Tensor, seed: int, hold: bool, past: Tensor | None = None) -> Row:
-        """A stream of latents that begins; `past` (L, C) are those already shown."""
+    def new_row(self, texts: Sequence[Tensor], seed: int, hold: bool, past: Tensor | None = None) -> Row:
+        """A stream of latents that begins, under one prompt or several in turn; `past` (L, C) are those already seen."""
         channels = self.ar.config.latent_dim
-        past = text.new_empty(0, channels) if past is None else past
-        return Row(text, past, noise_of(whole(seed, "seed"), channels), hold)
+        past = texts[0].new_empty(0, channels) if past is None else past
+        return Row(texts[0], past, noise_of(whole(seed, "seed"), channels), hold, list(texts[1:]), self.ar.most_latents)
 
     def sampling_with(self, sampling: Sampling | None, changes: dict[str, float | str | None]) -> Sampling:
         """The given sampling, or the stored one, but for the changes; ValueError if it cannot be."""
@@ -237,11 +244,11 @@ class MotionStreams:
         self.lock = threading.RLock()
 
     def start(self, text: str, seed: int = 0, past: np.ndarray | Tensor | None = None,
-              hold: bool = False, embedded: Tensor | None = None) -> "MotionStream":
+              hold: bool = False, embedded: Sequence[Tensor] | None = None) -> "MotionStream":
         """Add a character; arguments as in `MotionStreamer.stream`. What it does depends on these alone.
 
         past      may be latents too, (L, C) with L >= 1, as `MotionStream.latent` gave them
-        embedded  what `MotionStreamer.embed` made of the text, where that must not be waited for
+        embedded  what `MotionStreamer.read` made of the text, where that must not be waited for
         raises    ValueError for an empty prompt, and for a past of another shape than (T, 272) with T >= 4
         """
         check_prompt(text)
@@ -250,7 +257,7 @@ class MotionStreams:
             shown = past if isinstance(past, Tensor) else self.model.encode(past)
             self.model.decode(shown[None], decoder)    # these frames were seen; the next ones need their context
             shown = shown[-self.model.ar.most_latents:]
-        embedded = self.model.embed([text])[0] if embedded is None else embedded
+        embedded = self.model.read([text], self.latents.sampling)[0] if embedded is None else embedded
         stream = MotionStream(self, self.model.new_row(embedded, seed, hold, shown), decoder)
         with self.lock:
             self.latents.start(stream.row)
@@ -299,10 +306,11 @@ class MotionStream:
         raises   ValueError for an empty prompt. Words beyond what the text encoder reads count for nothing.
         """
         check_prompt(text)
-        embedded = self.streams.model.embed([text])[0]    # outside the lock: frames go on meanwhile
+        embedded = self.streams.model.read([text], self.streams.latents.sampling)[0]    # frames go on meanwhile
         with self.streams.lock:
             if self.at_rest:
-                self.row.text, self.row.since_prompt, self.paused = embedded, 0, None
+                self.row.ask(embedded)
+                self.paused = None
                 self.streams.latents.start(self.row)
                 self.streams.moving[self.row] = self
             else:

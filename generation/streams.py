@@ -26,12 +26,21 @@ class Row:
     latents       (L, C) the last of those shown, at most as many as fit the context
     sample_noise  gives the noise of one latent: (51, C), the start and the 50 steps
     hold          whether it goes on when the prompt's motion is over
+    coming        prompts that hold in turn, when the motion of the one before is over
+    each          latents after which a prompt's motion is over at the latest, where another is coming
     """
     text: Tensor
     latents: Tensor
     sample_noise: Callable[[], Tensor]
     hold: bool = False
+    coming: Sequence[Tensor] = ()
+    each: int | None = None
     since_prompt: int = 0         # latents sampled under this prompt
+
+    def ask(self, texts: Sequence[Tensor]) -> None:
+        """Other prompts, one or several in turn."""
+        self.text, *self.coming = texts
+        self.since_prompt = 0
 
 
 class LatentStreams:
@@ -82,27 +91,34 @@ class LatentStreams:
         self.condition, self.cache = self.condition[kept], self.cache.map(lambda tensor: tensor[kept])
 
     @torch.inference_mode()
-    def prompt(self, row: Row, text: Tensor) -> None:
-        """Another sentence, from the next latent on: the kept past is read again under it, in one pass."""
-        row.text, row.since_prompt = text, 0
+    def prompt(self, row: Row, texts: Sequence[Tensor]) -> None:
+        """Another sentence, or several in turn, from the next latent on: the kept past is read again in one pass."""
+        row.ask(texts)
         self.read_again(row, self.sampling.past)
 
     @torch.inference_mode()
     def step(self) -> tuple[Tensor, list[Row]]:
         """The next latent of each row (R, C), and the rows whose motion is over instead: drop or prompt them.
 
-        A prompt's motion is over with a latent near the end latent, but not with its first. Where the row holds, the
-        motion starts again instead (`restart`).
+        A prompt's motion is over with a latent near the end latent, but not with its first. Then the row's next prompt
+        holds; where there is none and the row holds, the motion starts again (`restart`).
         """
-        latents = self.sample(self.rows)
-        near = self.near_end(latents).tolist()
-        over = [row for row, is_near in zip(self.rows, near) if is_near and row.since_prompt and not row.hold]
-        for place, row in enumerate(self.rows):
-            if near[place] and row.since_prompt and row.hold:
-                latents[place] = self.restart(row)
-            if row not in over:
-                row.latents = torch.cat([row.latents, latents[place:place + 1]])[-self.model.most_latents:]
-                row.since_prompt += 1
+        for row in self.rows:
+            if row.coming and row.since_prompt == row.each:
+                self.prompt(row, row.coming)
+        latents, over = self.sample(self.rows), []
+        for place, (row, near) in enumerate(zip(self.rows, self.near_end(latents).tolist())):
+            if near and row.since_prompt:
+                if row.coming:
+                    self.prompt(row, row.coming)
+                    latents[place] = self.sample([row])[0]
+                elif row.hold:
+                    latents[place] = self.restart(row)
+                else:
+                    over.append(row)
+                    continue
+            row.latents = torch.cat([row.latents, latents[place:place + 1]])[-self.model.most_latents:]
+            row.since_prompt += 1
         inputs = cache.inputs(self.model, latents.repeat_interleave(2, dim=0) if self.guided else latents, self.cache)
         if self.graphs and self.graphs.fit(len(self.condition)):
             self.condition = self.graphs.advance(self.model, *inputs)

@@ -65,7 +65,7 @@ class Prompt:
     settings: Settings = Settings()
     seconds: float | None = None
     at: int | None = None
-    read: Tensor | None = field(default=None, compare=False, repr=False)
+    read: list[Tensor] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not self.text.strip():

@@ -106,7 +106,7 @@ class Reader:
         model.sampling_with(prompt.settings.sampling, {})
         forget(model.text_encoder)           # only the encoder's thread encodes
         _ = model.empty                      # encoded once, here
-        wish.read.append(replace(prompt, read=model.embed([prompt.text])[0]))
+        wish.read.append(replace(prompt, read=model.read([prompt.text], prompt.settings.sampling)[0]))
 
     def close(self) -> None:
         for pool in (self.encoder, self.loader):

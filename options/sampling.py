@@ -57,6 +57,7 @@ class Sampling:
     solver: str = opt("ancestral", "ancestral, as in training; ddim or dpm++, for fewer steps; fitted, the model's own "
                       "for very few", choices=SOLVERS)
     past: int = opt(77, "latents of the motion so far that a new prompt goes on from, at most")
+    parts: bool = opt(False, "what a sentence says one after another holds in turn, as prompts do")
 
     def __post_init__(self):
         if not math.isfinite(self.guidance):
@@ -98,6 +99,8 @@ class SamplingFlags:
     steps: int | None = opt(None, "diffusion steps of a latent, 1 to 50; None: what is stored with the model")
     solver: str | None = opt(None, "ancestral, as in training; ddim or dpm++, for few steps; fitted, the model's own "
                              "for very few; None: what is stored with the model", choices=SOLVERS)
+    parts: bool | None = opt(None, "what a sentence says one after another holds in turn, as prompts do; None: what is "
+                             "stored with the model")
 
     def over(self, stored: Sampling) -> Sampling:
         """What is stored with a model, but for what is given here."""

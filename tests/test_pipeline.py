@@ -208,7 +208,7 @@ def test_scripts_and_python_take_as_many_passes(precision, tolerance):
     def passes(model: MotionStreamer, **changes: float | str) -> int:
         sampling, counted = model.sampling.but(**changes), []
         streams = LatentStreams(model.ar, model.calibration, sampling, empty)
-        streams.start(model.new_row(walks, seed=1, hold=True))
+        streams.start(model.new_row([walks], seed=1, hold=True))
         streams.step()
         hook = model.ar.head.output.register_forward_hook(lambda *given: counted.append(0))
         streams.step()

@@ -125,6 +125,23 @@ def test_a_prompt_holds_from_the_next_latent_on():
     assert np.abs(after[:4] - unchanged).max() > 1e-3 * np.abs(unchanged).max()
 
 
+def test_parts_of_a_sentence_hold_as_prompts_do():
+    """One after another: each for its share of a given length, or until its motion is over, at most for a context."""
+    model = streamer()
+    in_turn, at_once = model.stream("walk", hold=True), model.stream("sit", hold=True, parts=True)
+    walked = pull(in_turn, 5)
+    in_turn.prompt("jump")
+    assert_same(model.generate("walk, then jump", length=40, parts=True), np.concatenate([walked, pull(in_turn, 5)]))
+    plain = model.stream("sit", hold=True)
+    pull(plain, 2), pull(at_once, 2)
+    plain.prompt("walk"), at_once.prompt("walk, then jump")
+    assert_same(pull(at_once, 11), pull(plain, 11))
+    plain.prompt("jump")
+    assert_same(pull(at_once, 5), pull(plain, 5))
+    for parts, frames in (True, 12), (False, 4):
+        assert len(streamer(ALWAYS).generate("walk, then jump, then sit", parts=parts)) == frames
+
+
 def test_the_same_prompt_again_changes_nothing_while_all_of_the_past_fits():
     model = streamer(NEVER, replace(GUIDED, past=11))
     plain, again = model.stream("walk", seed=3), model.stream("walk", seed=3)
@@ -166,7 +183,7 @@ def test_a_stream_goes_on_from_a_given_past():
     torch.testing.assert_close(latents, model.encode(past[3:]))
     cache = model.tae.new_cache(1)
     model.decode(latents[None], cache)
-    row = model.new_row(model.text_encoder(["walk"])[0], 5, hold=True, past=latents)
+    row = model.new_row(model.text_encoder(["walk"]), 5, hold=True, past=latents)
     streams = LatentStreams(model.ar, NEVER, GUIDED, model.text_encoder([""])[0])
     streams.start(row)
     expected = np.concatenate([model.decode(streams.step()[0][:, None], cache)[0].numpy() for _ in range(4)])
