@@ -168,7 +168,7 @@ class MotionStreamer:
         return self.embed([""])[0]
 
     def new_row(self, texts: Sequence[Tensor], seed: int, hold: bool, past: Tensor | None = None) -> Row:
-        """A stream of latents that begins, under one prompt or several in turn; `past` (L, C) are those already seen."""
+        """A stream of latents that begins, under one prompt or some in turn; `past` (L, C) are those seen before."""
         channels = self.ar.config.latent_dim
         past = texts[0].new_empty(0, channels) if past is None else past
         return Row(texts[0], past, noise_of(whole(seed, "seed"), channels), hold, list(texts[1:]), self.ar.most_latents)
