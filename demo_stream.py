@@ -124,9 +124,10 @@ def read_past(path: Path, reading: Reading = Reading(), flag: str = "--past", ch
 
 
 def in_turn(model: MotionStreamer, prompts: list[str], seconds: list[float | None], start: dict) -> Iterator[Pull]:
-    """Each prompt for its seconds, or until its motion ends, at the latest when the context is full."""
+    """Each prompt for its seconds, or until its motion ends, at the latest when each part has filled the context."""
     stream = None
     for text, lasts in zip(prompts, seconds):
+        most = lasts * FPS if lasts else len(model.read([text])[0]) * model.longest
         begun, first, count = time.perf_counter(), None, 0
         if stream is None:
             stream = model.stream(text, hold=lasts is not None, **start)
@@ -136,7 +137,7 @@ def in_turn(model: MotionStreamer, prompts: list[str], seconds: list[float | Non
             first = first or time.perf_counter() - begun
             yield text, frames
             count += FRAMES_PER_LATENT
-            over = count >= (lasts * FPS if lasts else model.longest)
+            over = count >= most
             if over or count % REPORT == 0:
                 say_speed(text, count, time.perf_counter() - begun, first)
             if over:

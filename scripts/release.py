@@ -17,7 +17,7 @@ from models.checkpoints import (
     mosa_tokenizer_checkpoint, tae_checkpoint,
 )
 from options import opt, parse
-from options.sampling import SOLVERS
+from options.sampling import SamplingFlags
 from utils.checkpoint import write_json, write_whole
 from utils.errors import run
 
@@ -30,11 +30,9 @@ class Release:
 
     tae: str = opt("output/tae_small/best", "TAE checkpoint")
     ar: str = opt("output/t2m_small/last", "AR checkpoint")
-    guidance: float | None = opt(None, "guidance to store as the default; None: as in the checkpoint")
-    temperature: float | None = opt(None, "temperature to store as the default; None: as in the checkpoint")
-    steps: int | None = opt(None, "diffusion steps to store as the default; None: likewise")
-    solver: str | None = opt(None, "solver to store as the default; None: likewise", choices=SOLVERS)
-    stop_threshold: float | None = opt(None, "distance to the end latent at which a motion ends; None: likewise")
+    sampling: SamplingFlags = SamplingFlags()       # to store as the default
+    stop_threshold: float | None = opt(None, "distance to the end latent at which a motion ends; None: as in the "
+                                       "checkpoint")
     past: int | None = opt(None, "latents of the past that a new prompt goes on from; None: likewise")
     evaluator: str | None = opt(None, "evaluator checkpoint, to pack this instead, without its decoder")
     mosa: str | None = opt(None, "MoSa's transformer, to pack this instead, with its tokenizer")
@@ -86,8 +84,7 @@ def generator_parts(config: Release) -> dict[str, Parts]:
     calibration = ar.calibration
     if config.stop_threshold is not None:
         calibration = replace(calibration, stop_threshold=config.stop_threshold)
-    sampling = ar.sampling.but(guidance=config.guidance, temperature=config.temperature, steps=config.steps,
-                               solver=config.solver, past=config.past)
+    sampling = config.sampling.over(ar.sampling).but(past=config.past)
     tae = load_tae(config.tae)
     if not tae.has_statistics:
         raise ValueError(f"{config.tae} is the authors' file, which MotionStreamer loads as it is: give one of ours")
