@@ -170,6 +170,7 @@ class Case:
         self.decoder = model.tae.new_cache(count, model.device)
         for seed in range(count):
             self.streams.start(model.new_row(model.embed([TEXT]), seed, hold=True, past=past_of(model)))
+        self.streams.step()                # each further one reads the latent before it
         self.step, self.decode, self.first, self.differences = defaultdict(list), [], [], []
 
     def time(self, latents: int) -> None:

@@ -60,6 +60,7 @@ class LatentStreams:
         self.rows: list[Row] = []
         self.condition: Tensor | None = None                              # (batch, D)
         self.cache: cache.Cache | None = None
+        self.unread: Tensor | None = None                                 # (R, C), what `step` gave last
 
     @torch.inference_mode()
     def start(self, row: Row) -> None:
@@ -69,6 +70,7 @@ class LatentStreams:
     @torch.inference_mode()
     def put(self, row: Row, condition: Tensor, kept: cache.Cache) -> None:
         """Add a stream that was read or taken out, behind the others."""
+        self.catch_up()
         if self.rows:
             condition = torch.cat([self.condition, condition])
             kept = self.cache.map(lambda *parts: torch.cat(parts), kept)
@@ -78,6 +80,7 @@ class LatentStreams:
     @torch.inference_mode()
     def take(self, row: Row) -> tuple[Tensor, cache.Cache]:
         """Take a stream out, with what `put` needs for it to go on as if nothing had been."""
+        self.catch_up()
         batch = self.batch_rows([self.rows.index(row)])
         kept = self.condition[batch], self.cache.map(lambda tensor: tensor[batch])
         self.drop([row])
@@ -85,6 +88,7 @@ class LatentStreams:
 
     def drop(self, rows: Sequence[Row]) -> None:
         """Take streams out."""
+        self.catch_up()
         stay = [place for place, row in enumerate(self.rows) if row not in rows]
         kept = self.batch_rows(stay)
         self.rows = [self.rows[place] for place in stay]
@@ -103,6 +107,7 @@ class LatentStreams:
         A prompt's motion is over with a latent near the end latent, but not with its first. Then the row's next prompt
         holds; where there is none and the row holds, the motion starts again (`restart`).
         """
+        self.catch_up()
         for row in self.rows:
             if row.coming and row.since_prompt == row.each:
                 self.prompt(row, row.coming)
@@ -119,12 +124,20 @@ class LatentStreams:
                     continue
             row.latents = torch.cat([row.latents, latents[place:place + 1]])[-self.model.most_latents:]
             row.since_prompt += 1
+        self.unread = latents
+        return latents, over
+
+    @torch.inference_mode()
+    def catch_up(self) -> None:
+        """Read what `step` gave last: not at once, since no frame waits for that."""
+        if self.unread is None:
+            return
+        latents, self.unread = self.unread, None
         inputs = cache.inputs(self.model, latents.repeat_interleave(2, dim=0) if self.guided else latents, self.cache)
         if self.graphs and self.graphs.fit(len(self.condition)):
             self.condition = self.graphs.advance(self.model, *inputs)
         else:
             self.condition = cache.advance(self.model, *inputs)
-        return latents, over
 
     def sample(self, rows: Sequence[Row]) -> Tensor:
         """A latent (R, C) for each of some rows, under their conditions."""
@@ -156,6 +169,7 @@ class LatentStreams:
         return cache.read(self.model, kept.expand(len(texts), -1, -1), texts)
 
     def read_again(self, row: Row, past: int) -> None:
+        self.catch_up()
         batch = self.batch_rows([self.rows.index(row)])
         condition, kept = self.read(row, past)
         self.condition[batch] = condition

@@ -90,7 +90,7 @@ def test_streams_are_those_of_a_cpu(tapes, guidance, tolerance, steps, solver):
         for batch, row in zip(batches, rows):
             batch.start(row)
         steps(3)
-        batches[0].prompt(rows[0], texts[2])
+        batches[0].prompt(rows[0], [texts[2]])
         steps(10)
         batches[0].start(rows[2])
         steps(2)
@@ -154,7 +154,7 @@ def test_all_work_is_on_one_device(captured, tolerance, tapes, monkeypatch):
         for row in rows:
             streams.start(row)
             latents, _ = streams.step()
-        streams.prompt(rows[0], texts[1])
+        streams.prompt(rows[0], [texts[1]])
         streams.drop(rows[1:])
         latents, _ = streams.step()
     assert latents.is_meta and latents.shape == (1, 4) and len(made) == 6 * captured

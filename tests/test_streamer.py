@@ -136,7 +136,7 @@ def test_a_prompt_reads_the_kept_past_again(config):
         row = Row(texts[0], torch.empty(0, 4), replay(noise))
         streams.start(row)
         before = sample_latents(streams, 5)[0]
-        streams.prompt(row, texts[1])
+        streams.prompt(row, [texts[1]])
         after = sample_latents(streams, 4)
         again = LatentStreams(model, *sampling(2.0), empty)
         again.start(Row(texts[1], before[5 - min(kept, 5):], replay(noise[5:])))
@@ -164,7 +164,7 @@ def test_streams_do_not_depend_on_their_neighbours(config):
     found = [sample_latents(streams, 3)]
     streams.start(third)
     found.append(sample_latents(streams, 2))
-    streams.prompt(second, texts[3])
+    streams.prompt(second, [texts[3]])
     found.append(sample_latents(streams, 2))
     streams.drop([first])
     found.append(sample_latents(streams, 8))
