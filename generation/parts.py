@@ -2,7 +2,8 @@
 
 Words of order part a sentence anywhere ("then", "before", "after", "followed by"); a comma or "and" does in front of a
 verb, but not where things happen at once ("while", "both"). The verbs are those that captions are made of. A part
-without a subject gets the sentence's, one without a verb the verb before it ("... and then the left hand").
+without a subject gets the sentence's, one without a verb the verb before it ("... and then the left hand"). To go and
+to turn on the way is one thing, as in the captions of clips; and so is to stop.
 """
 
 import re
@@ -35,6 +36,8 @@ AT_ONCE = pattern(rf"\b(?:whil(?:e|st)|meanwhile|simultaneously|at once|at the s
                   r"both \w+s|without (?:stopping|pausing)|along the way|or)\b")
 BARE = pattern("raise|lift|lower|bend|hold|grab|take|pick|move|put")    # these need an object: "raises and lowers it"
 HALT = pattern("stop|halt|pause|come to a (?:stop|halt|standstill)")
+TURN = pattern(r"(?:turn|pivot|veer|bend|bear|curve|swing|head|round|rotate|(?:make|take|hang) an? .*(?:turn|left|right))"
+               r"\b.*")
 
 THIRD = pattern(r"(?!\w+(?:ss|wards|ways)$)\w+s")
 COUNTED = pattern(r"an?|the|this|that|his|her|its|their|your|some|one|two|three|four|five|six|few|big|small|\d+")
@@ -71,14 +74,16 @@ def parts_of(text: str) -> list[str]:
     if len(pieces) < 2 or clauses[0] is None:
         return [text]
     main = next((clause for clause in clauses if clause and clause.has_subject()), clauses[0])
-    parts, verb = [], main.verb
+    parts, verb, goes = [], main.verb, False
     for piece, clause in zip(pieces, clauses):
         verb = clause.verb if clause else verb
         said = _said_by(main, piece, clause, verb)
-        if parts and clause and HALT.fullmatch(f"{verb.base} {clause.rest}".strip()):
+        deed = f"{verb.base} {clause.rest}".strip() if clause else ""
+        if parts and (HALT.fullmatch(deed) or goes and TURN.fullmatch(deed)):
             parts[-1] += " and " + said.removeprefix(main.subject).strip()
         else:
             parts.append(said)
+        goes = verb.base in _gaits()
     return parts if len(parts) > 1 else [text]
 
 
@@ -144,6 +149,13 @@ def _verbs() -> dict[str, Verb]:
     forms = {conjugate(verb, form): Verb(verb, form) for form in ("gerund", "third", "base") for verb in sorted(marked)}
     known = {form: verb for form, verb in forms.items() if form not in NO_VERBS}
     return known | dict.fromkeys(("is", "are"), Verb("be", "third"))
+
+
+@cache
+def _gaits() -> frozenset[str]:
+    """The verbs of going, in whatever style."""
+    phrases = (phrase for style in STYLES.values() for phrase in (*style.walks, *style.runs))
+    return frozenset(re.findall(r"\{(\w+)\}", " ".join(phrases))) | {"go", "move", "step", "march", "stroll", "wander"}
 
 
 @cache

@@ -135,7 +135,7 @@ class MotionStreamer:
         for prompts, seed, frames in zip(self.read(texts, sampling), seeds, wanted):
             row = self.new_row(prompts, seed, hold=frames is not None)
             counts[row] = -(-(frames or len(prompts) * self.longest) // self.tae.frames_per_code)
-            row.each = -(-counts[row] // len(prompts))
+            row.each = min(row.each, -(-counts[row] // len(prompts)))
             streams.start(row)
         sampled: dict[Row, list[Tensor]] = {row: [] for row in counts}
         while streams.rows:
@@ -171,7 +171,8 @@ class MotionStreamer:
         """A stream of latents that begins, under one prompt or some in turn; `past` (L, C) are those seen before."""
         channels = self.ar.config.latent_dim
         past = texts[0].new_empty(0, channels) if past is None else past
-        return Row(texts[0], past, noise_of(whole(seed, "seed"), channels), hold, list(texts[1:]), self.ar.most_latents)
+        noise, each = noise_of(whole(seed, "seed"), channels), self.ar.most_latents // 2
+        return Row(texts[0], past, noise, hold, list(texts[1:]), each)
 
     def sampling_with(self, sampling: Sampling | None, changes: dict[str, float | str | None]) -> Sampling:
         """The given sampling, or the stored one, but for the changes; ValueError if it cannot be."""

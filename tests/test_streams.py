@@ -126,7 +126,7 @@ def test_a_prompt_holds_from_the_next_latent_on():
 
 
 def test_parts_of_a_sentence_hold_as_prompts_do():
-    """One after another: each for its share of a given length, or until its motion is over, at most for a context."""
+    """One after another: for their shares of a given length, or until their motion is over, at most half a context."""
     model = streamer()
     in_turn, at_once = model.stream("walk", hold=True), model.stream("sit", hold=True, parts=True)
     walked = pull(in_turn, 5)
@@ -135,7 +135,7 @@ def test_parts_of_a_sentence_hold_as_prompts_do():
     plain = model.stream("sit", hold=True)
     pull(plain, 2), pull(at_once, 2)
     plain.prompt("walk"), at_once.prompt("walk, then jump")
-    assert_same(pull(at_once, 11), pull(plain, 11))
+    assert_same(pull(at_once, 5), pull(plain, 5))
     plain.prompt("jump")
     assert_same(pull(at_once, 5), pull(plain, 5))
     for parts, frames in (True, 12), (False, 4):
