@@ -36,8 +36,8 @@ AT_ONCE = pattern(rf"\b(?:whil(?:e|st)|meanwhile|simultaneously|at once|at the s
                   r"both \w+s|without (?:stopping|pausing)|along the way|or)\b")
 BARE = pattern("raise|lift|lower|bend|hold|grab|take|pick|move|put")    # these need an object: "raises and lowers it"
 HALT = pattern("stop|halt|pause|come to a (?:stop|halt|standstill)")
-TURN = pattern(r"(?:turn|pivot|veer|bend|bear|curve|swing|head|round|rotate|(?:make|take|hang) an? .*(?:turn|left|right))"
-               r"\b.*")
+TURN = pattern(r"(?:turn|pivot|veer|bend|bear|curve|swing|head|round|rotate|"
+               r"(?:make|take|hang) an? .*(?:turn|left|right))\b.*")
 
 THIRD = pattern(r"(?!\w+(?:ss|wards|ways)$)\w+s")
 COUNTED = pattern(r"an?|the|this|that|his|her|its|their|your|some|one|two|three|four|five|six|few|big|small|\d+")
