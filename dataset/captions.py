@@ -13,19 +13,25 @@ from utils.text import read_lines
 SWAPS = {"left": "right"} | {f"left{end}": f"right{end}" for end in (
     "s", "y", "ward", "wards", "most", "side", "hand", "handed", "hander", "foot", "footed", "leg", "arm")}
 SWAPS |= {right: left for left, right in SWAPS.items()}
-TURNED = {r"(?:counter|anti|contra)[-\s]*clock[-\s]*wise": "clockwise", r"clock[-\s]*wise": "counterclockwise"}
+GAP = r"[-\s\u2010-\u2015]*"    # hyphens and dashes of any kind
+TURNED = {rf"(?:counter|anti|contra){GAP}clock{GAP}wise": "clockwise", rf"clock{GAP}wise": "counterclockwise"}
 SUBJECTS = (r"(?:he|she|they|it|we|who|someone|somebody|everyone|people|men|women|(?:person|man|woman|guy|girl|boy"
             r"|figure|individual|character|dancer|player|human|performer|actor)s?)")
 # Where "left" is a form of "to leave", or "right" is no side: these do not swap.
 NO_SIDE = [re.sub(r"\s", r"\\s+", pattern) for pattern in (
-    rf"\b(?:{SUBJECTS}|has|have|had|having|just|never) left (?:the|an?|th[aio]\w+|his|her|its|their|my|our|your|him"
-    r"|them|home|for|without|early|quickly|again|alone)\b(?! (?:side|hand|arm|leg|foot|knee)\b)",
+    rf"\b(?:{SUBJECTS}|has|have|had|having|just|never|suddenly|finally|{SUBJECTS} then) left (?:the|an?|th[aio]\w+|his"
+    r"|her|its|their|my|our|your|him|them|home|for|without|early|again|alone|\w+ly)\b"
+    r"(?! (?:side|hand|arm|leg|foot|knee)\b)",
     rf"\b(?:(?!it\b){SUBJECTS}|has|have|had) left(?=\s*(?:[.!?;,]|$))",
     rf"\b(?!it\b){SUBJECTS} left (?:with|through|by) ",
     r"\band left (?:the|a|an|his|her|their|its)\b(?! (?:side|hand|arm|leg|foot|knee)\b)",
-    r"\b(?:he|she|they|who|someone) left (?:and|then|when|after|before|as|but)\b(?! right\b)",
-    r"\b(?:is|are|was|were|be|been|being|gets?|got) left (?:behind|alone|standing|over|open|out|hanging|lying|empty)\b",
-    r"\b(?:nothing|anything|none) left\b", r"\bleft off\b", r"\bright (?:away|angles?|angled|side up|way up)\b",
+    rf"\b(?!it\b){SUBJECTS} left (?:and|then|when|after|before|as|but)\b(?! (?:then )?(?:\w+ )?right\b)",
+    r"\b(?:is|are|was|were|be|been|being|gets?|got) left (?:behind|alone|standing|over|open|out|hanging|lying|empty"
+    r"|with)\b",
+    r"\b(?:nothing|anything|none)(?: is| was)? left\b", r"\bwhat \w+ (?:is|was) left\b(?! of\b)",
+    r"\b(?:left|right)-(?:brain|mind)ed\b",
+    r"\b(?:quite|just|feels?|that's|(?:does|do|did|makes?|gets?|got) it) right\b(?=\s*[,.;!?]|$)",
+    r"\bleft off\b", r"\bright (?:away|angles?|angled|side up|way up)\b",
     r"^right now\b(?!,? (?:left|right)\b)", r"\bright now(?=[.!]?$)",
     r"\bright-angled?\b", r"\ball right\b(?=\s*[,.;!?]|$)",
     r"\bright back (?:up|down|upright|to standing)\b",
@@ -35,11 +41,12 @@ NO_SIDE = [re.sub(r"\s", r"\\s+", pattern) for pattern in (
     r"\b(?:foot|feet|heels?|toes?|legs?|hands?) left the (?:floor|ground|mat|seat|chair)\b",
     r"^left the (?:room|house|building|scene|stage|ground|floor|field|area)\b", r"\bwhat(?:'s| is| was) left\b",
     r"\b(?:is|are|was|were|be|been) left to (?:him|her|them|you|us)\b",
-    r"(?:^|[.;!?] )right (?:after|before)\b(?! (?:the )?left\b)",
+    r"(?:^|[.;!?] )right (?:after|before|at|as|when|in front|on cue|then|here|there)\b(?! (?:the )?left\b)",
     r"\b(?:gets?|sits?|lies?|stands?) right (?:up|down)\b", r"\b(?:comes?|gets?|jumps?|bounces?|springs?) right back\b",
-    r"\b(?:walks?|runs?|goes|go|jogs?|rushes) right (?:past|into|through)\b",
+    r"\b(?:walks?|runs?|goes|go|jogs?|rushes) right (?:past|into|through|off)\b",
     r"\b(?:stands?|stops?|stays?|waits?|sits?|is|are) right (?:there|here)\b",
-    r"\brights? (?:himself|herself|itself|themselves|oneself)\b", r"\bthe right (?:amount|moment|time|size|order)\b")]
+    r"\brights? (?:himself|herself|itself|themselves|oneself)\b",
+    r"\bthe right (?:amount|moment|time|size|order|way|thing|answer|choice)\b")]
 SIDE = re.compile("(" + "|".join(NO_SIDE) + r")|(?<!\w)(" + "|".join(
     [*TURNED, *sorted(SWAPS, key=len, reverse=True)]) + r")(?!\w)", re.IGNORECASE)
 

@@ -6,7 +6,7 @@ Letters: T frames, J joints (22). Both bodies y up, at the same frames.
 import numpy as np
 
 from motion.formats.capture import TO_Y
-from motion.rest_pose import BONES, ELBOWS, HEAD, NECK, SHOULDERS, WRISTS, directions, standing_shares, unit
+from motion.rest_pose import BONES, ELBOWS, HEAD, NECK, SHOULDERS, WRISTS, directions, standing_shares, unit, walks
 from motion.skeleton import ANKLES, HIPS, JOINT_NAMES, KNEES, OFFSETS, TOES
 
 # degrees, on average over the frames, from which on something is wrong: limbs of the right map are 0 degrees off
@@ -105,14 +105,15 @@ def faults(found: dict[str, float], ratios: dict[str, float]) -> list[str]:
     return wrong
 
 
-def lies(places: np.ndarray, up: str) -> str | None:
+def lies(places: np.ndarray, up: str, sure: bool) -> str | None:
     """The axis of the file along which trunk and straight legs point in most frames, if that is not up; else None.
 
-    places  (T, J, 3), y up; up: the file's axis that y is
+    places  (T, J, 3), y up; up: the file's axis that y is; sure: somebody said so, and is believed unless it walks
     """
-    shares = standing_shares(places @ TO_Y[up])
+    there = places @ TO_Y[up]
+    shares = standing_shares(there)
     best = max(shares, key=lambda axis: shares[axis])
-    return best if best != up and shares[best] > 0.5 else None
+    return best if best != up and shares[best] > 0.5 and (not sure or walks(there @ TO_Y[best].T)) else None
 
 
 def _ahead(found: dict[str, np.ndarray]) -> np.ndarray:

@@ -13,19 +13,19 @@ NOISE = {"c", "m", "center", "joint", "jnt", "bone", "bind", "bend", "base", "de
 PIECES = {"twist", "roll", "stretch", "part", "share", "corrective"}
 # Words of the tools for a part; "hip", "shoulder", "leg" and "arm" mean one or another, which their chain tells.
 PARTS = {
-    "neck": "neck 首 neck1 lowerneck necklower",
-    "head": "head 頭 headneck skull",
-    "foot": "foot ankle feet 足首",
-    "toe": "toe toes bigtoe ball つま先 forefoot toebase football midfoot metatarsals",
-    "hand": "hand wrist palm 手首",
-    "thigh": "thigh upleg upperleg uleg femur 足 legupper upperlimb",
+    "neck": "neck 首 颈 頸 脖子 neck1 lowerneck necklower",
+    "head": "head 頭 头 headneck skull",
+    "foot": "foot ankle feet 足首 脚 腳 脚踝",
+    "toe": "toe toes bigtoe ball つま先 脚趾 脚尖 forefoot toebase football midfoot metatarsals",
+    "hand": "hand wrist palm 手首 手 手腕 手掌",
+    "thigh": "thigh upleg upperleg uleg femur 足 大腿 legupper upperlimb",
     "hip": "hip hips",
-    "shin": "shin shank lowerleg lowleg loleg knee calf tibia ひざ leglower",
+    "shin": "shin shank lowerleg lowleg loleg knee calf tibia ひざ 小腿 膝 膝盖 leglower",
     "leg": "leg",
-    "collar": "collar clavicle 肩 clav collarbone",
+    "collar": "collar clavicle 肩 肩膀 锁骨 clav collarbone",
     "shoulder": "shoulder",
-    "upper arm": "arm upperarm uparm uarm humerus shldr 腕 armupper bicep",
-    "forearm": "forearm lowerarm lowarm loarm farm elbow radius ひじ armlower",
+    "upper arm": "arm upperarm uparm uarm humerus shldr 腕 上臂 上腕 大臂 armupper bicep",
+    "forearm": "forearm lowerarm lowarm loarm farm elbow radius ひじ 前臂 前腕 小臂 肘 手肘 armlower",
 }
 PART_OF = {word: part for part, words in PARTS.items() for word in words.split()}
 # LEFT and JNT are words, LUArm is three.
@@ -38,10 +38,10 @@ def parts_of(names: tuple[str, ...]) -> list[tuple[str, str, str]]:
     for name in without_prefix(names):
         tokens = [token.lower() for token in TOKEN.findall(name)]
         joined = "".join(re.findall(r"[^\W\dA-Za-z_]+", name))
-        if joined:                                   # 左ひざ: the side, then the part
-            found.append((SIDES.get(joined[0], ""), PART_OF.get(joined.lstrip("左右"), ""), joined.lstrip("左右")))
-            continue
         side = next((SIDES[token] for token in tokens if token in SIDES), "")
+        if joined:                                   # 左ひざ, ひざ.L
+            found.append((side, PART_OF.get(joined.strip("左右"), ""), joined.strip("左右")))
+            continue
         words = "".join(token for token in tokens if token not in SIDES and token not in NOISE and token not in PIECES)
         if not side and words not in PART_OF and words[:1] in ("l", "r") and words[1:] in PART_OF:
             side, words = SIDES[words[0]], words[1:]  # lfemur

@@ -62,8 +62,8 @@ def up_axis(places: np.ndarray, rest: np.ndarray | None, default: str, axes: Seq
         return other if shares[default] < 0.1 else default
     stands, lies = places @ TO_Y[best].T, places @ TO_Y[other].T
     if best == default:                                   # a rest pose of other axes than the motion is no rare thing
-        return other if shares[other] and not _walks(stands) and _on_floor(lies) > _on_floor(stands) else best
-    return best if _walks(stands) or at_rest != default and _on_floor(stands) > _on_floor(lies) else other
+        return other if shares[other] and not walks(stands) and _on_floor(lies) > _on_floor(stands) else best
+    return best if walks(stands) or at_rest != default and _on_floor(stands) > _on_floor(lies) else other
 
 
 def standing_shares(places: np.ndarray) -> dict[str, float]:
@@ -74,7 +74,7 @@ def standing_shares(places: np.ndarray) -> dict[str, float]:
             for axis, turn in TO_Y.items()}            # turn[1] is the axis that becomes y
 
 
-def _walks(places: np.ndarray) -> bool:
+def walks(places: np.ndarray) -> bool:
     """Whether a body (T, J, 3) goes along the ground, feet lowest, if y is up."""
     low, tall = places[..., 1].min(-1), np.ptp(places[..., 1], axis=-1).max()
     feet = places[:, ANKLES + TOES, 1].min(-1)

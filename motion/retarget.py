@@ -116,7 +116,7 @@ class Source:
                 self.said = said
             else:
                 wrong = []
-        if not self.map.get("up") and (axis := lies(self.places, self.capture.up)):
+        if axis := lies(self.places, self.capture.up, sure=bool(self.map.get("up"))):
             self.said.append(f"the body lies along the file's {axis} axis (--up {axis} if it stands there)")
         if wrong:
             raise ValueError(f"The map does not fit the capture: {'; '.join(wrong)}. Try --skeleton auto, or "

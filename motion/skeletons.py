@@ -109,7 +109,9 @@ def _sided(tree: Tree, pelvis: int, legs: list[int], chest: int, arms: list[int]
     if not np.linalg.norm(left) > 0.5:
         raise ValueError("feet without toes do not tell left from right")
     ends: Ends = {}
-    for part, joints in (("foot", feet), ("hand", hands)):
+    for part, joints, others in (("foot", feet, ("thigh", "shin")), ("hand", hands, ("upper arm", "forearm"))):
+        if wrong := [tree.names[joint] for joint in joints if tree.said[joint][1] in others]:
+            raise ValueError(f"the place of a {part} is that of {wrong[0]}")
         sides = sorted(joints, key=lambda joint: float(tree.places[joint] @ left), reverse=True)
         ends[f"left {part}"], ends[f"right {part}"] = sides
     return ends

@@ -59,14 +59,20 @@ def test_sides_swap_as_whole_words(text, swapped):
     "walks and left the scene", "she left and came back", "she left to get water", "they left together",
     "one foot left the floor", "both feet left the ground", "left the room", "what is left of the crowd",
     "the rest is left to him", "right after walking, he waves", "he bows. Right before that he sits", "sits right down",
-    "comes right back", "walks right past the table", "stands right there", "he rights himself"])
+    "comes right back", "walks right past the table", "stands right there", "he rights himself",
+    "the man then left the room", "the dancer left gracefully", "a person left and returned", "he is left with nothing",
+    "nothing is left", "what strength is left", "is left-brained", "right on cue he jumps",
+    "Right in front of him is a wall", "right then he falls", "walks right off the stage", "does it right",
+    "not quite right.", "the right way"])
 def test_what_is_no_side_stays(text):
     assert swap_left_right(text) == text
 
 
 @pytest.mark.parametrize("text, swapped", [
     ("walks in a counter clockwise circle", "walks in a clockwise circle"), ("turns anti clockwise", "turns clockwise"),
-    ("turns counter-clock-wise", "turns clockwise"), ("Clock wise", "Counterclockwise"),
+    ("turns counter-clock-wise", "turns clockwise"), ("a counter\u2011clockwise turn", "a clockwise turn"),
+    ("right then left", None), ("the person left and then right", None), ("what he does is left of it", None),
+    ("Clock wise", "Counterclockwise"),
     ("a person left hand up", "a person right hand up"), ("turns right then left", "turns left then right"),
     ("moves it from left to right in front of them", "moves it from right to left in front of them"),
     ("the current takes it left;", "the current takes it right;"), ("he is left of it", "he is right of it"),

@@ -17,7 +17,7 @@ from motion.formats import read_capture, write_amass, write_bvh
 from motion.formats.capture import TO_Y
 from motion.rest_pose import swing
 from motion.retarget import Source, load_skeleton_map, retarget
-from motion.rotation import y_rotation
+from motion.rotation import matrix_to_axis_angle, y_rotation
 from motion.skeleton import JOINT_NAMES, OFFSETS, local_to_global
 from motion.skeleton_map import check_map, shipped
 from motion.skeletons import Tree, ends_by_shape, sources
@@ -97,6 +97,8 @@ def test_the_axis_along_which_the_body_stands_is_up(tmp_path, name, up):
     np.testing.assert_array_equal(same.joints, body.joints)
     if up != "y":
         assert "stands along" in body.said and "stands along" not in same.said
+    wrong = read_body(path, Reading(up="-y" if up == "y" else "y"))
+    assert f"the body lies along the file's {up} axis (--up {up} if it stands there)" in wrong.said
 
 
 def _heading(body, turned: np.ndarray) -> np.ndarray:
@@ -105,15 +107,17 @@ def _heading(body, turned: np.ndarray) -> np.ndarray:
     return ours
 
 
-@pytest.mark.parametrize("up", ["y", "z"])
-def test_npz_of_either_axis_stand(tmp_path, up):
+@pytest.mark.parametrize("up", ["y", "z", "-y"])
+def test_npz_of_any_usual_axis_stand(tmp_path, up):
+    """AMASS' is z; y, of animators, and -y, of a camera, are turned about x."""
     rotations, joints = walk()
     write_amass(tmp_path / "z.npz", rotations, joints[:, 0])
     arrays = dict(np.load(tmp_path / "z.npz"))
-    if up == "y":
-        from motion.rotation import matrix_to_axis_angle
-        arrays["poses"][:, :3] = matrix_to_axis_angle(rotations[:, 0])
-        arrays["trans"] = joints[:, 0] - OFFSETS[0]
+    if up != "z":
+        turn = TO_Y[up].T
+        arrays["poses"][:, :3] = matrix_to_axis_angle(turn @ rotations[:, 0])
+        arrays["trans"] = joints[:, 0] @ turn.T + [0.3, 0, 4] - OFFSETS[0]
+        joints += turn.T @ [0.3, 0, 4]
     np.savez(tmp_path / "a.npz", **arrays)
     body = read_body(tmp_path / "a.npz")
     np.testing.assert_allclose(body.joints, joints - [0, joints[..., 1].min(), 0], atol=1e-9)
@@ -327,6 +331,14 @@ def test_sides_swapped_without_toes_are_told_by_knees_or_elbows(tmp_path, kind):
         return retarget(read_capture(tmp_path / "a.bvh"), swapped)
     with pytest.raises(ValueError, match="feet or knees point .* the map swaps left and right"):
         retarget(read_capture(tmp_path / "a.bvh"), swapped)
+
+
+def test_a_forearm_is_not_taken_for_a_hand(tmp_path):
+    """Where hands are End Sites, the shape would have it so; another limb's bones are as like a person's."""
+    path, *_ = worn(tmp_path, "optitrack", ours=SKELETONS["optitrack"].ours | dict.fromkeys(
+        ("left_wrist", "right_wrist")))
+    with pytest.raises(ValueError, match="no joint is called a left hand; .* the place of a hand is that of LFArm"):
+        read_body(path)
 
 
 def test_a_skeleton_without_a_person_is_one_sentence(tmp_path):

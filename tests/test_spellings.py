@@ -53,6 +53,7 @@ SPELLINGS = {
     "a named End Site": swapped(("End Site", "End Site upper arm tip")),
     "decimal commas": lambda text: text.replace(".", ","),
     "commas between numbers": swapped(("1.5 2 3 90.25 0", "1.5, 2, 3, 90.25, 0"), ("OFFSET 5 5 5", "OFFSET 5, 5, 5")),
+    "commas at the ends of lines": lambda text: re.sub("(?m) 0$", " 0,", text.rstrip("\n")),
     "channels over two lines": swapped(("Zposition", "Zposition\n")),
     "an offset over two lines": swapped(("OFFSET 0 2 0", "OFFSET 0\n 2 0")),
     "time before frames": swapped(("Frames: 2\nFrame Time: 0.0333333", "Frame Time: 0.0333333\nFrames: 2")),
@@ -106,7 +107,8 @@ def test_more_frames_than_announced_are_read_with_a_note(tmp_path, counted):
     (("Frames: 2", "Frames: 1000000000"), "expected 1000000000 frames of 9"), (("90.25", "1.#QNAN"), "found NaN"),
     (("90.25", "-nan(ind)"), "found NaN"), (("90.25", "None"), "found NaN"),
     (("1.5 2", "0 1.5 2"), "found 2 frames of 10 numbers"), (("90.25 ", ""), "Is the file whole"),
-    (("0.0333333", "33.3"), "--fps"), (("0.0333333", 3000 * "[a"), "--fps"),
+    (("0.0333333", "33.3"), "--fps"), (("0.0333333", "8.333"), "--fps"),
+    (("0.0333333", 3000 * "[a"), "--fps"),
     (("OFFSET 0 2 0", "OFFSET 0 2"), "found OFFSET"), (("OFFSET 0 2 0", "OFFSET 0 nan 0"), "found OFFSET"),
     (("OFFSET 0 2 0", "OFFSET 0 2 inf"), "found OFFSET"), (("OFFSET 0 2 0", "OFFSET nan 2 0"), "found OFFSET"),
     (("HIERARCHY", "<html>"), "found '<html>'")])
@@ -126,6 +128,9 @@ def test_names_of_any_language(tmp_path):
         text = arm(tmp_path / "b.bvh").read_text().replace("upper arm", upper).replace("hip", hip)
         (tmp_path / "a.bvh").write_bytes(text.encode(encoding))
         assert read_bvh(tmp_path / "a.bvh").names == (hip, upper), encoding
+    (tmp_path / "hand.asf").write_text(HAND.replace("arm", "左腕"), encoding="utf-8")
+    (tmp_path / "wave.amc").write_text(f":FPS 60\n{WAVE}".replace("arm", "左腕"), encoding="utf-8")
+    assert read_amc(tmp_path / "wave.amc").names == ("root", "左腕", "hand")
     (tmp_path / "a.bvh").write_bytes(arm(tmp_path / "b.bvh").read_text().replace("hip", "Hüfte").encode("latin-1"))
     assert read_bvh(tmp_path / "a.bvh").names[0] == "Hüfte"
 
@@ -178,6 +183,13 @@ def test_a_given_rate_reads_a_file_with_a_broken_one(tmp_path):
     with pytest.raises(ValueError,
                        match="a.bvh: found -5 frames per second, expected .* --fps"):
         read_capture(arm(tmp_path / "a.bvh"), fps=-5)
+
+
+def test_frames_that_are_missing_from_an_amc_are_told(tmp_path):
+    (tmp_path / "hand.asf").write_text(HAND)
+    (tmp_path / "wave.amc").write_text(":SAMPLES-PER-SECOND 60\n" + WAVE.replace("\n2\n", "\n4\n"))
+    with pytest.warns(Note, match="wave.amc: its frames are not numbered one after another, 1 times, first 4 behind 1"):
+        assert len(read_amc(tmp_path / "wave.amc").positions) == 2
 
 
 def in_radians(text: str) -> str:
@@ -260,7 +272,7 @@ def test_the_rate_of_an_amc(tmp_path):
     with pytest.warns(Note,
                       match="does not say its rate, 120 .* --fps"):
         assert read_capture(tmp_path / "wave.amc").fps == 120
-    (tmp_path / "wave.amc").write_text(":SAMPLES-PER-SECOND 60\n" + WAVE)
+    (tmp_path / "wave.amc").write_text(":SAMPLES-PER-SECOND 60.0.1\n" + WAVE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_capture(tmp_path / "wave.amc").fps == 60 and read_capture(tmp_path / "wave.amc", fps=30).fps == 30
@@ -289,7 +301,9 @@ def test_npz_variants_are_the_same(tmp_path):
         dict(poses=flat[None], trans=trans[None], fps=30), dict(poses=flat, trans=trans.T, fps=30),
         dict(poses=flat, trans=94 * trans, smpl_scaling=[94.0], fps=30), dict(poses=flat, trans=trans * 5, scale=5,
                                                                               fps=30),
-        dict(poses=matrices[:, :22].reshape(6, -1), trans=trans, fps=30), dict(Poses=flat, Trans=trans, FPS=30),
+        dict(poses=matrices[:, :22].reshape(6, -1), trans=trans, fps=30),
+        dict(poses=matrices[:, :24].reshape(6, -1, 9), trans=trans, sampling_rate=30),
+        dict(Poses=flat, Trans=trans, FPS=30),
         dict(pose=flat.astype(np.float32), trans=trans, framerate=30, betas=np.zeros(16), gender="neutral")]
     for number, arrays in enumerate(variants):
         np.savez(tmp_path / f"{number}.npz", **arrays)

@@ -207,6 +207,10 @@ BY_NAMES = {
     "MMD, semi-standard": Skeleton(SKELETONS["mmd"].ours | dict(pelvis="腰"), rest="A", unit=0.08),
     "MMD, in English": Skeleton(middle("lower body", (None, "upper body", "upper body2"), "neck", "head") | limbs(
         "L", "R", "leg_* knee_* ankle_* toe_* shoulder_* arm_* elbow_* wrist_*"), root="center", rest="A", unit=0.08),
+    "MMD in Blender": Skeleton(middle("下半身", (None, "上半身", "上半身2"), "首", "頭") | limbs(
+        "L", "R", "足.* ひざ.* 足首.* - 肩.* 腕.* ひじ.* 手首.*"), root="センター", rest="A", unit=0.08, up="z"),
+    "names in Chinese": Skeleton(middle("骨盆", ("脊柱1", "脊柱2", "胸"), "颈", "头") | limbs(
+        "左", "右", "*大腿 *小腿 *脚 - *肩 *上臂 *前臂 *手")),
 }
 
 

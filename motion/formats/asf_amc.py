@@ -47,7 +47,8 @@ def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float | 
     angles = re.search(r":(DEGREES|RADIANS)\b", header, re.IGNORECASE)
     degrees = angles[1].upper() == "DEGREES" if angles else degrees
     if fps is None:
-        said = re.search(r"(?:SAMPLES[-_ ]?PER[-_ ]?SECOND|FRAME[-_ ]?RATE|FPS)\W{1,3}([\d.]+)", header, re.IGNORECASE)
+        said = re.search(r"(?:SAMPLES[-_ ]?PER[-_ ]?SECOND|FRAME[-_ ]?RATE|FPS)\W{1,3}(\d+\.?\d*)", header,
+                         re.IGNORECASE)
         fps = float(said[1]) if said else FPS
         if not said:
             note(f"{path}: an AMC does not say its rate, {FPS:g} frames per second are taken as CMU's: give --fps for "
@@ -164,23 +165,26 @@ def _read_values(path: Path, words: list[str], bones: list[Bone], skeleton: Path
     """The channels (T, C) of each bone."""
     widths = {bone.name.lower(): len(bone.channels) for bone in bones}
     moving = [name for name, width in widths.items() if width]
-    named = {word.lower() for word in words if re.match("[A-Za-z_]", word)} - {"nan", "inf", "infinity"}
+    named = {word.lower() for word in words if re.match(r"[^\W\d]", word)} - {"nan", "inf", "infinity"}
     wrong = sorted((named ^ set(moving)) - {name for name, width in widths.items() if not width})
     if wrong:
         raise ValueError(f"{path}: found other joints than in {skeleton.name}: {', '.join(wrong)[:300]}; expected "
                          "its own skeleton.")
     found: dict[str, list[str]] = {name: [] for name in moving}
-    frames = place = 0
+    numbers: list[int] = []
+    place = 0
     while place < len(words):
         name = words[place].lower()
         place += 1
         if name in widths:
             found.setdefault(name, []).extend(words[place:place + widths[name]])
             place += widths[name]
-        elif frames * sum(widths.values()) == sum(map(len, found.values())):
-            frames += 1
+        elif re.fullmatch(r"\d{1,9}", name) and len(numbers) * sum(widths.values()) == sum(map(len, found.values())):
+            numbers.append(int(name))
         else:
+            place -= 1
             break
+    frames = len(numbers)
     try:
         if place < len(words):
             raise ValueError(f"{words[place]} after {words[place - 1]}")
@@ -193,4 +197,8 @@ def _read_values(path: Path, words: list[str], bones: list[Bone], skeleton: Path
                          f"{len(moving)} joints and {sum(widths.values())} numbers in each. Is the file whole?"
                          ) from None
     check_frames(path, np.concatenate(values, axis=1))
+    gaps = [f"{after} behind {number}" for number, after in zip(numbers, numbers[1:]) if after != number + 1]
+    if gaps:
+        note(f"{path}: its frames are not numbered one after another, {len(gaps)} times, first {gaps[0]}: some may be "
+             "missing.")
     return values

@@ -110,7 +110,7 @@ def _text_of(path: Path) -> str:
     if "," in text:
         decimal = not re.search(r"\d\.\d", text)
         text = re.sub(r"(Time\s*:?\s*\d*),(?=\d)", r"\1.", text, flags=re.IGNORECASE)    # one list, one number
-        text = re.sub(r"(?<=[\d.]),(?=[\d.])" if decimal else r"(?<=[\d.]),(?=[\s\d.+-])", "." if decimal else " ",
+        text = re.sub(r"(?<=[\d.]),(?=[\d.])" if decimal else r"(?<=[\d.]),(?=[\s\d.+-]|$)", "." if decimal else " ",
                       text)
     return re.sub(r"^[^\S\n]*(?:#|//|;).*", "", text, flags=re.MULTILINE) if re.search("#|//|;", text) else text
 
@@ -243,8 +243,8 @@ def _rate(path: Path, text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 1e-4 < seconds < 10:
-        raise ValueError(f"{path}: found the frame time {text[:40]!r}, expected seconds between 0.0001 and 10: give "
+    if not 1e-4 < seconds <= 1:
+        raise ValueError(f"{path}: found the frame time {text[:40]!r}, expected seconds between 0.0001 and 1: give "
                          "the frames per second, --fps.")
     rate, digits = round(1 / seconds, 2), len(text.partition(".")[2])
     if 2 <= digits <= 5 and "e" not in text.lower() and rate not in RATES:

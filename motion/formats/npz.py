@@ -19,6 +19,7 @@ from utils.checkpoint import write_whole
 
 HANDS = 90    # of 156 numbers of a pose, as SMPL-H's tools expect them: at rest
 Y_UP = TO_Y["z"]
+AXES = ("y", "z", "-y")    # that point up in files: of AMASS z; -y is a camera's
 POSES = ("poses", "pose", "full_pose", "fullpose", "smpl_poses", "smplh_poses", "smplx_poses", "pose_aa", "poses_aa")
 ROOT = ("root_orient", "global_orient", "pose_root", "root_pose", "root_rot")
 BODY = ("pose_body", "body_pose", "poses_body")
@@ -27,7 +28,8 @@ TRANS = ("trans", "transl", "translation", "translations", "root_trans", "root_t
 SCALE = ("smpl_scaling", "scale")
 JOINTS = (22, 23, 24, 25, 26, 30, 52, 53, 55)    # of SMPL, -H and -X, with hands of 45, 12 or 6 numbers each or without
 WITHOUT_ROOT = (63, 69, 189, 207)    # numbers of a pose of 21 or 23 joints
-RATE = ("mocap_framerate", "mocap_frame_rate", "mocap_fps", "fps", "frame_rate", "framerate", "frequency")
+RATE = ("mocap_framerate", "mocap_frame_rate", "mocap_fps", "mocap_rate", "fps", "frame_rate", "framerate", "frequency",
+        "frames_per_second", "sample_rate", "sampling_rate", "hz")
 
 
 def read_amass(path: str | Path, fps: float | None = None, up: str | None = None,
@@ -35,7 +37,7 @@ def read_amass(path: str | Path, fps: float | None = None, up: str | None = None
     """Read an AMASS-style npz.
 
     fps      frames per second, where the file does not say its rate rightly
-    up       the axis that points up, "y" or "z"; None: z, as in AMASS
+    up       the axis that points up; None: z, as in AMASS
     unit     metres in the unit of trans; None: one, or what the file's scale says
     returns  22 joints named as in `motion.skeleton`, metres, y up
     raises   ValueError that names the file, what was found and what was expected
@@ -58,7 +60,7 @@ def read_amass(path: str | Path, fps: float | None = None, up: str | None = None
     offsets[:, 0] = (trans + OFFSETS[0]) @ Y_UP.T
     rotations[:, 0] = Y_UP @ rotations[:, 0]
     capture = chain(JOINT_NAMES, PARENTS, rotations, offsets, check_rate(path, fps))
-    return turned(replace(capture, up="z", axes=("y", "z")), up or "z")
+    return turned(replace(capture, up="z", axes=AXES), up or "z")
 
 
 def _read(file: np.lib.npyio.NpzFile, fps: float | None, unit: float | None
@@ -116,6 +118,8 @@ def _matrices(array: np.ndarray, joints: int, frames: int) -> np.ndarray:
         found = np.squeeze(found)[None]                    # a single frame
     if found.ndim == 3 and found.shape[1] == 1 and found.shape[2] > 3:
         found = found[:, 0]
+    if found.ndim == 3 and found.shape[2] == 9:
+        found = found.reshape(len(found), -1)
     if found.ndim == 2 and found.shape[1] % 9 == 0 and _orthogonal(found.reshape(len(found), -1, 3, 3)):
         found = found.reshape(len(found), -1, 3, 3)
     elif found.shape[-2:] == (3, 3) and _orthogonal(found):
