@@ -7,6 +7,7 @@ Prints the largest distances at ten frames, of bone heads and of the body's vert
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -64,27 +65,38 @@ def checked_pose(config: Check) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> None:
-    rotations, pelvis = checked_pose(parse({"check": Check()}, show=False))
+    pose = checked_pose(parse({"check": Check()}, show=False))
+    with tempfile.TemporaryDirectory() as folder:
+        found = distances(*pose, Path(folder))
+    for what, worst in found.items():
+        print(f"{what} at {FRAMES} frames within {1000 * worst:.4f} mm of ours")
+    if max(found.values()) > TOLERANCE:
+        sys.exit(f"over {1000 * TOLERANCE:g} mm")
+
+
+def installed() -> bool:
+    return bool(shutil.which("blender"))
+
+
+def distances(rotations: np.ndarray, pelvis: np.ndarray, folder: Path) -> dict[str, float]:
+    """Largest distances, in metres, of bone heads and vertices of each kind of file in Blender from ours."""
     frames = np.linspace(0, len(pelvis) - 1, FRAMES).astype(int).tolist()
     joints = forward_kinematics(rotations, pelvis)[frames]
     vertices, _ = pose_body(rest_body(), rotations[frames], pelvis[frames])
-    worst = 0.0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_bvh(folder / "clip.bvh", rotations, pelvis, bones="mixamo")
-        write_glb(folder / "clip.glb", [Take("clip", rotations, pelvis)], "mixamo")
-        blender("--python", TO_FBX, "--", folder / "clip.glb", folder / "clip.fbx")
-        (folder / "heads.py").write_text(IN_BLENDER)
-        for kind in ("bvh", "glb", "fbx"):
-            blender("--python", folder / "heads.py", "--", folder / f"clip.{kind}", TO_FBX.parent, json.dumps(frames),
-                    folder / "found.json")
-            found = json.loads((folder / "found.json").read_text())
-            heads = upright([[heads[bone] for bone in BONES["mixamo"]] for heads, _ in found])
-            worst = max(worst, report(kind, "bone heads", heads - joints))
-            if kind != "bvh":
-                worst = max(worst, report(kind, "vertices", upright([mesh for _, mesh in found]) - vertices))
-    if worst > TOLERANCE:
-        sys.exit(f"over {1000 * TOLERANCE:g} mm")
+    write_bvh(folder / "clip.bvh", rotations, pelvis, bones="mixamo")
+    write_glb(folder / "clip.glb", [Take("clip", rotations, pelvis)], "mixamo")
+    blender("--python", TO_FBX, "--", folder / "clip.glb", folder / "clip.fbx")
+    (folder / "heads.py").write_text(IN_BLENDER)
+    worst = {}
+    for kind in ("bvh", "glb", "fbx"):
+        blender("--python", folder / "heads.py", "--", folder / f"clip.{kind}", TO_FBX.parent, json.dumps(frames),
+                folder / "found.json")
+        found = json.loads((folder / "found.json").read_text())
+        heads = upright([[heads[bone] for bone in BONES["mixamo"]] for heads, _ in found])
+        worst[f"{kind}: bone heads"] = farthest(heads - joints)
+        if kind != "bvh":
+            worst[f"{kind}: vertices"] = farthest(upright([mesh for _, mesh in found]) - vertices)
+    return worst
 
 
 def blender(*arguments: str | Path) -> None:
@@ -97,10 +109,8 @@ def upright(points: list) -> np.ndarray:
     return np.array(points)[..., [0, 2, 1]] * [1, 1, -1]
 
 
-def report(kind: str, what: str, distances: np.ndarray) -> float:
-    worst = float(np.linalg.norm(distances, axis=-1).max())
-    print(f"{kind}: {distances.shape[1]} {what} at {len(distances)} frames within {1000 * worst:.4f} mm of ours")
-    return worst
+def farthest(differences: np.ndarray) -> float:
+    return float(np.linalg.norm(differences, axis=-1).max())
 
 
 def circle(frames: int = 120) -> tuple[np.ndarray, np.ndarray]:

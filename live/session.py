@@ -91,7 +91,8 @@ class Session:
         self.studio, self.tell, self.longest = studio, tell, longest
         self.take, self.before = Take(), None
         self.edited = False                  # `before` is the motion without the last edit, or with it
-        self.held = False                    # nothing goes on: the page compares these, or an edit's end is read
+        self.held = False                    # nothing goes on: the page compares these
+        self.unread: list[Prompt] = []       # what goes on behind an edit, and before all else, when it is read
         self.waiting: list[Prompt] = []
         self.stream: MotionStream | None = None
         self.over = False                    # the motion came to its end by itself
@@ -110,7 +111,8 @@ class Session:
     @property
     def goes_on(self) -> bool:
         """Whether more comes by itself."""
-        return (self.moves or bool(self.waiting)) and not self.held and len(self.take) < self.longest
+        return ((self.moves or bool(self.waiting)) and not self.held and not self.unread
+                and len(self.take) < self.longest)
 
     @property
     def due(self) -> bool:
@@ -163,7 +165,7 @@ class Session:
         self.heard()
         self.finish()
         self.put(take, before)
-        self.over, self.edited, self.held = True, before is not None, before is not None
+        self.over, self.edited, self.held, self.unread = True, before is not None, before is not None, []
         self.say()
 
     def keep(self) -> None:
@@ -185,24 +187,24 @@ class Session:
         What was made meanwhile comes behind it, or is forgotten, if the stretch was the end: it went on from another.
 
         last     the last piece of the motion that was edited; ValueError if that is no more
-        returns  what has to go on from the new end instead: nothing does until `resume`
+        returns  what has to go on from the new end instead: nothing else does until `resume`
         """
         self.heard()
         before, end, until = self.take, first + len(shown), first + len(latents)
         if len(before) < end or before.shown[end - 1] is not last:
             raise ValueError("the motion has changed since: mark the stretch again")
-        again = self.prompts_from(end) if until == end else []
+        self.unread = self.unread or (self.prompts_from(end) if until == end else [])
         take = before.until(end) if until == end else before
         new = [*take.shown[:first], *shown]
         for one in take.shown[end:]:
             new.append(show(one.motion, new[-1]))
         changed = [*take.latents[:first], *latents.clone(), *take.latents[until:]]
         self.put(replace(take, latents=changed, shown=new, edits=[*take.edits, (first, until, text)]), before)
-        self.edited, self.held = True, bool(again)
-        if again:
+        self.edited, self.held = True, False
+        if self.unread:
             self.finish()
         self.say()
-        return again
+        return self.unread
 
     def prompts_from(self, latent: int) -> list[Prompt]:
         """What goes on from this latent: the prompt that held until there, if it did not end, and those since."""
@@ -211,17 +213,18 @@ class Session:
         held = self.take.until(latent).prompts[-1:] if until > latent else []
         return [*(replace(prompt, at=latent) for prompt in held), *since]
 
-    def resume(self, prompts: Sequence[Prompt]) -> None:
-        """Go on behind an edit with these prompts, then with what waits."""
-        self.waiting, self.held = [*prompts, *self.waiting], False
-        self.say()
+    def resume(self, unread: list[Prompt], read: Sequence[Prompt]) -> None:
+        """Go on behind an edit with what it returned, now read, before what waits; not if another motion is shown."""
+        if self.unread is unread:
+            self.waiting, self.unread = [*read, *self.waiting], []
+            self.say()
 
     def begin(self, prompt: Prompt, at: int) -> None:
         """Let a prompt hold from this latent on, in a stream of its own: so a link finds the same way."""
         past = self.take.latents[max(at - REACH, 0):at]
         stream = self.studio.start(prompt, at, torch.stack(past) if past else None)    # first: if it fails, all stays
         self.cut(at)
-        self.stream, self.over, self.held = stream, False, False
+        self.stream, self.over, self.held, self.unread = stream, False, False, []
         self.take.prompts.append(replace(prompt, at=at, read=None))
 
     def next_prompt(self) -> None:
@@ -310,7 +313,7 @@ class Session:
         self.heard()
         self.finish()
         self.take, self.before, self.waiting, self.over, self.playhead = Take(), None, [], False, Playhead()
-        self.edited = self.held = False
+        self.edited, self.held, self.unread = False, False, []
         self.forget(0)
         self.say()
 

@@ -99,10 +99,8 @@ class Studio:
              last: Shown) -> Future:
         """`Session.edit`; what goes on behind it does when it is read again."""
         def put() -> None:
-            again, take = session.edit(first, shown, latents, text, last), session.take
-            if again:
-                self.tell_error(session, self.reading(
-                    session, again, lambda read: session.resume(read) if session.take is take else None))
+            if again := session.edit(first, shown, latents, text, last):
+                self.tell_error(session, self.reading(session, again, lambda read: session.resume(again, read)))
 
         return self.submit(put)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from benchmarks import check_gltf
+from benchmarks import check_blender, check_gltf
 from benchmarks.check_blender import circle
 from motion.body import pose_body, rest_body
 from motion.formats.bones import BONES
@@ -146,3 +146,9 @@ def test_khronos_and_three_js_agree(tmp_path):
     assert check_gltf.validate(take, tmp_path) == []
     assert check_gltf.played_glb(take, tmp_path) < check_gltf.MILLIMETRES
     assert check_gltf.played_vrma(take, tmp_path) < check_gltf.DEGREES
+
+
+def test_blender_agrees(tmp_path):
+    if not check_blender.installed():
+        pytest.skip("there is no Blender: sudo apt-get install blender python3-numpy")
+    assert max(check_blender.distances(*circle(40), tmp_path).values()) < check_blender.TOLERANCE

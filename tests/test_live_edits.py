@@ -131,6 +131,44 @@ def test_what_began_meanwhile_begins_behind_an_edit_of_the_end(page, mosa):
                                     [end + 64, "jump"]]
 
 
+@pytest.fixture
+def unread(page, mosa):
+    """An edit of the end, before something that waits -> its end; and the event until which no sentence is read."""
+    end, held, model = len(page.rows), threading.Event(), page.studio.model()
+    page.studio.queue(page.session, [Prompt("sit", SETTINGS, 1.0)]).result()
+    embed, model.embed = model.embed, lambda sentences: held.wait(60) and embed(sentences)
+    edit(page, Editor(mosa, page.studio.model), (end - 60, end - 1))
+    page.at(end)
+    yield end, held
+    held.set()
+
+
+def stands(page: Page, end: int) -> bool:
+    time.sleep(0.1)
+    return len(page.rows) == end and page.last("waiting") == [["sit", 1.0]]
+
+
+def test_kept_before_it_is_read_an_edit_goes_on_before_what_waits(page, unread):
+    end, held = unread
+    page.studio.submit(page.session.keep).result()
+    assert stands(page, end)
+    held.set()
+    page.frames(end + 140)
+    assert page.last("prompts") == [[0, "walk"], [end - 60, "wave"], [end, "walk"], [end + 120, "sit"]]
+
+
+def test_compared_before_it_is_read_an_edit_stands_still(page, unread):
+    end, held = unread
+    for _ in range(2):
+        page.studio.submit(page.session.compare).result()
+    held.set()
+    wait(lambda: not page.studio.reader.lines)
+    assert stands(page, end) and page.last("edited")
+    page.studio.submit(page.session.keep).result()
+    page.frames(end + 20)
+    assert page.last("prompts") == [[0, "walk"], [end - 60, "wave"], [end, "sit"]]
+
+
 def test_nothing_goes_on_from_an_edit_of_an_end_at_rest(page, mosa):
     page.studio.submit(page.session.finish).result()
     end = len(page.rows)
