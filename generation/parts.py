@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from dataset.prepare.grammar import PHRASES, STYLES, SUBJECTS, conjugate
 
+MOST = 32    # parts; a longer story is no sentence
 pattern = partial(re.compile, flags=re.IGNORECASE)
 
 HE = r"(?:he|she|they|it|you)"
@@ -67,11 +68,12 @@ class Clause(NamedTuple):
 
 
 def parts_of(text: str) -> list[str]:
-    """The sentences that a sentence says one after another, in order of time; [text] if it says but one thing."""
+    """The sentences that a sentence says one after another, in order of time; [text] if it says but one thing, or more
+    than MOST."""
     whole = BEGIN_BY.sub(_begun, text.strip(" \t\n.!,;"))
     pieces = [piece for ordered in _in_order(whole) for piece in _at_verbs(ordered, bool(AT_ONCE.search(whole)))]
     clauses = [_clause(piece) for piece in pieces]
-    if len(pieces) < 2 or clauses[0] is None:
+    if not 2 <= len(pieces) <= MOST or clauses[0] is None:
         return [text]
     main = next((clause for clause in clauses if clause and clause.has_subject()), clauses[0])
     parts, verb, goes = [], main.verb, False

@@ -57,6 +57,7 @@ def test_what_happens_at_once_is_one_part(name):
     ("a person walks after a few drinks", None),
     ("the path bends and she follows it", None),
     ("then", None),
+    ("walk and " * 40, None),
     ("走って、then 座る", None),
 ])
 def test_sentences_as_people_write_them(text, parts):
