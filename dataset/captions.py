@@ -46,7 +46,7 @@ NO_SIDE = [re.sub(r"\s", r"\\s+", pattern) for pattern in (
     r"\b(?:walks?|runs?|goes|go|jogs?|rushes) right (?:past|into|through|off)\b",
     r"\b(?:stands?|stops?|stays?|waits?|sits?|is|are) right (?:there|here)\b",
     r"\brights? (?:himself|herself|itself|themselves|oneself)\b",
-    r"\bthe right (?:amount|moment|time|size|order|way|thing|answer|choice)\b")]
+    r"\bthe right (?:amount|moment|time|size|order|way(?! about)|thing|answer|choice)\b")]
 SIDE = re.compile("(" + "|".join(NO_SIDE) + r")|(?<!\w)(" + "|".join(
     [*TURNED, *sorted(SWAPS, key=len, reverse=True)]) + r")(?!\w)", re.IGNORECASE)
 
