@@ -30,7 +30,7 @@ NO_SIDE = [re.sub(r"\s", r"\\s+", pattern) for pattern in (
     r"|with)\b",
     r"\b(?:nothing|anything|none)(?: is| was)? left\b", r"\bwhat \w+ (?:is|was) left\b(?! of\b)",
     r"\b(?:left|right)-(?:brain|mind)ed\b",
-    r"\b(?:quite|just|feels?|that's|(?:does|do|did|makes?|gets?|got) it) right\b(?=\s*[,.;!?]|$)",
+    r"\b(?:quite|just|feels?|(?:does|do|did|makes?|gets?|got) it) right\b(?=\s*[,.;!?]|$)",
     r"\bleft off\b", r"\bright (?:away|angles?|angled|side up|way up)\b",
     r"^right now\b(?!,? (?:left|right)\b)", r"\bright now(?=[.!]?$)",
     r"\bright-angled?\b", r"\ball right\b(?=\s*[,.;!?]|$)",
@@ -41,12 +41,12 @@ NO_SIDE = [re.sub(r"\s", r"\\s+", pattern) for pattern in (
     r"\b(?:foot|feet|heels?|toes?|legs?|hands?) left the (?:floor|ground|mat|seat|chair)\b",
     r"^left the (?:room|house|building|scene|stage|ground|floor|field|area)\b", r"\bwhat(?:'s| is| was) left\b",
     r"\b(?:is|are|was|were|be|been) left to (?:him|her|them|you|us)\b",
-    r"(?:^|[.;!?] )right (?:after|before|at|as|when|in front|on cue|then|here|there)\b(?! (?:the )?left\b)",
+    r"(?:^|[.;!?] )right (?:after|before|as|in front|on cue|then|here|there)\b(?! (?:the )?left\b)",
     r"\b(?:gets?|sits?|lies?|stands?) right (?:up|down)\b", r"\b(?:comes?|gets?|jumps?|bounces?|springs?) right back\b",
     r"\b(?:walks?|runs?|goes|go|jogs?|rushes) right (?:past|into|through|off)\b",
     r"\b(?:stands?|stops?|stays?|waits?|sits?|is|are) right (?:there|here)\b",
     r"\brights? (?:himself|herself|itself|themselves|oneself)\b",
-    r"\bthe right (?:amount|moment|time|size|order|way(?! about)|thing|answer|choice)\b")]
+    r"\bthe right (?:amount|moment|time|size|order|thing|answer|choice)\b")]
 SIDE = re.compile("(" + "|".join(NO_SIDE) + r")|(?<!\w)(" + "|".join(
     [*TURNED, *sorted(SWAPS, key=len, reverse=True)]) + r")(?!\w)", re.IGNORECASE)
 
