@@ -157,6 +157,7 @@ def test_all_work_is_on_one_device(captured, tolerance, tapes, monkeypatch):
         streams.prompt(rows[0], [texts[1]])
         streams.drop(rows[1:])
         latents, _ = streams.step()
+        streams.catch_up()
     assert latents.is_meta and latents.shape == (1, 4) and len(made) == 6 * captured
     with OneDevice(), pytest.raises(AssertionError, match="tensors on {"):
         torch.cat([torch.zeros(2), torch.zeros(2, device="meta")])
