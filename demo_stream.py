@@ -124,7 +124,7 @@ def read_past(path: Path, reading: Reading = Reading(), flag: str = "--past", ch
 
 
 def in_turn(model: MotionStreamer, prompts: list[str], seconds: list[float | None], start: dict) -> Iterator[Pull]:
-    """Each prompt for its seconds, or until its motion ends, at the latest when each part has filled the context."""
+    """Each prompt for its seconds, or until its motion ends, at the latest after a full context for each part."""
     stream = None
     for text, lasts in zip(prompts, seconds):
         most = lasts * FPS if lasts else len(model.read([text])[0]) * model.longest

@@ -146,7 +146,7 @@ def _clause(text: str) -> Clause | None:
 @cache
 def _verbs() -> dict[str, Verb]:
     """All forms of the verbs that the phrases of captions mark with braces."""
-    tables = (path.read_text(encoding="utf-8") for path in PHRASES.glob("*.json"))
+    tables = (path.read_text(encoding="utf-8") for path in PHRASES.glob("*.json") if path.stem != "free")    # has none
     marked = {verb for table in tables for verb in re.findall(r"\{([a-z]{2,})\}", table)}
     forms = {conjugate(verb, form): Verb(verb, form) for form in ("gerund", "third", "base") for verb in sorted(marked)}
     known = {form: verb for form, verb in forms.items() if form not in NO_VERBS}

@@ -86,7 +86,7 @@ class MotionStreamer:
 
     @property
     def longest(self) -> int:
-        """Frames of the longest motion that ends by itself: the context holds the text and its latents."""
+        """Frames of the longest motion of one thing that ends by itself: the context holds the text and its latents."""
         return self.ar.most_latents * self.tae.frames_per_code
 
     def generate(self, text: str, seed: int = 0, length: int | None = None, sampling: Sampling | None = None,

@@ -273,6 +273,10 @@ def test_the_rate_of_an_amc(tmp_path):
                       match="does not say its rate, 120 .* --fps"):
         assert read_capture(tmp_path / "wave.amc").fps == 120
     (tmp_path / "wave.amc").write_text(":SAMPLES-PER-SECOND 60.0.1\n" + WAVE)
+    assert read_capture(tmp_path / "wave.amc", fps=30).fps == 30
+    with pytest.raises(ValueError, match="wave.amc: found the rate '60.0.1', expected a number: .* --fps"):
+        read_capture(tmp_path / "wave.amc")
+    (tmp_path / "wave.amc").write_text(":SAMPLES-PER-SECOND 60\n" + WAVE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_capture(tmp_path / "wave.amc").fps == 60 and read_capture(tmp_path / "wave.amc", fps=30).fps == 30

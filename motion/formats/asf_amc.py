@@ -47,9 +47,13 @@ def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float | 
     angles = re.search(r":(DEGREES|RADIANS)\b", header, re.IGNORECASE)
     degrees = angles[1].upper() == "DEGREES" if angles else degrees
     if fps is None:
-        said = re.search(r"(?:SAMPLES[-_ ]?PER[-_ ]?SECOND|FRAME[-_ ]?RATE|FPS)\W{1,3}(\d+\.?\d*)", header,
+        said = re.search(r"(?:SAMPLES[-_ ]?PER[-_ ]?SECOND|FRAME[-_ ]?RATE|FPS)\W{1,3}(\d[\d.]*)", header,
                          re.IGNORECASE)
-        fps = float(said[1]) if said else FPS
+        try:
+            fps = float(said[1]) if said else FPS
+        except ValueError:
+            raise ValueError(f"{path}: found the rate {said[1]!r}, expected a number: give the frames per second, "
+                             "--fps.") from None
         if not said:
             note(f"{path}: an AMC does not say its rate, {FPS:g} frames per second are taken as CMU's: give --fps for "
                  "another.")
