@@ -49,11 +49,7 @@ def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float | 
     if fps is None:
         said = re.search(r"(?:SAMPLES[-_ ]?PER[-_ ]?SECOND|FRAME[-_ ]?RATE|FPS)\W{1,3}(\d[\d.]*)", header,
                          re.IGNORECASE)
-        try:
-            fps = float(said[1]) if said else FPS
-        except ValueError:
-            raise ValueError(f"{path}: found the rate {said[1]!r}, expected a number: give the frames per second, "
-                             "--fps.") from None
+        fps = _rate(path, said[1]) if said else FPS
         if not said:
             note(f"{path}: an AMC does not say its rate, {FPS:g} frames per second are taken as CMU's: give --fps for "
                  "another.")
@@ -79,6 +75,14 @@ def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float | 
     places = ends[:, [max(parent, 0) for parent in parents]]
     places[:, 0] = starts[0]
     return chain(names, parents, rotations, places + moved, check_rate(path, fps), starts)
+
+
+def _rate(path: Path, said: str) -> float:
+    try:
+        return float(said)
+    except ValueError:
+        raise ValueError(f"{path}: found the rate {said!r}, expected a number: give the frames per second, "
+                         "--fps.") from None
 
 
 def _find_skeleton(path: Path) -> Path:
