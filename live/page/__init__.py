@@ -177,7 +177,10 @@ class Page:
         self.undo_button.disable()
 
     def tool(self, icon: str, what: str, act: Callable[[], Any] | None = None) -> ui.button:
-        return ui.button(icon=icon, on_click=act).props(f'round dense flat aria-label="{what}"').tooltip(what)
+        button = ui.button(icon=icon, on_click=act).props(f'round dense flat aria-label="{what}"')
+        with button:
+            ui.tooltip(what).props('anchor="top middle" self="bottom middle"')    # what it opens is below
+        return button
 
     def line(self, text: str) -> None:
         """A sentence to click."""

@@ -213,7 +213,7 @@ export class World {
   render(seconds) {
     const root = this.bones[0].position, busy = this.touching || performance.now() - this.touched < REST_AFTER;
     if (VIEWS[this.view][1] && !busy) {
-      const ease = 1 - Math.exp(-seconds * 4);
+      const ease = 1 - Math.exp(-seconds * 7);     // a runner is half a metre ahead
       this.shift.set(root.x, AIM, root.z).sub(this.aim).multiplyScalar(this.jump ? 1 : ease);
       this.aim.add(this.shift);
       this.camera.position.add(this.shift);
