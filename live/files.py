@@ -9,6 +9,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,7 +124,8 @@ def worker(pipe: Any, folder: str, megabytes: int, seconds: float, work: Callabl
         answer = None, f"that needs more than {megabytes} MB of memory: give less"
     except Exception as error:                   # damaged files fail in every way
         answer = None, f"that could not be read ({type(error).__name__})"
-    pipe.send(answer)
+    with suppress(BrokenPipeError):              # the page has gone
+        pipe.send(answer)
 
 
 def limit(megabytes: int, seconds: int) -> None:
