@@ -6,6 +6,7 @@ torchrun --nproc-per-node 8 train_mosa.py --preset humanml3d --resume-pth output
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from dataset.clips import layout_of, load_clips, load_groups, long_enough, with_
 from dataset.latent_folder import Texts
 from dataset.mosa import CaptionedWindows, caption_texts
 from Evaluator_272.watch import load_watch
+from generation.fast.training import compile_training
 from generation.mosa import MoSa
 from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, load_mosa_tokenizer, mosa_checkpoint
 from models.mosa.losses import corrupted, sar_loss, scale_losses
@@ -107,6 +109,10 @@ class SARObjective(nn.Module):
         losses, accuracies = scale_losses(logits, ids, counts)
         return dict(loss=sar_loss(losses, self.config.finest_weight), accuracy=torch.stack(accuracies).mean(),
                     coarsest=losses[0], finest=losses[-1])
+
+    def compile(self, *_: Any, **__: Any) -> None:
+        """The transformer alone: the tokenizer is not trained."""
+        compile_training(self.model)
 
     def checkpoint(self):
         return mosa_checkpoint(self.stored)

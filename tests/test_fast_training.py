@@ -12,9 +12,10 @@ from conftest import assert_relative, randomised
 from generation.fast import training
 from generation.fast.training import Convolution, accelerate_training, compile_training, linear
 from models.causal_tae import CausalConv1d, CausalTAE
+from models.mosa.transformer import ScaleTransformer
 from models.transformer import StreamingTransformer
 from models.two_forward import two_forward_loss
-from options.models import TAE
+from options.models import SAR, TAE, Codes
 
 
 @pytest.fixture
@@ -122,9 +123,9 @@ def test_an_accelerated_tae_is_the_plain_one(grad):
             assert_relative(one, other, 1e-4)
 
 
-@pytest.mark.parametrize("text", ["vector", "tokens"])
-def test_compiled_steps_are_the_plain_ones_at_few_shapes(text, monkeypatch):
-    """Loss and gradients; the compiler itself is left out, since it takes minutes."""
+@pytest.fixture
+def shapes(monkeypatch):
+    """What would be compiled, function by function; the compiler itself is left out, since it takes minutes."""
     shapes = set()
 
     def record(function, **_):
@@ -134,6 +135,25 @@ def test_compiled_steps_are_the_plain_ones_at_few_shapes(text, monkeypatch):
         return call
     monkeypatch.setattr(torch, "compile", record)
     training.compiled.cache_clear()
+    yield shapes
+    training.compiled.cache_clear()
+
+
+def assert_alike(models, loss_of):
+    """Loss and gradients of both; all together, since some are nought but for rounding (of keys' biases)."""
+    found = []
+    for model in models:
+        torch.manual_seed(0)
+        loss = loss_of(model)
+        found.append((loss, *torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)))
+    ours, other = found
+    assert [one is None for one in ours] == [one is None for one in other]
+    ours, other = (torch.cat([one.flatten() for one in every if one is not None]) for every in found)
+    assert_relative(other, ours, 1e-4)
+
+
+@pytest.mark.parametrize("text", ["vector", "tokens"])
+def test_compiled_steps_are_the_plain_ones_at_few_shapes(text, shapes):
     config = replace(train_t2m.TINY, text=text, text_positions=1, cross_every=2 * (text == "tokens"),
                      text_everywhere=True)
     model = randomised(accelerate_training(StreamingTransformer(config)))
@@ -143,14 +163,19 @@ def test_compiled_steps_are_the_plain_ones_at_few_shapes(text, monkeypatch):
         latents, lengths = torch.randn(clips, count, config.latent_dim), torch.tensor([count, 1, count - 3])
         texts = torch.randn(clips, tokens, config.text_dim)
         texts[0, tokens - 2:] = 0
-        found = []
-        for one in (plain, compiled):
-            torch.manual_seed(0)
-            loss = two_forward_loss(one, latents, lengths, texts if text == "tokens" else texts[:, 0], 1, 2)
-            found.append((loss, *torch.autograd.grad(loss, list(one.parameters()), allow_unused=True)))
-        for ours, other in zip(*found):
-            assert (ours is None) == (other is None)
-            if ours is not None:
-                assert_relative(other, ours, 1e-4)
+        assert_alike((plain, compiled), lambda one: two_forward_loss(
+            one, latents, lengths, texts if text == "tokens" else texts[:, 0], 1, 2))
     assert len(shapes) == 3
-    training.compiled.cache_clear()
+
+
+def test_compiled_steps_of_mosa_are_the_plain_ones_at_few_shapes(shapes):
+    plain = randomised(ScaleTransformer(SAR(16, 8, 2, 2, 16, dropout=0.0), Codes((2, 4), 8, 12, 6)))
+    compiled = copy.deepcopy(plain)
+    compile_training(compiled)
+    for tokens in (5, 30, 32):
+        inputs, lengths, texts = torch.randn(3, 4, 6), torch.tensor([4, 1, 3]), torch.randn(3, tokens, 16)
+        texts[0, tokens - 2:] = 0
+        texts[1] = 0
+        assert_alike((plain, compiled), lambda one: sum(
+            logits.square().mean() for logits in one(inputs, texts, lengths)))
+    assert len(shapes) == 1

@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from generation.fast.layers import frames_of_taps, taps
 from models.causal_tae import CausalConv1d
 from models.head import DiffusionHead
+from models.mosa.transformer import Block, ScaleTransformer
 from models.text_transformer import Prompt
 from models.transformer import StreamingTransformer
 
@@ -37,9 +38,10 @@ def accelerate_training(model: Network) -> Network:
     return model
 
 
-def compile_training(model: StreamingTransformer) -> None:
-    """Let an AR model's steps be compiled, in place; what it does without gradients is not."""
-    model.__class__, model.head.__class__ = CompiledTransformer, CompiledHead
+def compile_training(model: StreamingTransformer | ScaleTransformer) -> None:
+    """Let an AR model's steps, or MoSa's, be compiled, in place; what it does without gradients is not."""
+    for module in model.modules():
+        module.__class__ = COMPILED.get(type(module), type(module))
 
 
 class Conv(CausalConv1d):
@@ -97,6 +99,20 @@ class CompiledHead(DiffusionHead):
         if not torch.is_grad_enabled():
             return super().forward(x, t, condition)
         return compiled(DiffusionHead.forward)(self, *(filled(one, 0, ROWS) for one in (x, t, condition)))[:len(x)]
+
+
+class CompiledScales(ScaleTransformer):
+    """MoSa's transformer, whose texts are filled up; rows of zeros count for nothing there."""
+
+    def read(self, text: Tensor, lengths: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        return super().read(filled(text, 1, TOKENS) if torch.is_grad_enabled() else text, lengths)
+
+
+class CompiledBlock(Block):
+    """One of its blocks; all are alike."""
+
+    def forward(self, x: Tensor, *others: Any) -> Tensor:
+        return (compiled(Block.forward) if torch.is_grad_enabled() else Block.forward)(self, x, *others)
 
 
 @cache
@@ -218,4 +234,6 @@ def suits_onednn(x: Tensor) -> bool:
     return available and x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0
 
 
+COMPILED = {StreamingTransformer: CompiledTransformer, PackedTransformer: CompiledTransformer,
+            DiffusionHead: CompiledHead, ScaleTransformer: CompiledScales, Block: CompiledBlock}
 FASTER = {nn.Linear: Linear, CausalConv1d: Conv, StreamingTransformer: PackedTransformer}

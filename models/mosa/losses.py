@@ -26,7 +26,7 @@ def scale_losses(logits: Sequence[Tensor], ids: Sequence[Tensor],
     """
     losses, accuracies = [], []
     for q, (found, true) in enumerate(zip(logits, ids)):
-        loss = F.cross_entropy(found.float().mT, true, reduction="none")                  # (B, s)
+        loss = F.cross_entropy(found.float().flatten(0, 1), true.flatten(), reduction="none").view_as(true)    # (B, s)
         right = (found.argmax(dim=-1) == true).float()
         if counts is not None:
             loss, right = loss[counts[q]], right[counts[q]]

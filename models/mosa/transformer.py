@@ -51,12 +51,17 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        if not (self.training and self.share):
+        """Queries (B, H, L, D/H), keys and values (B, H, M, D/H) -> (B, H, L, D/H)
+
+        In training not by the fused kernel, whose backward is slow on a CPU, and which has no dropout there.
+        """
+        if not self.training:
             return F.scaled_dot_product_attention(q, k.to(q), v, mask)
-        scores = q @ k.mT / math.sqrt(q.shape[-1])                                       # (B, H, L, M)
+        scores = (q / math.sqrt(q.shape[-1])) @ k.to(q).mT                                # (B, H, L, M)
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf)
-        return drop(scores.softmax(dim=-1), self.share).to(v) @ v
+        weights = scores.softmax(dim=-1)
+        return (drop(weights, self.share) if self.share else weights).to(v) @ v
 
 
 class MLP(nn.Module):
