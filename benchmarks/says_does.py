@@ -3,6 +3,7 @@
     python -m benchmarks.says_does --data-root data/mocap_272 --json says_does.json
     python -m benchmarks.says_does --validation --guidance 3                   other sentences, to choose by
     python -m benchmarks.says_does --kinds plain "picks up"                    only a category, or a kind
+    python -m benchmarks.says_does --model mosa --cond-scale 5                 the other system
     python -m benchmarks.says_does --calibrate --data-root data/mocap_272     how real clips pass the tests
 
 `sentences.json` holds kinds of motion in categories: what people type for each, in plain words and in everyday ones
@@ -25,12 +26,15 @@ from benchmarks.sentences import Kind, Sentences, judge, load_kinds
 from dataset.captions import read_captions, words
 from dataset.clips import dataset_root, split_ids
 from dataset.prepare.folder import reported_sentences
+from generation import mosa, pipeline
+from generation.mosa import MoSa
 from generation.pipeline import MotionStreamer
-from models.text_encoder import TextEncoder
+from models.mosa.text import ClipText
+from models.text_encoder import MINILM, TextEncoder
 from motion.representation_272 import FPS
 from options import opt, parse
 from options.data import Data
-from options.sampling import Compute, SamplingFlags
+from options.sampling import Compute, MoSaFlags, SamplingFlags
 from utils.checkpoint import write_json
 from utils.errors import run
 
@@ -39,11 +43,14 @@ from utils.errors import run
 class SaysDoes:
     """Generate motions from sentences and test whether they do what the sentence says."""
 
-    weights: Path = opt(Path("weights/mocap_stream"), "folder with the checkpoints tae/ and ar/")
+    model: str = opt("motionstreamer", "which system", choices=("motionstreamer", "mosa"))
+    weights: Path | None = opt(None, "folder with the checkpoints tae/ and ar/, of MoSa tokenizer/ and transformer/; "
+                               "None: what ships")
     kinds: tuple[str, ...] = opt((), "only these categories or kinds, as benchmarks/sentences.json names them")
     seeds: int = opt(5, "motions per sentence, with the seeds 0, 1, ...")
     batch: int = opt(60, "motions sampled at once; a lone one works on several steps together, as in a stream")
     sampling: SamplingFlags = SamplingFlags()
+    mosa: MoSaFlags = MoSaFlags()
     compute: Compute = Compute()
     validation: bool = opt(False, "other sentences than the reported, by which to choose how to sample")
     calibrate: bool = opt(False, "test the real clips of the data set instead")
@@ -59,21 +66,31 @@ def main() -> None:
     if config.calibrate:
         report = calibrate(kinds, config.data_root)
     else:
-        model = MotionStreamer.from_pretrained(config.weights, **vars(config.compute))
-        model.sampling = config.sampling.over(model.sampling)
+        weights, model = load(config)
         asked = [kind.validation if config.validation else kind.reported for kind in kinds]
         closest = closest_captions(asked, config.data_root, model.text_encoder) if config.data_root else {}
-        settings = {name: getattr(model.sampling, name) for name in ("guidance", "temperature", "steps", "solver")}
-        settings["tolerance"] = model.ar.head.tolerance
-        report = dict(weights=str(config.weights), validation=config.validation, precision=config.compute.precision,
-                      batch=config.batch, **settings, **check(model, kinds, asked, config.seeds, config.batch),
-                      closest_captions=closest)
+        report = dict(weights=str(weights), validation=config.validation, precision=config.compute.precision,
+                      batch=config.batch, sampling=vars(model.sampling),
+                      **check(model, kinds, asked, config.seeds, config.batch), closest_captions=closest)
         show(report)
     if config.json:
         write_json(config.json, report)
 
 
-def check(model: MotionStreamer, kinds: Sequence[Kind], asked: Sequence[Sentences], seeds: int, batch: int) -> dict:
+def load(config: SaysDoes) -> tuple[Path, MotionStreamer | MoSa]:
+    """The system that was asked for, sampled from as the options say, and its folder."""
+    if config.model == "mosa":
+        weights = config.weights or mosa.SHIPPED
+        return weights, MoSa.load(weights / "tokenizer", weights / "transformer", Data(), config.mosa,
+                                  config.sampling.temperature, compute=config.compute)
+    weights = config.weights or pipeline.SHIPPED
+    model = MotionStreamer.from_pretrained(weights, **vars(config.compute))
+    model.sampling = config.sampling.over(model.sampling)
+    return weights, model
+
+
+def check(model: MotionStreamer | MoSa, kinds: Sequence[Kind], asked: Sequence[Sentences], seeds: int,
+          batch: int) -> dict:
     """Generate `seeds` motions of the model's own length for every sentence asked of every kind, and test them."""
     texts = [text for sentences in asked for text in sentences for _ in range(seeds)]
     motions = []
@@ -117,7 +134,8 @@ def pass_of_others(rates: np.ndarray) -> np.ndarray:
     return (rates.sum(axis=0) - rates.diagonal()) / max(len(rates) - 1, 1)
 
 
-def closest_captions(asked: Sequence[Sentences], data_root: str, text_encoder: TextEncoder) -> dict[str, dict]:
+def closest_captions(asked: Sequence[Sentences], data_root: str,
+                     text_encoder: TextEncoder | ClipText) -> dict[str, dict]:
     """For every sentence the nearest training caption in the text encoder's space, by their vectors.
 
     raises   ValueError if a training caption repeats a sentence that results are reported of
@@ -132,7 +150,7 @@ def closest_captions(asked: Sequence[Sentences], data_root: str, text_encoder: T
                              "benchmarks/sentences.json, expected none: prepare the data set again")
     texts = [text for sentences in asked for text in sentences]
     if text_encoder.tokens:
-        text_encoder = TextEncoder(text_encoder.name, text_encoder.device, text_encoder.dtype, text_encoder.on_disk)
+        text_encoder = TextEncoder(MINILM if isinstance(text_encoder, ClipText) else text_encoder.name, "cpu")
     embeddings = unit(text_encoder(captions, progress=True).numpy())
     cosines = unit(text_encoder(texts).numpy()) @ embeddings.T
     return {text: dict(caption=captions[row.argmax()], cosine=float(row.max())) for text, row in zip(texts, cosines)}
@@ -144,8 +162,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 def show(report: dict) -> None:
     seeds, closest = report["seeds"], report["closest_captions"]
-    print(f"\n{report['weights']}, guidance {report['guidance']:g}, temperature {report['temperature']:g}, "
-          f"{report['steps']} {report['solver']} steps, {report['precision']}, "
+    settings = ", ".join(f"{name} {value}" for name, value in report["sampling"].items())
+    print(f"\n{report['weights']}, {settings}, {report['precision']}, "
           f"{'validation' if report['validation'] else 'reported'} sentences; passed:")
     print(f"{'':44}  plain everyday others seconds" + "  cosine to the closest caption" * bool(closest))
     category = None

@@ -1,4 +1,4 @@
-"""What is asked of a model: kinds of motion and changes of prompt, their sentences, and the test that each must pass.
+"""What is asked of a model: kinds of motion, changes of prompt and edits, their sentences, and what each must pass.
 
 `sentences.json` holds them. A test is a list, its function's name first, then the tests it is made of and its
 arguments: ["in_order", ["walks"], ["turns", {"side": "left"}]]. The functions are those of `benchmarks.geometry` and
@@ -75,6 +75,11 @@ def load_changes(validation: bool) -> tuple[Change, ...]:
     """The changes of prompt of `sentences.json`: the reported ones, or those to choose by."""
     return tuple(Change(before, after, read_test(does))
                  for before, after, does in _read()["changes"]["validation" if validation else "reported"])
+
+
+def load_edits() -> tuple[tuple[str, Test], ...]:
+    """Sentences for edits of walks, and what the body must do where the walk is changed."""
+    return tuple((text, read_test(does)) for text, does in _read()["edits"])
 
 
 def _read() -> dict:
