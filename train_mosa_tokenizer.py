@@ -54,9 +54,11 @@ PRESETS = {
     "humanml3d": TrainMoSaTokenizer(                           # as published, epochs in steps of 256 of 23,384 clips
         CAQ(channels=263, codes=Codes(MOSA_SCALES)),
         replace(FULL.training, data=Data("humanml3d_263"), exp_name="mosa_tokenizer_263")),
-    "small": TrainMoSaTokenizer(CAQ(codes=Codes(code_dim=192), width=128), Training(
-        Data("mocap_272"), exp_name="mosa_tokenizer_small", total_iter=16_000, batch_size=32, lr=4e-4, warmup=300,
-        schedule="cosine", clip=1.0, balance=0.5, eval_iter=2000, save_iter=500, precision="bfloat16")),
+    "small": TrainMoSaTokenizer(                                                               # 6.9 M
+        CAQ(codes=Codes(code_dim=192), width=128, phi_relu=False, ema_of="scale"),
+        Training(Data("mocap_272"), exp_name="mosa_tokenizer_small", total_iter=16_000, batch_size=32, lr=4e-4,
+                 warmup=300, schedule="cosine", clip=1.0, balance=0.5, eval_iter=2000, save_iter=500,
+                 precision="bfloat16"), count_padding=False),
     "tiny": TrainMoSaTokenizer(TINY, Training(
         Data("mocap_272"), exp_name="mosa_tokenizer_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1,
         eval_iter=10, save_iter=10, print_iter=5)),
