@@ -103,8 +103,12 @@ class RandomTexts:
     at no cost."""
     name = "random"
 
-    def __init__(self, model: AR):
-        self.dim, self.tokens = model.text_dim, model.text == "tokens"
+    def __init__(self, dim: int, tokens: bool):
+        self.dim, self.tokens = dim, tokens
+
+    @classmethod
+    def of(cls, model: AR) -> "RandomTexts":
+        return cls(model.text_dim, model.text == "tokens")
 
     def __call__(self, sentences: Sequence[str]) -> Tensor:
         seeds = [crc32(sentence.encode()) for sentence in sentences]
@@ -134,8 +138,9 @@ def measure(config: Generate, precision: str) -> list[dict]:
     if config.threads:
         torch.set_num_threads(config.threads)
     ar = ar_of(config.size, config.weights)
-    model = MotionStreamer(tae_of(config.size, config.weights), ar.model, RandomTexts(ar.model.config), ar.calibration,
-                           ar.sampling, Compute(config.device, precision, config.tolerance, config.cuda_graphs))
+    model = MotionStreamer(tae_of(config.size, config.weights), ar.model, RandomTexts.of(ar.model.config),
+                           ar.calibration, ar.sampling,
+                           Compute(config.device, precision, config.tolerance, config.cuda_graphs))
     samplings = [ar.sampling.but(steps=steps, solver=config.solver or ("ancestral" if steps == STEPS else "dpm++"))
                  for steps in config.steps]
     memory = {}

@@ -3,10 +3,11 @@
     python -m benchmarks.peers --json peers.json
 
 Each round makes one clip of 9.8 seconds with each system, interleaved on the same CPU; what counts are medians. Ours
-makes it as a stream, each latent decoded as soon as it is sampled, and once more as a clip, decoded at the end. Texts
-are embedded beforehand, for all. The stand-ins have the published sizes and random weights, in float32 and PyTorch's
-own layers, and for each clip as many passes as those systems make, of two rows where there is guidance. What they do
-besides (sampling of tokens, noise, masks) is left out, in their favour. They show nothing before the clip is done.
+makes it as a stream, each latent decoded as soon as it is sampled, and once more as a clip, decoded at the end; our
+MoSa makes clips only, in ten passes. Texts are embedded beforehand, for all. The stand-ins have the published sizes and
+random weights, in float32 and PyTorch's own layers, and for each clip as many passes as those systems make, of two rows
+where there is guidance. What they do besides (sampling of tokens, noise, masks) is left out, in their favour. They show
+nothing before the clip is done.
 
 MDM      a transformer of 8 layers (width 512, 4 heads, MLP 1024) over 196 frames and the condition (arXiv 2209.14916);
          50 steps, as its authors' later, faster model
@@ -24,15 +25,22 @@ from statistics import median
 import torch
 from torch import nn
 
+import train_mosa
+import train_mosa_tokenizer
 from benchmarks.generate import TEXT, RandomTexts, ar_of, tae_of
 from benchmarks.timing import processor, table, timed
 from benchmarks.train import plain_layers
+from generation.mosa import SHIPPED as MOSA
+from generation.mosa import MoSa
 from generation.pipeline import MotionStreamer
 from models.causal_tae import FRAMES_PER_LATENT, CausalTAE
+from models.checkpoints import MoSaCheckpoint, load_mosa, load_mosa_tokenizer
+from models.mosa.tokenizer import CAQVAE
+from models.mosa.transformer import ScaleTransformer
 from motion.representation_272 import FPS
 from options import opt, parse
 from options.models import TAE
-from options.sampling import PRECISIONS, SOLVERS, Compute
+from options.sampling import PRECISIONS, SOLVERS, Compute, MoSaSampling
 from utils.checkpoint import write_json
 from utils.errors import run
 
@@ -48,8 +56,10 @@ class Peers:
     """Time a clip of each system."""
 
     weights: Path = opt(Path("weights/mocap_stream"), "folder with the checkpoints tae/ and ar/")
-    precision: tuple[str, ...] = opt(("float32", "int8"), "precisions of our model", choices=PRECISIONS)
-    steps: tuple[int, ...] = opt((4,), "its diffusion steps")
+    mosa: Path = opt(MOSA, "folder with MoSa's tokenizer/ and transformer/; where there is none, random networks of "
+                     "the preset small")
+    precision: tuple[str, ...] = opt(("float32", "int8"), "precisions of our models", choices=PRECISIONS)
+    steps: tuple[int, ...] = opt((4,), "MotionStreamer's diffusion steps")
     solver: str = opt("fitted", "how they go", choices=SOLVERS)
     rounds: int = opt(7, "clips of each system")
     threads: int | None = opt(None, "of the CPU; None: torch's own number")
@@ -66,6 +76,7 @@ def main() -> None:
     for precision in config.precision:
         for steps in config.steps:
             systems[f"ours, {precision}, {steps} steps"] = ours(config, precision, steps)
+        systems[f"our MoSa, {precision}"] = mosa(config, precision)
     times = [{name: clip() for name, clip in systems.items()} for _ in range(1 + config.rounds)][1:]
     names = "first_frame_seconds", "stream_seconds", "clip_seconds"
     rows = [dict(system=system, processor=processor(), threads=torch.get_num_threads())
@@ -80,7 +91,7 @@ def main() -> None:
 def ours(config: Peers, precision: str, steps: int) -> Callable[[], Times]:
     """Makes a stream, then a clip of the same length."""
     ar = ar_of("small", config.weights)
-    model = MotionStreamer(tae_of("small", config.weights), ar.model, RandomTexts(ar.model.config), ar.calibration,
+    model = MotionStreamer(tae_of("small", config.weights), ar.model, RandomTexts.of(ar.model.config), ar.calibration,
                            ar.sampling.but(steps=steps, solver=config.solver), Compute("cpu", precision))
     frames = round(SECONDS * FPS)
 
@@ -96,6 +107,20 @@ def ours(config: Peers, precision: str, steps: int) -> Callable[[], Times]:
         seconds, first = timed(stream)
         return first, seconds, timed(partial(model.generate, TEXT, length=frames))[0]
     return clip
+
+
+def mosa(config: Peers, precision: str) -> Callable[[], Times]:
+    """Makes a clip with MoSa."""
+    if config.mosa.is_dir():
+        tokenizer, transformer = load_mosa_tokenizer(config.mosa / "tokenizer"), load_mosa(config.mosa / "transformer")
+    else:
+        sizes = train_mosa_tokenizer.PRESETS["small"].model
+        tokenizer, network = CAQVAE(sizes), ScaleTransformer(train_mosa.PRESETS["small"].model, sizes.codes)
+        transformer = MoSaCheckpoint(network, MoSaSampling(), "", None, None, None)
+    text_encoder = RandomTexts(transformer.model.config.text_dim, tokens=True)
+    model = MoSa(tokenizer, transformer, text_encoder, compute=Compute("cpu", precision))    # pyright: ignore
+    frames = round(SECONDS * FPS)
+    return all_at_once(lambda: model.generate(TEXT, length=frames))
 
 
 def all_at_once(work: Callable[[], None]) -> Callable[[], Times]:
