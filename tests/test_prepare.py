@@ -68,10 +68,12 @@ def test_same_bytes_alone_and_in_parallel(captures, tmp_path):
 
 
 def test_bad_captures_are_named(captures, tmp_path, capsys):
+    (captures / "walk.npz").touch()
     prepare(*bvh_folder.trials(captures, "smpl"), tmp_path / "out", workers=0)
     skipped = (tmp_path / "out" / "skipped.txt").read_text()
-    assert len(skipped.splitlines()) == 2
+    assert len(skipped.splitlines()) == 3
     assert "short.bvh: found 20 frames" in skipped and "torn.bvh" in skipped
+    assert "walk.npz: expected .bvh or .amc; the command amass reads it" in skipped
     printed = capsys.readouterr().out
     assert all(line in printed for line in skipped.splitlines())
 

@@ -8,6 +8,10 @@ from dataset.prepare.ids import captures_below, clip_id_of, words_of
 from motion.retarget import load_skeleton_map
 
 
+OTHERS = {".npz": "the command amass reads it", ".c3d": "export the solved skeleton as BVH",
+          ".fbx": "export it as BVH from Blender", ".glb": "export it as BVH from Blender"}
+
+
 def trials(source: Path, skeleton_map: str = "auto", **reading: Any) -> tuple[list[Trial], list[str]]:
     """List the captures below `source`, split by file.
 
@@ -20,7 +24,9 @@ def trials(source: Path, skeleton_map: str = "auto", **reading: Any) -> tuple[li
         load_skeleton_map(skeleton_map)
     ids = {path: clip_id_of(path.relative_to(source)) for path in captures_below(source, ".bvh", ".amc")}
     splits = split_by_strata(dict.fromkeys(ids.values(), "file"), val=0.04, test=0.06)
-    found, skipped = [], []
+    found = []
+    skipped = [f"{path.name}: expected .bvh or .amc; {OTHERS[path.suffix.lower()]}"
+               for path in captures_below(source, *OTHERS)]
     for path, clip_id in ids.items():
         words = words_of(path.stem.replace("-", " "))
         try:
