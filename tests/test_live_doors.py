@@ -442,8 +442,8 @@ def test_one_file_at_a_time_of_a_page_and_two_of_all():
         held.set()
         found = await asyncio.gather(*tasks, *mosa, return_exceptions=True)
         assert sorted(began) == [0, 1, 3, 10, 11] and "closed" in str(found[2])
-        for page in pages:
-            visits.end(page)
+        visits.close()
+        assert not any(page.here for page in pages)
 
     asyncio.run(run())
 

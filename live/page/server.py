@@ -21,6 +21,7 @@ from models.causal_tae import FRAMES_PER_LATENT
 from motion.representation_272 import FPS
 from options.sampling import Sampling
 
+GRACE = 3           # seconds that uploads and downloads under way have to end after Ctrl-C
 RECONNECT = 10.0    # seconds for which NiceGUI keeps the elements of a page that is silent; the seat goes sooner
 
 
@@ -34,16 +35,18 @@ def start(load: Callable[[str], MotionStreamer], sampling: Callable[[MotionStrea
     settings = Settings(sampling(model), precision)
     warm_up(model, settings)
     threading.Thread(target=warm_worker, daemon=True).start()
-    page.serve(Visits(studio, most=max(64, 4 * config.people)), settings, config.style,
-               Editor(mosa, studio.model) if mosa else None)
+    visits = Visits(studio, most=max(64, 4 * config.people))
+    page.serve(visits, settings, config.style, Editor(mosa, studio.model) if mosa else None)
     app.add_middleware(Guard, hosts=LOCAL if local else (), token=token)
+    app.on_shutdown(visits.close)
     app.on_shutdown(studio.close)
     name = "localhost" if local else gethostname() if config.host in ("0.0.0.0", "::") else config.host
     address = f"http://{name}:{config.port}/" + (f"?token={token}" if token else "")
     app.on_startup(lambda: print(f"Open {address}  (Ctrl-C ends it)", flush=True))
     ui.run(host=config.host, port=config.port, title="Type, and the character obeys", reload=False, tailwind=False,
            show=f"/?token={token}" if config.show and token else config.show, show_welcome_message=False,
-           reconnect_timeout=RECONNECT, message_history_length=200, ws_max_size=2 ** 20, favicon="🚶")
+           reconnect_timeout=RECONNECT, message_history_length=200, ws_max_size=2 ** 20, favicon="🚶",
+           timeout_graceful_shutdown=GRACE)
 
 
 def warm_up(model: MotionStreamer, settings: Settings) -> None:
