@@ -53,9 +53,9 @@ class Attention(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """Queries (B, H, L, D/H), keys and values (B, H, M, D/H) -> (B, H, L, D/H)
 
-        In training not by the fused kernel, whose backward is slow on a CPU, and which has no dropout there.
+        In training on a CPU not by the fused kernel, whose backward is slow there; nor by one without our dropout.
         """
-        if not self.training:
+        if not self.training or (not self.share and q.device.type != "cpu"):
             return F.scaled_dot_product_attention(q, k.to(q), v, mask)
         scores = (q / math.sqrt(q.shape[-1])) @ k.to(q).mT                                # (B, H, L, M)
         if mask is not None:
