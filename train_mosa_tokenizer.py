@@ -55,7 +55,7 @@ PRESETS = {
         CAQ(channels=263, codes=Codes(MOSA_SCALES)),
         replace(FULL.training, data=Data("humanml3d_263"), exp_name="mosa_tokenizer_263")),
     "small": TrainMoSaTokenizer(                                                               # 6.9 M
-        CAQ(codes=Codes(code_dim=192), width=128, phi_relu=False, ema_of="scale"),
+        CAQ(codes=Codes(code_dim=192), width=128, phi_relu=False, ema_of="scale", feat_bias=10.0),
         Training(Data("mocap_272"), exp_name="mosa_tokenizer_small", total_iter=16_000, batch_size=32, lr=4e-4,
                  warmup=300, schedule="cosine", clip=1.0, balance=0.5, eval_iter=2000, save_iter=500,
                  precision="bfloat16"), count_padding=False),
