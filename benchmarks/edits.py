@@ -4,9 +4,9 @@
     python -m benchmarks.edits --split val --cond-scale 5                      to choose by
 
 Each of the sentences of `sentences.json`'s "edits" changes the middle of three walks of the test split, of six to
-ten seconds that do not do there what it says: 60 edits. What counts:
+ten seconds that do not do there what it says: 60 edits. Training captions may say the same. What counts:
 
-passed    plain geometry finds in the changed part what the sentence says
+passed    plain geometry finds in the changed part what the sentence says, and the body stays in one piece
 no text   the same tests, where the middle is completed without a sentence
 border    the fastest joint in the frames around both ends of the changed part, against the speed that 99.9% of the
           joints of the split's walks stay below
@@ -37,7 +37,7 @@ from utils.errors import run
 MASK = "0.3,0.7"
 SECONDS = 6, 10         # of a source
 WALKS = 3               # of each sentence
-AROUND = 2              # frames before and behind a border
+AROUND = 6              # frames before and behind a border: past the middle of the blend, where it is fastest
 QUANTILE = 0.999        # of speeds: what is usual at most
 USUAL = 1.5             # times that is still smooth
 
@@ -78,10 +78,12 @@ def main() -> None:
 
 
 def real_walks(data: Data, split: str, model: MoSa) -> list[Walk]:
-    """The split's clips, none composed, that go a metre forward and are as long as SECONDS."""
-    found, longest = [], min(SECONDS[1] * FPS, model.longest)
-    for clip in load_clips(data, split):
-        if SECONDS[0] * FPS <= len(clip.motion) <= longest and not COMPOSED.fullmatch(clip.id):
+    """The split's clips, none composed or mirrored, that go a metre forward and are as long as SECONDS."""
+    found, longest, clips = [], min(SECONDS[1] * FPS, model.longest), load_clips(data, split)
+    mirrored = {f"M{clip.id}" for clip in clips}
+    for clip in clips:
+        if (SECONDS[0] * FPS <= len(clip.motion) <= longest and not COMPOSED.fullmatch(clip.id)
+                and clip.id not in mirrored):
             motion = np.asarray(clip.motion)
             joints = motion272_to_positions(motion.astype(np.float64))
             if walks(joints):
@@ -91,6 +93,8 @@ def real_walks(data: Data, split: str, model: MoSa) -> list[Walk]:
 
 def measure(model: MoSa, sources: Sequence[Walk], seed: int) -> dict:
     """Edit the walks with each sentence, and without; raises ValueError where there are too few."""
+    if not sources:
+        raise ValueError("found no walk of six to ten seconds: give another --split or --data-root")
     usual = np.quantile(np.concatenate([speeds(walk.joints).ravel() for walk in sources]), QUANTILE)
     edits = []
     for number, (text, test) in enumerate(load_edits()):
@@ -110,13 +114,14 @@ def measure(model: MoSa, sources: Sequence[Walk], seed: int) -> dict:
 
 
 def edited(model: MoSa, walk: Walk, text: str | None, test: Test, seed: int) -> tuple[bool, float]:
-    """Whether the changed part of an edit passes the test, and metres per second of the fastest joint at its ends."""
+    """Whether the changed part of an edit passes the test and the body stays in one piece, and metres per second of the
+    fastest joint at that part's ends."""
     part = changed(walk, model)
     motion = model.edit(walk.motion, mask(walk, model), text, [seed])[0]
     joints = motion272_to_positions(motion.astype(np.float64))
     fastest = speeds(joints).max(axis=-1)
     border = max(fastest[max(end - 1 - AROUND, 0):end + AROUND].max() for end in (part.start, part.stop))
-    return bool(test(joints[part])) and in_one_piece(joints), float(border)
+    return bool(test(joints[part]) and in_one_piece(joints)), float(border)
 
 
 def mask(walk: Walk, model: MoSa) -> np.ndarray:

@@ -56,8 +56,8 @@ class Peers:
     """Time a clip of each system."""
 
     weights: Path = opt(Path("weights/mocap_stream"), "folder with the checkpoints tae/ and ar/")
-    mosa: Path = opt(MOSA, "folder with MoSa's tokenizer/ and transformer/; where there is none, random networks of "
-                     "the preset small")
+    mosa: Path | None = opt(None, "folder with MoSa's tokenizer/ and transformer/; None: what ships, or untrained "
+                            "networks of the preset small where nothing does")
     precision: tuple[str, ...] = opt(("float32", "int8"), "precisions of our models", choices=PRECISIONS)
     steps: tuple[int, ...] = opt((4,), "MotionStreamer's diffusion steps")
     solver: str = opt("fitted", "how they go", choices=SOLVERS)
@@ -76,7 +76,8 @@ def main() -> None:
     for precision in config.precision:
         for steps in config.steps:
             systems[f"ours, {precision}, {steps} steps"] = ours(config, precision, steps)
-        systems[f"our MoSa, {precision}"] = mosa(config, precision)
+        folder = config.mosa or (MOSA if MOSA.is_dir() else None)
+        systems[f"our MoSa, {'' if folder else 'untrained, '}{precision}"] = mosa(folder, precision)
     times = [{name: clip() for name, clip in systems.items()} for _ in range(1 + config.rounds)][1:]
     names = "first_frame_seconds", "stream_seconds", "clip_seconds"
     rows = [dict(system=system, processor=processor(), threads=torch.get_num_threads())
@@ -109,10 +110,10 @@ def ours(config: Peers, precision: str, steps: int) -> Callable[[], Times]:
     return clip
 
 
-def mosa(config: Peers, precision: str) -> Callable[[], Times]:
-    """Makes a clip with MoSa."""
-    if config.mosa.is_dir():
-        tokenizer, transformer = load_mosa_tokenizer(config.mosa / "tokenizer"), load_mosa(config.mosa / "transformer")
+def mosa(folder: Path | None, precision: str) -> Callable[[], Times]:
+    """Makes a clip with MoSa; None: with random networks."""
+    if folder:
+        tokenizer, transformer = load_mosa_tokenizer(folder / "tokenizer"), load_mosa(folder / "transformer")
     else:
         sizes = train_mosa_tokenizer.PRESETS["small"].model
         tokenizer, network = CAQVAE(sizes), ScaleTransformer(train_mosa.PRESETS["small"].model, sizes.codes)
@@ -123,7 +124,7 @@ def mosa(config: Peers, precision: str) -> Callable[[], Times]:
     return all_at_once(lambda: model.generate(TEXT, length=frames))
 
 
-def all_at_once(work: Callable[[], None]) -> Callable[[], Times]:
+def all_at_once(work: Callable[[], object]) -> Callable[[], Times]:
     """The clip of a system that shows nothing before it is done."""
     return lambda: 3 * (timed(torch.inference_mode()(work))[0],)
 

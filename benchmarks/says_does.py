@@ -16,7 +16,7 @@ Letters: K kinds, T frames, 30 per second.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,10 @@ def main() -> None:
 
 
 def load(config: SaysDoes) -> tuple[Path, MotionStreamer | MoSa]:
-    """The system that was asked for, sampled from as the options say, and its folder."""
+    """The system that was asked for, sampled from as the options say, and its folder; ValueError for the other's."""
+    others = replace(config.sampling, temperature=None) if config.model == "mosa" else config.mosa
+    if others != type(others)():
+        raise ValueError(f"found {others} with --model {config.model}: these options are of the other system")
     if config.model == "mosa":
         weights = config.weights or mosa.SHIPPED
         return weights, MoSa.load(weights / "tokenizer", weights / "transformer", Data(), config.mosa,
@@ -136,7 +139,8 @@ def pass_of_others(rates: np.ndarray) -> np.ndarray:
 
 def closest_captions(asked: Sequence[Sentences], data_root: str,
                      text_encoder: TextEncoder | ClipText) -> dict[str, dict]:
-    """For every sentence the nearest training caption in the text encoder's space, by their vectors.
+    """For every sentence the nearest training caption in the text encoder's space (for CLIP's, MiniLM's), by their
+    vectors.
 
     raises   ValueError if a training caption repeats a sentence that results are reported of
     """
@@ -150,7 +154,8 @@ def closest_captions(asked: Sequence[Sentences], data_root: str,
                              "benchmarks/sentences.json, expected none: prepare the data set again")
     texts = [text for sentences in asked for text in sentences]
     if text_encoder.tokens:
-        text_encoder = TextEncoder(MINILM if isinstance(text_encoder, ClipText) else text_encoder.name, "cpu")
+        text_encoder = TextEncoder(MINILM, "cpu") if isinstance(text_encoder, ClipText) else TextEncoder(
+            text_encoder.name, text_encoder.device, text_encoder.dtype, text_encoder.on_disk)
     embeddings = unit(text_encoder(captions, progress=True).numpy())
     cosines = unit(text_encoder(texts).numpy()) @ embeddings.T
     return {text: dict(caption=captions[row.argmax()], cosine=float(row.max())) for text, row in zip(texts, cosines)}

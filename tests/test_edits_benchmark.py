@@ -1,5 +1,6 @@
 """benchmarks/edits.py: what it counts, on made-up walks and stand-ins for the model."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_an_edit_that_does_what_is_said_passes_and_one_that_leaps_is_not_smooth(
         return found
     found = measure(model(edit), WALKS, 0)
     assert {one["text"] for one in found["edits"] if one["passed"]} == {"a person walks, then stands still"}
-    assert found["no_text"] == 0 and found["border_most"] > 1.5 and found["smooth"] == 0
+    assert found["no_text"] == 0 and found["border_most"] > 1.5 and found["smooth"] == 0 and json.dumps(found)
 
 
 def test_too_few_walks_are_refused():

@@ -140,7 +140,7 @@ def shapes(monkeypatch):
 
 
 def assert_alike(models, loss_of):
-    """Loss and gradients of both; all together, since some are nought but for rounding (of keys' biases)."""
+    """Loss and gradients of both, but for those that are nought but for rounding, of keys' biases."""
     found = []
     for model in models:
         torch.manual_seed(0)
@@ -148,8 +148,10 @@ def assert_alike(models, loss_of):
         found.append((loss, *torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)))
     ours, other = found
     assert [one is None for one in ours] == [one is None for one in other]
-    ours, other = (torch.cat([one.flatten() for one in every if one is not None]) for every in found)
-    assert_relative(other, ours, 1e-4)
+    most = max(float(one.detach().abs().max()) for one in ours if one is not None)
+    for one, same in zip(ours, other):
+        if one is not None and float(one.detach().abs().max()) > 1e-7 * most:
+            assert_relative(same, one, 1e-4)
 
 
 @pytest.mark.parametrize("text", ["vector", "tokens"])
@@ -169,7 +171,7 @@ def test_compiled_steps_are_the_plain_ones_at_few_shapes(text, shapes):
 
 
 def test_compiled_steps_of_mosa_are_the_plain_ones_at_few_shapes(shapes):
-    plain = randomised(ScaleTransformer(SAR(16, 8, 2, 2, 16, dropout=0.0), Codes((2, 4), 8, 12, 6)))
+    plain = randomised(ScaleTransformer(SAR(16, 8, 2, 2, 16, dropout=0.0), Codes((2, 4), 8, 12, 6))).train()
     compiled = copy.deepcopy(plain)
     compile_training(compiled)
     for tokens in (5, 30, 32):

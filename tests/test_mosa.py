@@ -171,6 +171,20 @@ def test_dropout_is_drawn_in_training_alone():
     assert not torch.equal(model(*given)[0], model(*given)[0])
 
 
+def test_training_attends_as_generation_does():
+    """Logits and gradients, with padding behind a text and under the scales' mask."""
+    model, text = transformer(0.0), torch.randn(2, 4, 5)
+    text[0, 2:] = 0
+    found = []
+    for training in (False, True):
+        logits = model.train(training)(torch.randn(2, 20, 8, generator=torch.Generator().manual_seed(0)), text,
+                                       torch.tensor([10, 3]))
+        loss = sum(one.square().sum() for one in logits)
+        found.append((*logits, *torch.autograd.grad(loss, list(model.parameters()))))
+    for generated, trained in zip(*found):
+        torch.testing.assert_close(trained, generated, rtol=1e-4, atol=1e-5 * float(found[0][-1].abs().max()))
+
+
 def test_losses_by_hand():
     a, b = torch.zeros(1, 2, 3), torch.tensor([[[0.5, 0, 0], [2, 2, 2]]])
     assert float(smooth_l1(a, b)) == pytest.approx((0.125 + 3 * 1.5) / 6)

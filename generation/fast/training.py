@@ -4,8 +4,8 @@ The library that PyTorch takes for them, Intel's MKL, needs twice as long on an 
 cores): 17 against 7 ms for (512, 3072) times (3072, 1024). Without AVX-512 (Zen 3) it is the quicker one, by a third,
 and stays. A convolution is one such layer over what its taps see, on any device.
 
-In bfloat16 a processor with AMX multiplies so fast that all else counts: so the AR model can be compiled, at a few
-shapes, since a batch's clips, tokens and rows differ in number each time.
+In bfloat16 a processor with AMX multiplies so fast that all else counts: so the AR model and MoSa's transformer can be
+compiled, at a few shapes, since a batch's clips, tokens and rows differ in number each time.
 """
 
 from collections.abc import Callable

@@ -53,7 +53,8 @@ class Attention(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """Queries (B, H, L, D/H), keys and values (B, H, M, D/H) -> (B, H, L, D/H)
 
-        In training on a CPU not by the fused kernel, whose backward is slow there; nor by one without our dropout.
+        In training not by the fused kernel where there is dropout, since ours is sampled for the whole batch, nor on a
+        CPU, where its backward is slow.
         """
         if not self.training or (not self.share and q.device.type != "cpu"):
             return F.scaled_dot_product_attention(q, k.to(q), v, mask)
