@@ -15,7 +15,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -52,9 +52,7 @@ def parse(presets: dict[str, Config], argv: list[str] | None = None, show: bool 
     for path, hint, value, metadata in _leaves(config):
         _add_flag(parser, path, hint, value, **metadata)
     typed = vars(parser.parse_args(argv))
-    for path, _, _, _ in list(_leaves(config)):
-        if path in typed:
-            config = _replaced(config, path.split("."), typed[path])
+    config = _replaced(config, typed)
     shown = show or chosen.verbose or chosen.dry_run
     if shown and os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
         print(json.dumps(to_json(config), indent=2), flush=True)
@@ -114,11 +112,16 @@ def _kind(hint: Any) -> tuple[type, bool]:
     return (get_args(hint)[0], True) if get_origin(hint) is tuple else (hint, False)
 
 
-def _replaced(config: Any, path: list[str], value: Any) -> Any:
-    """`config` with one option changed, any depth down."""
-    if len(path) > 1:
-        value = _replaced(getattr(config, path[0]), path[1:], value)
-    return replace(config, **{path[0]: tuple(value) if isinstance(value, list) else value})
+def _replaced(config: Any, typed: Mapping[str, Any], before: str = "") -> Any:
+    """`config` with the options of these paths changed, all at once, since some must fit one another."""
+    changes = {}
+    for item in fields(config):
+        path, value = before + item.name, getattr(config, item.name)
+        if path in typed:
+            changes[item.name] = tuple(typed[path]) if isinstance(typed[path], list) else typed[path]
+        elif any(name.startswith(f"{path}.") for name in typed):
+            changes[item.name] = _replaced(value, typed, f"{path}.")
+    return replace(config, **changes)
 
 
 def _value_from_json(hint: Any, value: Any, name: str) -> Any:

@@ -11,6 +11,7 @@ import pytest
 
 from options import from_json, opt, parse, to_json
 from options.data import Data
+from options.models import SAR
 from options.training import Training
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +50,11 @@ def test_precedence():
     """defaults < preset < typed flags, wherever the preset stands"""
     config = parse(PRESETS, ["--width", "3", "--preset", "tiny", "--seed=5"])
     assert config == Script(Model(width=3, dilations=(1,)), seed=5, guidance=2.0, cache_text=False)
+
+
+def test_options_that_must_fit_one_another_are_changed_at_once():
+    assert parse({"small": SAR(latent_dim=320, n_heads=5)}, "--latent-dim 256 --n-heads 4".split()) == SAR(
+        latent_dim=256, n_heads=4)
 
 
 @pytest.mark.parametrize("line, expected", [
