@@ -26,8 +26,9 @@ from benchmarks.sentences import Kind, Sentences, judge, load_kinds
 from dataset.captions import read_captions, words
 from dataset.clips import dataset_root, split_ids
 from dataset.prepare.folder import reported_sentences
-from generation import mosa, pipeline
+from generation.mosa import SHIPPED as MOSA
 from generation.mosa import MoSa
+from generation.pipeline import SHIPPED as MOTIONSTREAMER
 from generation.pipeline import MotionStreamer
 from models.mosa.text import ClipText
 from models.text_encoder import MINILM, TextEncoder
@@ -71,6 +72,7 @@ def main() -> None:
         closest = closest_captions(asked, config.data_root, model.text_encoder) if config.data_root else {}
         report = dict(weights=str(weights), validation=config.validation, precision=config.compute.precision,
                       batch=config.batch, sampling=vars(model.sampling),
+                      tolerance=model.ar.head.tolerance if isinstance(model, MotionStreamer) else None,
                       **check(model, kinds, asked, config.seeds, config.batch), closest_captions=closest)
         show(report)
     if config.json:
@@ -83,10 +85,10 @@ def load(config: SaysDoes) -> tuple[Path, MotionStreamer | MoSa]:
     if others != type(others)():
         raise ValueError(f"found {others} with --model {config.model}: these options are of the other system")
     if config.model == "mosa":
-        weights = config.weights or mosa.SHIPPED
+        weights = config.weights or MOSA
         return weights, MoSa.load(weights / "tokenizer", weights / "transformer", Data(), config.mosa,
                                   config.sampling.temperature, compute=config.compute)
-    weights = config.weights or pipeline.SHIPPED
+    weights = config.weights or MOTIONSTREAMER
     model = MotionStreamer.from_pretrained(weights, **vars(config.compute))
     model.sampling = config.sampling.over(model.sampling)
     return weights, model

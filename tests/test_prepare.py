@@ -69,6 +69,7 @@ def test_same_bytes_alone_and_in_parallel(captures, tmp_path):
 
 def test_bad_captures_are_named(captures, tmp_path, capsys):
     (captures / "walk.npz").touch()
+    (captures / "c1.fbx").touch()    # c1.bvh is there
     prepare(*bvh_folder.trials(captures, "smpl"), tmp_path / "out", workers=0)
     skipped = (tmp_path / "out" / "skipped.txt").read_text()
     assert len(skipped.splitlines()) == 3

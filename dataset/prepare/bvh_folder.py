@@ -8,6 +8,7 @@ from dataset.prepare.ids import captures_below, clip_id_of, words_of
 from motion.retarget import load_skeleton_map
 
 
+# Other files of motion, which are passed over unless the same capture is there as BVH or AMC, and what to do with them.
 OTHERS = {".npz": "the command amass reads it", ".c3d": "export the solved skeleton as BVH",
           ".fbx": "export it as BVH from Blender", ".glb": "export it as BVH from Blender"}
 
@@ -23,10 +24,11 @@ def trials(source: Path, skeleton_map: str = "auto", **reading: Any) -> tuple[li
     if skeleton_map != "auto":
         load_skeleton_map(skeleton_map)
     ids = {path: clip_id_of(path.relative_to(source)) for path in captures_below(source, ".bvh", ".amc")}
+    known = {path.with_suffix("") for path in ids}
     splits = split_by_strata(dict.fromkeys(ids.values(), "file"), val=0.04, test=0.06)
     found = []
     skipped = [f"{path.name}: expected .bvh or .amc; {OTHERS[path.suffix.lower()]}"
-               for path in captures_below(source, *OTHERS)]
+               for path in captures_below(source, *OTHERS) if path.with_suffix("") not in known]
     for path, clip_id in ids.items():
         words = words_of(path.stem.replace("-", " "))
         try:

@@ -21,7 +21,7 @@ from models.causal_tae import FRAMES_PER_LATENT
 from motion.representation_272 import FPS
 from options.sampling import Sampling
 
-GRACE = 3           # seconds that uploads and downloads under way have to end after Ctrl-C
+ENDING = 3          # seconds that uploads and downloads under way have after Ctrl-C
 RECONNECT = 10.0    # seconds for which NiceGUI keeps the elements of a page that is silent; the seat goes sooner
 
 
@@ -46,7 +46,7 @@ def start(load: Callable[[str], MotionStreamer], sampling: Callable[[MotionStrea
     ui.run(host=config.host, port=config.port, title="Type, and the character obeys", reload=False, tailwind=False,
            show=f"/?token={token}" if config.show and token else config.show, show_welcome_message=False,
            reconnect_timeout=RECONNECT, message_history_length=200, ws_max_size=2 ** 20, favicon="🚶",
-           timeout_graceful_shutdown=GRACE)
+           timeout_graceful_shutdown=ENDING)
 
 
 def warm_up(model: MotionStreamer, settings: Settings) -> None:
