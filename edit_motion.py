@@ -39,7 +39,8 @@ class EditMotion:
     seed: int = opt(0, "of the noise; the same seed gives the same motion")
     paste: bool = opt(True, "what is kept are the source's own frames; else the tokenizer's, as published")
     keep_scales: int = opt(0, "so many coarse scales are the source's everywhere")
-    any_overlap: bool = opt(False, "coarse codes that the mask only touches are regenerated too")
+    any_overlap: bool = opt(True, "coarse codes that the mask only touches are regenerated too; else, as published, "
+                            "those that it fills")
     mosa: MoSaFlags = MoSaFlags()
     chosen: Chosen = Chosen()
     files: Files = Files(out=Path("editing"))

@@ -68,10 +68,10 @@ PRESETS = {
     "full": FULL,                                                                              # 18.9 M
     "humanml3d": TrainMoSa(training=replace(FULL.training, data=Data("humanml3d_263"), exp_name="mosa_263"),
                            tokenizer="output/mosa_tokenizer_263/best"),
-    "small": TrainMoSa(SAR(384, 320, 5, 8, 640, 0.1), Training(                                # 13.4 M
-        Data("mocap_272"), exp_name="mosa_small", total_iter=30_000, batch_size=32, lr=4e-4, warmup=300,
-        schedule="cosine", weight_decay=1e-5, clip=1.0, ema=0.999, balance=0.5, eval_iter=3000,
-        save_iter=1000, precision="bfloat16"), tokenizer="output/mosa_tokenizer_small/best"),
+    "small": TrainMoSa(SAR(384, 256, 4, 6, 768, 0.0), Training(                                # 8.2 M
+        Data("mocap_272"), exp_name="mosa_small", total_iter=5800, batch_size=64, optimizer="muon", lr=1e-3,
+        warmup=100, schedule="cosine", weight_decay=1e-5, clip=1.0, ema=0.998, balance=0.5, eval_iter=1000,
+        save_iter=100, precision="bfloat16"), tokenizer="output/mosa_tokenizer_small/best"),
     "tiny": TrainMoSa(SAR(384, 32, 2, 2, 48), Training(
         Data("mocap_272"), exp_name="mosa_tiny", total_iter=20, batch_size=4, lr=1e-3, warmup=1, eval_iter=10,
         save_iter=10, print_iter=5), tokenizer="output/mosa_tokenizer_tiny/last"),

@@ -51,6 +51,7 @@ class Edits:
     split: str = opt("test", "of the walks; val to choose how to sample", choices=("test", "val"))
     seed: int = opt(0, "of the noise")
     temperature: float | None = opt(None, "what the logits are divided by; None: what is stored with the model")
+    any_overlap: bool = opt(True, "coarse codes that the changed part only touches are regenerated too")
     mosa: MoSaFlags = MoSaFlags()
     compute: Compute = Compute()
     json: Path | None = opt(None, "file for all that is printed")
@@ -70,8 +71,9 @@ def main() -> None:
     data = Data("mocap_272", config.data_root)
     model = MoSa.load(config.weights / "tokenizer", config.weights / "transformer", data, config.mosa,
                       config.temperature, compute=config.compute)
-    report = measure(model, real_walks(data, config.split, model), config.seed)
-    report |= dict(weights=str(config.weights), split=config.split, sampling=vars(model.sampling))
+    report = measure(model, real_walks(data, config.split, model), config.seed, config.any_overlap)
+    report |= dict(weights=str(config.weights), split=config.split,
+                   sampling=vars(model.sampling) | dict(any_overlap=config.any_overlap))
     show(report)
     if config.json:
         write_json(config.json, report)
@@ -91,7 +93,7 @@ def real_walks(data: Data, split: str, model: MoSa) -> list[Walk]:
     return found
 
 
-def measure(model: MoSa, sources: Sequence[Walk], seed: int) -> dict:
+def measure(model: MoSa, sources: Sequence[Walk], seed: int, any_overlap: bool = True) -> dict:
     """Edit the walks with each sentence, and without; raises ValueError where there are too few."""
     if not sources:
         raise ValueError("found no walk of six to ten seconds: give another --split or --data-root")
@@ -103,9 +105,9 @@ def measure(model: MoSa, sources: Sequence[Walk], seed: int) -> dict:
         if len(chosen) < WALKS:
             raise ValueError(f"{len(chosen)} walks that do not do {text!r} already, expected {WALKS}: give more clips")
         for walk in chosen:
-            passed, border = edited(model, walk, text, test, seed)
+            passed, border = edited(model, walk, text, test, seed, any_overlap)
             edits.append(dict(text=text, source=walk.name, passed=passed, border=border / usual,
-                              no_text=edited(model, walk, None, test, seed)[0]))
+                              no_text=edited(model, walk, None, test, seed, any_overlap)[0]))
     borders = np.array([edit["border"] for edit in edits])
     return dict(edits=edits, passed=float(np.mean([edit["passed"] for edit in edits])),
                 no_text=float(np.mean([edit["no_text"] for edit in edits])), usual_speed=float(usual),
@@ -113,11 +115,12 @@ def measure(model: MoSa, sources: Sequence[Walk], seed: int) -> dict:
                 smooth=float((borders <= USUAL).mean()))
 
 
-def edited(model: MoSa, walk: Walk, text: str | None, test: Test, seed: int) -> tuple[bool, float]:
+def edited(model: MoSa, walk: Walk, text: str | None, test: Test, seed: int,
+           any_overlap: bool) -> tuple[bool, float]:
     """Whether the changed part of an edit passes the test and the body stays in one piece, and metres per second of the
     fastest joint at that part's ends."""
     part = changed(walk, model)
-    motion = model.edit(walk.motion, mask(walk, model), text, [seed])[0]
+    motion = model.edit(walk.motion, mask(walk, model), text, [seed], any_overlap=any_overlap)[0]
     joints = motion272_to_positions(motion.astype(np.float64))
     fastest = speeds(joints).max(axis=-1)
     border = max(fastest[max(end - 1 - AROUND, 0):end + AROUND].max() for end in (part.start, part.stop))

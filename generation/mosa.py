@@ -157,7 +157,7 @@ class MoSa:
         return min(frames, self.longest) // self.tokenizer.frames_per_code * self.tokenizer.frames_per_code
 
     def edit(self, source: np.ndarray, mask: np.ndarray, text: str | None, seeds: Sequence[int] = (0,),
-             sampling: MoSaSampling | None = None, paste: bool = True, keep_scales: int = 0, any_overlap: bool = False,
+             sampling: MoSaSampling | None = None, paste: bool = True, keep_scales: int = 0, any_overlap: bool = True,
              **changes: float | bool | None) -> list[np.ndarray]:
         """Regenerate parts of a motion, without training -> one motion (T, D) for each seed.
 
@@ -180,7 +180,7 @@ class MoSa:
         seeds = positive(seeds)
         motion = np.asarray(source[:count * self.tokenizer.frames_per_code], dtype=np.float32)
         with torch.no_grad():
-            ids = self.tokenizer.encode(torch.from_numpy(motion)[None].to(self.device)).ids
+            ids = self.tokenizer.encode(torch.tensor(motion[None], device=self.device)).ids
         # What stands behind the end is regenerated with it, so that a mask of ones is plain generation.
         changing = np.pad(mask.astype(bool), (0, self.tokenizer.config.codes.latents - count), mode="edge")
         kept = kept_codes(ids, torch.from_numpy(changing)[None].to(self.device), keep_scales, any_overlap)

@@ -17,7 +17,7 @@ from models.checkpoints import (
     mosa_tokenizer_checkpoint, tae_checkpoint,
 )
 from options import opt, parse
-from options.sampling import SamplingFlags
+from options.sampling import MoSaFlags, SamplingFlags
 from utils.checkpoint import write_json, write_whole
 from utils.errors import run
 
@@ -37,6 +37,7 @@ class Release:
     evaluator: str | None = opt(None, "evaluator checkpoint, to pack this instead, without its decoder")
     mosa: str | None = opt(None, "MoSa's transformer, to pack this instead, with its tokenizer")
     mosa_tokenizer: str = opt("output/mosa_tokenizer_small/best", "MoSa's tokenizer")
+    mosa_sampling: MoSaFlags = MoSaFlags()          # to store as its default
     out: str | None = opt(None, "folder to write; None: mocap_stream, mocap_mosa or evaluator_mocap_272 in weights/")
 
 
@@ -45,7 +46,7 @@ def main():
     if config.evaluator:
         packed, name = {".": evaluator_parts(config.evaluator)}, "evaluator_mocap_272"
     elif config.mosa:
-        packed, name = mosa_parts(config.mosa, config.mosa_tokenizer), "mocap_mosa"
+        packed, name = mosa_parts(config), "mocap_mosa"
     else:
         packed, name = generator_parts(config), "mocap_stream"
     out = Path(config.out or f"weights/{name}")
@@ -61,14 +62,17 @@ def rounded(tensor: Tensor) -> Tensor:
     return tensor.half() if tensor.ndim > 1 else tensor
 
 
-def mosa_parts(transformer: str, tokenizer: str) -> dict[str, Parts]:
+def mosa_parts(config: Release) -> dict[str, Parts]:
     """The transformer is of the tokenizer as it is packed."""
-    codes, found = load_mosa_tokenizer(tokenizer), load_mosa(transformer)
+    codes, found = load_mosa_tokenizer(config.mosa_tokenizer), load_mosa(config.mosa)
     if found.tokenizer != fingerprint(codes):
-        raise ValueError(f"{transformer} was trained with another tokenizer than {tokenizer}: give that one")
+        raise ValueError(f"{config.mosa} was trained with another tokenizer than {config.mosa_tokenizer}: give that "
+                         "one")
     codes.load_state_dict({name: rounded(tensor) for name, tensor in codes.state_dict().items()})
     return dict(tokenizer=mosa_tokenizer_checkpoint(codes),
-                transformer=mosa_checkpoint(found._replace(tokenizer=fingerprint(codes))))
+                transformer=mosa_checkpoint(found._replace(
+                    tokenizer=fingerprint(codes),
+                    sampling=config.mosa_sampling.over(found.sampling, config.sampling.temperature))))
 
 
 def evaluator_parts(source: str) -> Parts:

@@ -22,7 +22,7 @@ WALKS = [walk(metres) for metres in (4, 5, 6)]
 
 def model(edit):
     return SimpleNamespace(tokenizer=SimpleNamespace(frames_per_code=4), longest=300,
-                           edit=lambda source, mask, text, seeds: [edit(source, mask, text)])
+                           edit=lambda source, mask, text, seeds, any_overlap: [edit(source, mask, text)])
 
 
 def test_an_edit_that_changes_nothing_passes_nothing_and_is_smooth():

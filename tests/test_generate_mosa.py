@@ -15,7 +15,7 @@ from demo_t2m import with_lengths
 from generation.mosa import MoSa, mask_of, parts_of, pasted
 from generation.protocols import Generator, Tokenizer
 from generation.scales import noise_of_rows, probabilities, sample_ids
-from models.checkpoints import MoSaCheckpoint, fingerprint, mosa_checkpoint, mosa_tokenizer_checkpoint
+from models.checkpoints import MoSaCheckpoint, fingerprint, load_mosa, mosa_checkpoint, mosa_tokenizer_checkpoint
 from models.mosa.transformer import ScaleTransformer
 from models.text_encoder import MINILM, packaged_minilm
 from motion.formats.export import Files, export
@@ -298,9 +298,10 @@ def test_sentences_may_be_encoded_on_another_device(weights, monkeypatch):
 
 def test_a_release_loads_and_knows_its_tokenizer(weights, tmp_path, monkeypatch):
     flags = ["--mosa", str(weights / "transformer"), "--mosa-tokenizer", str(weights / "tokenizer")]
-    monkeypatch.setattr(sys, "argv", ["release", *flags, "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(sys, "argv", ["release", *flags, "--out", str(tmp_path / "out"), "--guide-first"])
     release.main()
-    MoSa.from_pretrained(tmp_path / "out", "cpu", Sentences())
+    stored = load_mosa(weights / "transformer").sampling
+    assert MoSa.from_pretrained(tmp_path / "out", "cpu", Sentences()).sampling == stored.but(guide_first=True) != stored
     save_checkpoint(tmp_path / "other", *mosa_tokenizer_checkpoint(tokenizer(TINY)))
     monkeypatch.setattr(sys, "argv", ["release", *flags[:3], str(tmp_path / "other")])
     with pytest.raises(ValueError, match="was trained with another tokenizer than"):
